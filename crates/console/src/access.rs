@@ -1,0 +1,91 @@
+//! Signing in and out, errors, and secrets that are shown once.
+//!
+//! In scope: pages that stand by themselves.
+//! Out of scope: sessions, links and tokens themselves.
+//! Invariant: none of these pages refreshes itself, whatever its surroundings say, so a secret is
+//! shown by one response only.
+
+use askama::Template;
+
+use crate::{
+    part::Deadline,
+    shell::{Link, Shell, local},
+};
+
+/// Signing in with a single-use link: `POST` of `token` to `action`. Opening the link signs
+/// nobody in, so that a mail scanner doesn't use it up.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "sign_in.html", whitespace = "minimize")]
+pub struct SignInPage {
+    /// The surroundings, with nobody signed in.
+    pub shell: Shell,
+    /// Whom the link is for.
+    pub person: String,
+    /// Where the form posts, for example `/sign-in`.
+    pub action: String,
+    /// The single-use token of the link.
+    pub token: String,
+    /// Who made the link; empty when it was made on the machine itself.
+    pub issued_by: String,
+    /// Until when it can be used.
+    pub left: Option<Deadline>,
+}
+
+impl SignInPage {
+    fn local_action(&self) -> &str {
+        local(&self.action)
+    }
+}
+
+/// After signing out, or when nobody is signed in.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "signed_out.html", whitespace = "minimize")]
+pub struct SignedOutPage {
+    /// The surroundings, with nobody signed in.
+    pub shell: Shell,
+    /// Whether somebody has just signed out; otherwise signing in is needed first.
+    pub just_now: bool,
+}
+
+/// Something went wrong.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "error.html", whitespace = "minimize")]
+pub struct ErrorPage {
+    /// The surroundings.
+    pub shell: Shell,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, in a few words.
+    pub title: String,
+    /// What was wrong exactly.
+    pub detail: String,
+    /// What to do next.
+    pub next: String,
+    /// Where to go from here.
+    pub link: Option<Link>,
+    /// A name under which the log has more; may be empty.
+    pub trace: String,
+}
+
+/// A token or link that has just been made and is shown this once. Send it with
+/// `Cache-Control: no-store`.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "secret.html", whitespace = "minimize")]
+pub struct SecretPage {
+    /// The surroundings.
+    pub shell: Shell,
+    /// What it is, for example `Token for agent deploy-bot`.
+    pub title: String,
+    /// The secret itself.
+    pub secret: String,
+    /// How to use it.
+    pub usage: String,
+    /// A command that uses it, with `…` in its place; may be empty.
+    pub command: String,
+    /// Until when it works.
+    pub left: Option<Deadline>,
+    /// Whether it works only once.
+    pub single_use: bool,
+    /// Where to go from here.
+    pub link: Link,
+}

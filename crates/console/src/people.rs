@@ -1,0 +1,136 @@
+//! People, agents and workloads: who there is, what they hold, and proposals to change it.
+//!
+//! In scope: the directory as a table, pending changes, and a form for each kind of change.
+//! Out of scope: making changes; every form becomes a request that others countersign.
+//! Invariant: no form here changes anything by itself, and each says so.
+
+use askama::Template;
+
+use crate::{
+    part::{Moment, Party, PartyKind},
+    shell::{Link, Shell},
+};
+
+/// People and agents, at `GET /people`.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "people.html", whitespace = "minimize")]
+pub struct PeoplePage {
+    /// The surroundings.
+    pub shell: Shell,
+    /// Everybody.
+    pub people: Vec<PersonRow>,
+    /// Agents and workloads.
+    pub machines: Vec<MachineRow>,
+    /// Every group's name, to choose from.
+    pub groups: Vec<String>,
+    /// Changes that wait for a countersignature.
+    pub pending: Vec<PendingChange>,
+    /// Whether the viewer may propose changes.
+    pub can_propose: bool,
+    /// Why not, in words.
+    pub cannot_propose: String,
+    /// Chosen beforehand in every form: the value of `pick` in the query.
+    pub pick: String,
+}
+
+/// One person.
+#[derive(Debug, Clone, Default)]
+pub struct PersonRow {
+    /// Their name.
+    pub name: String,
+    /// Whether it is the viewer.
+    pub me: bool,
+    /// Roles, for example `administrator`, `auditor`.
+    pub roles: Vec<String>,
+    /// Their groups.
+    pub groups: Vec<Membership>,
+    /// Their manager; empty for none.
+    pub manager: String,
+    /// Whether they are disabled.
+    pub disabled: bool,
+    /// When they last signed in.
+    pub last_seen: Option<Moment>,
+}
+
+/// A membership and how it came to be.
+#[derive(Debug, Clone, Default)]
+pub struct Membership {
+    /// The group.
+    pub group: String,
+    /// Since when.
+    pub since: Moment,
+    /// Whether somebody else countersigned it, or it was there at first start.
+    pub countersigned: bool,
+}
+
+/// One agent or workload.
+#[derive(Debug, Clone, Default)]
+pub struct MachineRow {
+    /// `Agent` or `Workload`.
+    pub kind: PartyKind,
+    /// Its name.
+    pub name: String,
+    /// The person answerable; without one it is denied everything.
+    pub owner: Option<String>,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// Whether it is stopped.
+    pub stopped: bool,
+    /// Its tokens, newest first.
+    pub tokens: Vec<TokenRow>,
+}
+
+/// One token; never its secret.
+#[derive(Debug, Clone, Default)]
+pub struct TokenRow {
+    /// Its id.
+    pub id: String,
+    /// When it was issued.
+    pub issued: Moment,
+    /// Who issued it.
+    pub issued_by: String,
+    /// When it ends; `None` means never.
+    pub expires: Option<Moment>,
+    /// Whether it lives longer than this installation likes; shown in red.
+    pub long_lived: bool,
+    /// Whether it was revoked or has expired.
+    pub dead: bool,
+}
+
+/// A proposed change that waits.
+#[derive(Debug, Clone, Default)]
+pub struct PendingChange {
+    /// What it changes, as a link to its request.
+    pub link: Link,
+    /// Who proposed it.
+    pub by: Party,
+    /// When.
+    pub at: Moment,
+    /// Whether the viewer may countersign it.
+    pub mine: bool,
+}
+
+impl PeoplePage {
+    fn encoded(&self, name: &str) -> String {
+        crate::inbox::encode(name)
+    }
+
+    fn is_picked(&self, name: &str) -> bool {
+        !self.pick.is_empty() && self.pick == name
+    }
+
+    /// People and machines, for choosing whose membership changes.
+    fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let people = self.people.iter().map(|row| ("person", row.name.as_str()));
+        let machines = self.machines.iter();
+        people.chain(machines.map(|row| (row.kind.name(), row.name.as_str())))
+    }
+
+    fn active_people(&self) -> impl Iterator<Item = &PersonRow> {
+        self.people.iter().filter(|row| !row.disabled)
+    }
+
+    fn active_machines(&self) -> impl Iterator<Item = &MachineRow> {
+        self.machines.iter().filter(|row| !row.stopped)
+    }
+}

@@ -1,0 +1,203 @@
+//! One way to turn a value into bytes for hashing.
+//!
+//! In scope: RFC 8785 (JSON Canonicalization Scheme) and SHA-256 over it with a domain tag.
+//! Out of scope: reading JSON from callers; gates refuse duplicate keys and unsafe numbers first.
+//! Invariant: two values give the same bytes exactly when they are equal as JSON.
+//! Specification: <https://www.rfc-editor.org/rfc/rfc8785>.
+
+use aws_lc_rs::{digest, hmac};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A SHA-256 value, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hash(pub [u8; 32]);
+
+/// Why a text is not a hash.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a hash is 64 hexadecimal digits")]
+pub struct InvalidHash;
+
+/// Why a value has no canonical form: it holds a number that is not finite, an integer beyond
+/// 2^53 - 1, or a map key that is not text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the value has no canonical JSON form")]
+pub struct NotCanonical;
+
+impl Hash {
+    /// SHA-256 of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::from_slice(digest::digest(&digest::SHA256, bytes).as_ref())
+    }
+
+    /// SHA-256 of several pieces one after another.
+    #[must_use]
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(part);
+        }
+        Self::from_slice(context.finish().as_ref())
+    }
+
+    /// HMAC-SHA-256 of `bytes` under `key`.
+    #[must_use]
+    pub fn keyed(key: &[u8], bytes: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self::from_slice(hmac::sign(&key, bytes).as_ref())
+    }
+
+    fn from_slice(bytes: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        for (to, from) in hash.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        Self(hash)
+    }
+
+    /// The 64 hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+        self.0
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+            .collect()
+    }
+}
+
+impl std::str::FromStr for Hash {
+    type Err = InvalidHash;
+    fn from_str(text: &str) -> Result<Self, InvalidHash> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 64 {
+            return Err(InvalidHash);
+        }
+        let nibble = |c: u8| match c {
+            b'0'..=b'9' => Ok(c - b'0'),
+            b'a'..=b'f' => Ok(c - b'a' + 10),
+            _ => Err(InvalidHash),
+        };
+        let mut hash = [0; 32];
+        for (to, pair) in hash.iter_mut().zip(bytes.chunks_exact(2)) {
+            if let [high, low] = pair {
+                *to = nibble(*high)? << 4 | nibble(*low)?;
+            }
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl TryFrom<String> for Hash {
+    type Error = InvalidHash;
+    fn try_from(text: String) -> Result<Self, InvalidHash> {
+        text.parse()
+    }
+}
+
+impl From<Hash> for String {
+    fn from(hash: Hash) -> String {
+        hash.to_hex()
+    }
+}
+
+impl std::fmt::Display for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_hex())
+    }
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hash({self})")
+    }
+}
+
+/// The canonical bytes of `value`.
+///
+/// # Errors
+/// [`NotCanonical`] when the value cannot be written as JSON.
+pub fn to_canonical(value: &impl Serialize) -> Result<Vec<u8>, NotCanonical> {
+    let plain = serde_json::to_value(value).map_err(|_| NotCanonical)?;
+    if !is_exact(&plain) {
+        return Err(NotCanonical);
+    }
+    serde_json_canonicalizer::to_vec(value).map_err(|_| NotCanonical)
+}
+
+/// RFC 8785 writes numbers as doubles, so that larger integers would share their bytes.
+const MAX_EXACT: u64 = (1 << 53) - 1;
+
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+            magnitude.is_none_or(|size| size <= MAX_EXACT)
+        }
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(fields) => fields.values().all(is_exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// `SHA-256("countersign/<domain>/v1\0" ‖ JCS(value))`.
+///
+/// # Errors
+/// [`NotCanonical`] when the value cannot be written as JSON.
+pub fn hash_in_domain(domain: &str, value: &impl Serialize) -> Result<Hash, NotCanonical> {
+    let bytes = to_canonical(value)?;
+    Ok(Hash::of_parts(&[
+        b"countersign/",
+        domain.as_bytes(),
+        b"/v1\0",
+        &bytes,
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn order_of_keys_does_not_matter_but_values_do() {
+        let one = hash_in_domain("test", &json!({"a": 1, "b": [2.0, "x"]}));
+        let same = hash_in_domain("test", &json!({"b": [2, "x"], "a": 1}));
+        let other = hash_in_domain("test", &json!({"b": [2, "X"], "a": 1}));
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        assert_ne!(
+            one,
+            hash_in_domain("other", &json!({"a": 1, "b": [2.0, "x"]}))
+        );
+    }
+
+    #[test]
+    fn integers_that_would_share_their_bytes_are_refused() {
+        for (value, expected) in [
+            (json!([9_007_199_254_740_991_i64]), true),
+            (json!([-9_007_199_254_740_991_i64]), true),
+            (json!([9_007_199_254_740_992_i64]), false),
+            (json!({"a": {"b": -9_007_199_254_740_993_i64}}), false),
+            (json!(u64::MAX), false),
+            (json!(1e300), true),
+        ] {
+            assert_eq!(to_canonical(&value).is_ok(), expected, "{value}");
+        }
+        assert_eq!(to_canonical(&f64::NAN), Err(NotCanonical));
+    }
+
+    #[test]
+    fn hex_reads_back_and_refuses_the_rest() {
+        let hash = Hash::of(b"x");
+        assert_eq!(hash.to_hex().parse(), Ok(hash));
+        assert!(hash.to_hex().to_uppercase().parse::<Hash>().is_err());
+        assert!("00".parse::<Hash>().is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! What the core needs to know about people, groups, agents and workloads.
+//!
+//! In scope: membership with its beginning and whether it was countersigned, owners, managers.
+//! Out of scope: credentials, how the directory is stored and changed.
+//! Invariant: a directory is a value; a new one replaces the old, so a decision and a vote see
+//! one state each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AgentId, GroupId, PersonId, WorkloadId},
+    subject::{Subject, SubjectId},
+    time::Timestamp,
+};
+
+/// How somebody came to be in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether somebody else countersigned it, or it was there at first start.
+    pub countersigned: bool,
+}
+
+/// A human being.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Groups and how they were joined.
+    #[serde(default)]
+    pub groups: BTreeMap<GroupId, Membership>,
+    /// The person's manager, for rules with `manager-of:requester`.
+    #[serde(default)]
+    pub manager: Option<PersonId>,
+    /// A disabled person can do nothing.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// An agent or a workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The person answerable for it. Without one it is denied everything.
+    #[serde(default)]
+    pub owner: Option<PersonId>,
+    /// Its groups.
+    #[serde(default)]
+    pub groups: BTreeSet<GroupId>,
+    /// A stopped machine can do nothing.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// Everybody there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// People.
+    #[serde(default)]
+    pub people: BTreeMap<PersonId, Person>,
+    /// AI agents.
+    #[serde(default)]
+    pub agents: BTreeMap<AgentId, Machine>,
+    /// Pipelines and services.
+    #[serde(default)]
+    pub workloads: BTreeMap<WorkloadId, Machine>,
+    /// Groups that exist, with or without members.
+    #[serde(default)]
+    pub groups: BTreeSet<GroupId>,
+}
+
+impl Directory {
+    /// The machine behind an agent's or workload's name.
+    #[must_use]
+    pub fn machine(&self, id: &SubjectId) -> Option<&Machine> {
+        match id {
+            SubjectId::Person(_) => None,
+            SubjectId::Agent(id) => self.agents.get(id),
+            SubjectId::Workload(id) => self.workloads.get(id),
+        }
+    }
+
+    /// A subject with its owner as it is now; `None` when it is unknown or disabled.
+    #[must_use]
+    pub fn resolve(&self, id: &SubjectId) -> Option<Subject> {
+        match id {
+            SubjectId::Person(person) => self
+                .active_person(person)
+                .map(|_| Subject::person(person.clone())),
+            machine => {
+                let found = self.machine(machine).filter(|m| !m.disabled)?;
+                Some(Subject {
+                    id: machine.clone(),
+                    owner: found.owner.clone(),
+                })
+            }
+        }
+    }
+
+    /// A person who exists and is not disabled.
+    #[must_use]
+    pub fn active_person(&self, id: &PersonId) -> Option<&Person> {
+        self.people.get(id).filter(|person| !person.disabled)
+    }
+
+    /// The active members of a group.
+    pub fn members<'a>(&'a self, group: &'a GroupId) -> impl Iterator<Item = &'a PersonId> {
+        self.people
+            .iter()
+            .filter(move |(_, person)| !person.disabled && person.groups.contains_key(group))
+            .map(|(id, _)| id)
+    }
+}

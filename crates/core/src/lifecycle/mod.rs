@@ -1,0 +1,240 @@
+//! The life of a held action as one pure function.
+//!
+//! In scope: every event that can befall a request, what it changes, what must be recorded, and
+//! why it is refused.
+//! Out of scope: policy evaluation (its answers arrive with the events), storage, time.
+//! Invariant: see the `invariant_*` tests; in short: no permit without a satisfied quorum of
+//! people who are not *self*, at most one permit a request, no vote by *self*, strictest wins.
+
+mod claim;
+mod converse;
+mod emergency;
+mod open;
+mod refusal;
+mod step;
+mod vote;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use claim::satisfied_rules;
+pub use open::{REPEAT_AFTER_UNKNOWN, admit, open};
+pub use refusal::Refusal;
+pub use step::{deadline, step};
+pub use vote::{electorate_names, eligible_voters, progress};
+
+use crate::{
+    approval::{
+        ApprovalRule,
+        quorum::Slot,
+        vote::{Credential, Verdict, Vote},
+    },
+    decision::Decided,
+    digest::ActionDigest,
+    directory::Directory,
+    id::{PermitId, PersonId, RequestId, RuleName},
+    permit::Intent,
+    request::{Case, Closure, Message, Outcome},
+    subject::SubjectId,
+    time::Timestamp,
+};
+
+/// The people and rules of the moment at which an event is handled.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The active directory.
+    pub directory: &'a Directory,
+    /// The active rules.
+    pub rules: &'a BTreeMap<RuleName, ApprovalRule>,
+    /// Rules whose emergency use awaits an overdue review; they cannot be lifted again.
+    pub suspended_emergencies: &'a BTreeSet<RuleName>,
+}
+
+/// A verdict as it arrives from a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ballot {
+    /// Who.
+    pub voter: PersonId,
+    /// The session.
+    pub credential: Credential,
+    /// For or against.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Option<String>,
+    /// The action the voter was shown.
+    pub digest: ActionDigest,
+    /// The first digits of the digest, typed by hand where one click is not enough.
+    pub typed_digest: Option<String>,
+}
+
+/// A claim: the requester wants the approved action to run now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Who claims.
+    pub by: SubjectId,
+    /// The name the permit will have.
+    pub permit: PermitId,
+    /// What current policy says with the satisfied rules as approvals.
+    pub decided: Decided,
+}
+
+/// Something that befalls a case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A person decides.
+    Vote(Ballot),
+    /// A person takes their approval back.
+    Withdraw {
+        /// Who.
+        voter: PersonId,
+    },
+    /// Somebody says something.
+    Say(Message),
+    /// A reviewer proposes another action.
+    Amend {
+        /// Who.
+        editor: PersonId,
+        /// The new request.
+        into: RequestId,
+        /// What is said about it.
+        message: Message,
+    },
+    /// The requester's side takes it back.
+    Cancel {
+        /// Who.
+        by: SubjectId,
+    },
+    /// The requester wants it to run.
+    Claim(Claim),
+    /// The permitted action ended.
+    Ended {
+        /// The permit.
+        permit: PermitId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Time passed.
+    Tick,
+    /// The gateway started again.
+    Restarted,
+    /// Directory or rules changed.
+    WorldChanged,
+    /// People proposed a change of what decides this case.
+    SelfGrew {
+        /// Who.
+        people: BTreeSet<PersonId>,
+    },
+    /// A person lifts a rule in an emergency.
+    BreakGlass {
+        /// The rule.
+        rule: RuleName,
+        /// Who, with a verdict of approval.
+        ballot: Ballot,
+    },
+    /// A person reviews an emergency.
+    Review {
+        /// The rule.
+        rule: RuleName,
+        /// Who.
+        by: PersonId,
+    },
+}
+
+/// Something that happened and must be recorded before anybody is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fact")]
+pub enum Fact {
+    /// A person decided.
+    Voted {
+        /// The verdict.
+        vote: Vote,
+        /// The slots it could fill.
+        could_fill: BTreeSet<Slot>,
+    },
+    /// A person took their approval back, or is about to give it anew.
+    Withdrawn {
+        /// Who.
+        voter: PersonId,
+    },
+    /// Somebody said something.
+    Said {
+        /// What.
+        message: Message,
+    },
+    /// Every rule is satisfied.
+    Approved {
+        /// Until when it can be claimed.
+        until: Timestamp,
+    },
+    /// It no longer is: a vote was withdrawn or its voter may no longer sign.
+    Reopened,
+    /// More people may sign now.
+    Escalated {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// More people count as *self* now.
+    SelfGrew {
+        /// Who.
+        people: BTreeSet<PersonId>,
+    },
+    /// A rule was lifted in an emergency.
+    GlassBroken {
+        /// The rule.
+        rule: RuleName,
+        /// By whom, with what and why.
+        vote: Vote,
+        /// Until when it must be reviewed.
+        review_by: Timestamp,
+    },
+    /// An emergency was reviewed.
+    Reviewed {
+        /// The rule.
+        rule: RuleName,
+        /// Who.
+        by: PersonId,
+    },
+    /// Policy decided again at the claim.
+    Redecided {
+        /// What it said.
+        decided: Decided,
+    },
+    /// The action may run.
+    Permitted {
+        /// The permit.
+        permit: PermitId,
+        /// Its end.
+        expires: Timestamp,
+        /// Which vote fills which slot.
+        filled: Vec<(Slot, PersonId)>,
+        /// The rules given to policy as satisfied.
+        approvals: BTreeSet<RuleName>,
+    },
+    /// The action ended.
+    Ended {
+        /// The permit.
+        permit: PermitId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The request ended without running.
+    Closed {
+        /// Why.
+        closure: Closure,
+    },
+}
+
+/// What an event led to.
+#[derive(Debug, PartialEq)]
+pub struct Step {
+    /// The case afterwards.
+    pub case: Case,
+    /// What to record, in order.
+    pub facts: Vec<Fact>,
+    /// The permission to run, from a successful claim.
+    pub intent: Option<Intent>,
+    /// Why the event was refused although it changed the case, for example a claim that came
+    /// after the approval had lapsed.
+    pub refused: Option<Refusal>,
+}

@@ -1,0 +1,342 @@
+//! Taking, counting and withdrawing votes.
+//!
+//! In scope: every condition under which a person's verdict counts.
+//! Invariant: what counts is computed afresh from all votes each time, under the rules as they
+//! were and as they are, so nothing stale is ever relied on.
+
+use std::collections::BTreeSet;
+
+use super::{Ballot, Fact, Refusal, World, emergency::standing_lifts, step::Progress};
+use crate::{
+    approval::{
+        ApprovalRule,
+        myself::myself,
+        quorum::{Electorate, Slot, Tally},
+        rule::{Assurance, ReasonRequirement},
+        vote::{Credential, Verdict, Vote},
+    },
+    id::{PersonId, RuleName},
+    request::{Case, Closure, MAX_TEXT_BYTES},
+    time::Timestamp,
+};
+
+/// How many of the digest's first digits a reviewer types where one click is not enough.
+const TYPED_DIGITS: usize = 8;
+
+/// The rules to satisfy, without those lifted in an emergency: as they were when it was asked,
+/// and as they are.
+pub(super) fn rule_sets(case: &Case, world: World<'_>) -> [Vec<ApprovalRule>; 2] {
+    let standing =
+        |rule: &&ApprovalRule| !standing_lifts(case, world).any(|lift| lift.rule == rule.name);
+    let as_was: Vec<_> = case
+        .request
+        .rules
+        .iter()
+        .filter(standing)
+        .cloned()
+        .collect();
+    let as_is = as_was
+        .iter()
+        .filter_map(|rule| world.rules.get(&rule.name))
+        .cloned()
+        .collect();
+    [as_was, as_is]
+}
+
+/// Counts the approvals that stand, under one set of rules.
+pub(super) fn tally(case: &Case, rules: &[ApprovalRule], world: World<'_>) -> Tally {
+    tally_of(case, case.votes.iter(), rules, world)
+}
+
+fn tally_of<'a>(
+    case: &Case,
+    votes: impl Iterator<Item = &'a Vote>,
+    rules: &[ApprovalRule],
+    world: World<'_>,
+) -> Tally {
+    let myself = myself(case, world.directory);
+    let electorate = Electorate {
+        request: &case.request,
+        directory: world.directory,
+        rules,
+        myself: &myself,
+    };
+    let stands = |vote: &&Vote| {
+        vote.verdict == Verdict::Approve
+            && vote.digest == case.request.digest
+            && rules.iter().all(|rule| meets(vote, rule))
+            && (myself.contains(&vote.voter) || !issued_by(&vote.credential, &myself))
+    };
+    let standing = votes.filter(stands);
+    electorate.tally(standing.map(|vote| (&vote.voter, vote.at)))
+}
+
+/// Whether a vote was strong enough, reasoned and in time for a rule.
+fn meets(vote: &Vote, rule: &ApprovalRule) -> bool {
+    vote.credential.assurance >= rule.assurance
+        && (rule.reason == ReasonRequirement::Optional || has_reason(vote.reason.as_deref()))
+        && rule
+            .hours
+            .as_ref()
+            .is_none_or(|hours| hours.contains(vote.at))
+}
+
+fn has_reason(reason: Option<&str>) -> bool {
+    reason.is_some_and(|text| !text.trim().is_empty())
+}
+
+fn issued_by(credential: &Credential, people: &BTreeSet<PersonId>) -> bool {
+    credential
+        .issued_by
+        .as_ref()
+        .is_some_and(|issuer| people.contains(issuer))
+}
+
+/// Whether every rule is satisfied as it was and as it is.
+pub(super) fn is_satisfied(case: &Case, world: World<'_>) -> bool {
+    let [as_was, as_is] = rule_sets(case, world);
+    let all_lifted = as_was.is_empty() && !case.request.rules.is_empty();
+    let satisfied = |rules: &[ApprovalRule]| {
+        let tally = tally(case, rules, world);
+        rules.iter().all(|rule| tally.satisfies(&rule.name))
+    };
+    all_lifted || (!as_was.is_empty() && satisfied(&as_was) && satisfied(&as_is))
+}
+
+/// How far the case is: filled and empty slots under the rules as they were.
+#[must_use]
+pub fn progress(case: &Case, world: World<'_>) -> Tally {
+    let [as_was, _] = rule_sets(case, world);
+    tally(case, &as_was, world)
+}
+
+/// The people who could sign an open stage at `now`, for showing and telling.
+#[must_use]
+pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSet<PersonId> {
+    let [as_was, _] = rule_sets(case, world);
+    let myself = myself(case, world.directory);
+    let electorate = Electorate {
+        request: &case.request,
+        directory: world.directory,
+        rules: &as_was,
+        myself: &myself,
+    };
+    let so_far = tally(case, &as_was, world);
+    let helps = |person: &&PersonId| electorate.count(&mut so_far.clone(), person, now);
+    world
+        .directory
+        .people
+        .keys()
+        .filter(helps)
+        .cloned()
+        .collect()
+}
+
+/// What the rules name as approvers, for showing: `group:dba`, `user:dana@example.com`, …
+#[must_use]
+pub fn electorate_names(rules: &[ApprovalRule]) -> BTreeSet<String> {
+    let stages = rules.iter().flat_map(|rule| &rule.stages);
+    let mut names: BTreeSet<_> = stages
+        .flat_map(|stage| &stage.from)
+        .map(ToString::to_string)
+        .collect();
+    if rules.iter().any(|rule| rule.confirmation) {
+        names.insert("the person it acts for".into());
+    }
+    names
+}
+
+/// Takes a verdict.
+pub(super) fn cast(progress: &mut Progress<'_>, ballot: Ballot) -> Result<(), Refusal> {
+    let Progress {
+        case, world, now, ..
+    } = progress;
+    check_form(case, &ballot)?;
+    if !case.phase.is_open() {
+        return Err(Refusal::NotOpen(case.phase.name()));
+    }
+    let rules = rule_sets(case, *world);
+    let could_fill = check_eligible(case, *world, *now, &ballot, &rules)?;
+    let every_rule = || rules.iter().flatten();
+    check_strength(&ballot, every_rule())?;
+    if ballot.verdict == Verdict::Approve {
+        check_approval(case, *now, &ballot, every_rule())?;
+    }
+    let vote = Vote {
+        voter: ballot.voter,
+        credential: ballot.credential,
+        verdict: ballot.verdict,
+        reason: ballot.reason,
+        digest: ballot.digest,
+        at: *now,
+    };
+    if case.votes.iter().any(|earlier| earlier.voter == vote.voter) {
+        case.votes.retain(|earlier| earlier.voter != vote.voter);
+        let voter = vote.voter.clone();
+        progress.facts.push(Fact::Withdrawn { voter });
+    }
+    progress.case.votes.push(vote.clone());
+    let denial = (vote.verdict == Verdict::Deny).then(|| Closure::Denied {
+        by: vote.voter.clone(),
+        reason: vote.reason.clone(),
+    });
+    progress.facts.push(Fact::Voted { vote, could_fill });
+    match denial {
+        Some(closure) => progress.close(closure),
+        None => progress.settle(),
+    }
+    Ok(())
+}
+
+pub(super) fn check_form(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
+    if ballot
+        .reason
+        .as_ref()
+        .is_some_and(|text| text.len() > MAX_TEXT_BYTES)
+    {
+        return Err(Refusal::TextTooLong);
+    }
+    if ballot.digest != case.request.digest {
+        return Err(Refusal::OtherAction);
+    }
+    Ok(())
+}
+
+/// Whether this person may decide at all and, when approving, whether it fills a slot that no
+/// earlier vote of theirs fills. Returns the slots it could fill.
+fn check_eligible(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+    ballot: &Ballot,
+    rules: &[Vec<ApprovalRule>; 2],
+) -> Result<BTreeSet<Slot>, Refusal> {
+    let voter = &ballot.voter;
+    let myself = myself(case, world.directory);
+    let electorate = |rules| Electorate {
+        request: &case.request,
+        directory: world.directory,
+        rules,
+        myself: &myself,
+    };
+    let may_sign_any = rules
+        .iter()
+        .any(|rules| electorate(rules).may_sign_any(voter, now));
+    if myself.contains(voter) && !may_sign_any {
+        return Err(Refusal::OwnRequest(voter.clone()));
+    }
+    check_issuer(ballot, &myself)?;
+    if !may_sign_any {
+        return Err(Refusal::NotEligible(voter.clone()));
+    }
+    if ballot.verdict == Verdict::Deny {
+        return Ok(BTreeSet::new());
+    }
+    if let Some(other) = shares_credential(case, ballot) {
+        return Err(Refusal::SharedCredential(other));
+    }
+    let others = || case.votes.iter().filter(|vote| vote.voter != *voter);
+    let has_voted = others().count() < case.votes.len();
+    let gains = rules.iter().find_map(|rules| {
+        if tally(case, rules, world).could_fill.contains_key(voter) {
+            return None;
+        }
+        let mut tally = tally_of(case, others(), rules, world);
+        electorate(rules).count(&mut tally, voter, now);
+        tally.could_fill.remove(voter)
+    });
+    gains.ok_or(if has_voted {
+        Refusal::AlreadyVoted
+    } else {
+        Refusal::NotNeeded
+    })
+}
+
+/// A session that the requester's side issued to somebody else does not speak for them.
+pub(super) fn check_issuer(ballot: &Ballot, myself: &BTreeSet<PersonId>) -> Result<(), Refusal> {
+    let issuer = ballot.credential.issued_by.as_ref();
+    match issuer.filter(|issuer| myself.contains(*issuer)) {
+        Some(issuer) if !myself.contains(&ballot.voter) => {
+            Err(Refusal::CredentialFromRequester(issuer.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Another voter with this very session, or who issued it, or whose session this voter or the same
+/// person issued: the two could be one person.
+fn shares_credential(case: &Case, ballot: &Ballot) -> Option<PersonId> {
+    let linked = |vote: &&Vote| {
+        let (one, other) = (&ballot.credential, &vote.credential);
+        one.id == other.id
+            || one.issued_by.as_ref() == Some(&vote.voter)
+            || other.issued_by.as_ref() == Some(&ballot.voter)
+            || (one.issued_by.is_some() && one.issued_by == other.issued_by)
+    };
+    let mut others = case.votes.iter().filter(|vote| vote.voter != ballot.voter);
+    others.find(linked).map(|vote| vote.voter.clone())
+}
+
+fn check_strength<'a>(
+    ballot: &Ballot,
+    rules: impl Iterator<Item = &'a ApprovalRule>,
+) -> Result<(), Refusal> {
+    let given = ballot.credential.assurance;
+    let needed = rules
+        .map(|rule| rule.assurance)
+        .max()
+        .unwrap_or(Assurance::Passkey);
+    if given < needed {
+        Err(Refusal::AssuranceTooLow { needed, given })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_approval<'a>(
+    case: &Case,
+    now: Timestamp,
+    ballot: &Ballot,
+    rules: impl Iterator<Item = &'a ApprovalRule>,
+) -> Result<(), Refusal> {
+    for rule in rules {
+        let reasoned = has_reason(ballot.reason.as_deref());
+        if rule.reason == ReasonRequirement::Required && !reasoned {
+            return Err(Refusal::ReasonRequired);
+        }
+        if let Some(hours) = rule.hours.as_ref().filter(|hours| !hours.contains(now)) {
+            let (rule, hours): (RuleName, _) = (rule.name.clone(), hours.to_string());
+            return Err(Refusal::OutsideHours { rule, hours });
+        }
+    }
+    check_typed(case, ballot)
+}
+
+/// An action that can't be shown whole is not approved with one click (P8).
+pub(super) fn check_typed(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
+    if case.request.presentation.allows_one_click() {
+        return Ok(());
+    }
+    let digest = case.request.digest.to_string();
+    if ballot.typed_digest.as_deref() == digest.get(..TYPED_DIGITS) {
+        Ok(())
+    } else {
+        Err(Refusal::DigestNotTyped)
+    }
+}
+
+/// Takes an approval back.
+pub(super) fn withdraw(progress: &mut Progress<'_>, voter: PersonId) -> Result<(), Refusal> {
+    let case = &mut progress.case;
+    if !case.phase.is_open() {
+        return Err(Refusal::NotOpen(case.phase.name()));
+    }
+    let before = case.votes.len();
+    case.votes.retain(|vote| vote.voter != voter);
+    if case.votes.len() == before {
+        return Err(Refusal::NoVote);
+    }
+    progress.facts.push(Fact::Withdrawn { voter });
+    progress.settle();
+    Ok(())
+}

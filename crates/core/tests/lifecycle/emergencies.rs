@@ -1,0 +1,204 @@
+//! Breaking the glass: for people, strong, reasoned, reviewed, and only for one rule.
+
+use countersign_core::{
+    approval::{
+        rule::{Assurance, ReasonRequirement},
+        vote::Verdict,
+    },
+    lifecycle::{Ballot, Event, Fact},
+    request::Request,
+    subject::{Subject, SubjectChain},
+    time::Span,
+};
+
+use crate::scene::{START, Scene, Town, asked_by, person, rule};
+
+const RULE: &str = "r: 2 group:dba | emergency group:sre user:zoe";
+
+/// `mia` asks for herself.
+fn by_mia(rules: &[&str]) -> Scene {
+    by_mia_with(rules, |_, _| ())
+}
+
+fn by_mia_with(rules: &[&str], change: impl FnOnce(&mut Town, &mut Request)) -> Scene {
+    Scene::with(rules, |town, request| {
+        asked_by(request, SubjectChain::of(Subject::person(person("mia"))));
+        change(town, request);
+    })
+}
+
+fn break_glass(scene: &mut Scene, who: &str, change: impl FnOnce(&mut Ballot)) -> String {
+    let mut ballot = scene.ballot(who, Verdict::Approve);
+    change(&mut ballot);
+    let rule = "r".parse().unwrap();
+    scene.tell(Event::BreakGlass { rule, ballot })
+}
+
+fn claim(scene: &mut Scene) -> String {
+    let event = scene.claim(crate::scene::someone("mia"), crate::scene::permit());
+    scene.tell(event)
+}
+
+#[test]
+fn who_may_and_what_follows() {
+    for (rules, script, expected, claimed) in [
+        (&[RULE] as &[&str], "sam!", "approved", "running"),
+        (&[RULE], "zoe!", "approved", "running"),
+        (&[RULE], "ann!", "not_eligible", "not_approved"),
+        (&[RULE], "sam! rita!", "approved no_emergency", "running"),
+        (
+            &[RULE, "s: 1 group:security"],
+            "sam!",
+            "held",
+            "not_approved",
+        ),
+        (
+            &[RULE, "s: 1 group:security"],
+            "sam! cat+",
+            "held approved",
+            "running",
+        ),
+        (&["r: 2 group:dba"], "sam!", "no_emergency", "not_approved"),
+        (&[RULE], "sam=0 sam!", "held not_eligible", "not_approved"),
+        (&[RULE], "zoe=0 zoe!", "held not_eligible", "not_approved"),
+        (
+            &[RULE],
+            "eve=+sre eve!",
+            "held not_eligible",
+            "not_approved",
+        ),
+        (&[RULE], "eve=*sre eve!", "held approved", "running"),
+        (&[RULE], "sam! sam=-sre", "approved held", "not_approved"),
+        (&[RULE], "zoe! zoe=0", "approved held", "not_approved"),
+        (
+            &[RULE],
+            "sam! sam=0 zoe!",
+            "approved held approved",
+            "running",
+        ),
+        (&[RULE], "ann- sam!", "denied not_open", "not_open"),
+    ] {
+        let mut scene = by_mia(rules);
+        assert_eq!(scene.play(script), expected, "{script}");
+        assert_eq!(claim(&mut scene), claimed, "{script}");
+    }
+}
+
+#[test]
+fn agents_and_administration_never() {
+    let mut by_agent = Scene::new(&[RULE]);
+    assert_eq!(by_agent.play("sam! olga!"), "no_emergency no_emergency");
+    let mut administrative = by_mia_with(&[RULE], |_, request| request.administrative = true);
+    assert_eq!(administrative.play("sam!"), "no_emergency");
+    let mut suspended = by_mia_with(&[RULE], |town, _| {
+        town.suspended.insert("r".parse().unwrap());
+    });
+    assert_eq!(suspended.play("sam!"), "no_emergency");
+    let mut behind_a_person = by_mia_with(&[RULE], |_, request| {
+        let mut chain = request.chain.clone();
+        chain.on_behalf_of = Scene::new(&[RULE])
+            .case
+            .request
+            .chain
+            .members()
+            .cloned()
+            .collect();
+        asked_by(request, chain);
+    });
+    assert_eq!(behind_a_person.play("sam!"), "no_emergency");
+}
+
+#[test]
+fn form_of_the_ballot() {
+    type Change = fn(&mut Ballot);
+    let table: [(Change, &str); 8] = [
+        (
+            |b| b.credential.assurance = Assurance::Session,
+            "assurance_too_low",
+        ),
+        (|b| b.reason = None, "reason_required"),
+        (|b| b.reason = Some("\t".into()), "reason_required"),
+        (|b| b.reason = Some("x".repeat(4_097)), "text_too_long"),
+        (|b| b.digest.0.0[0] ^= 1, "other_action"),
+        (|b| b.verdict = Verdict::Deny, "no_emergency"),
+        (
+            |b| b.credential.issued_by = Some(person("mia")),
+            "credential_from_requester",
+        ),
+        (|b| b.credential.issued_by = Some(person("ann")), "approved"),
+    ];
+    for (change, expected) in table {
+        assert_eq!(break_glass(&mut by_mia(&[RULE]), "sam", change), expected);
+    }
+    let mut hidden = by_mia_with(&[RULE], |_, request| request.presentation.complete = false);
+    assert_eq!(break_glass(&mut hidden, "sam", |_| ()), "digest_not_typed");
+    let digits = hidden.case.request.digest.to_string()[..8].to_owned();
+    let typed = break_glass(&mut hidden, "sam", |ballot| {
+        ballot.typed_digest = Some(digits)
+    });
+    assert_eq!(typed, "approved");
+}
+
+#[test]
+fn the_rule_must_allow_it_as_it_was_and_as_it_is() {
+    let (with, without) = (rule(RULE), rule("r: 2 group:dba"));
+    let other = rule("r: 2 group:dba | emergency group:oncall");
+    for (was, is, expected) in [
+        (&with, Some(&with), "approved"),
+        (&with, Some(&without), "no_emergency"),
+        (&with, Some(&other), "not_eligible"),
+        (&without, Some(&with), "no_emergency"),
+        (&with, None, "no_emergency"),
+    ] {
+        let mut scene = by_mia_with(&[RULE], |town, request| {
+            request.rules = vec![was.clone()];
+            town.rules = is
+                .iter()
+                .map(|is| (is.name.clone(), (*is).clone()))
+                .collect();
+        });
+        assert_eq!(scene.play("sam!"), expected, "{was:?} {is:?}");
+    }
+    let mut later = by_mia(&[RULE]);
+    later.play("sam!");
+    later.town.rules.insert(without.name.clone(), without);
+    assert_eq!(later.tell(Event::WorldChanged), "held");
+}
+
+#[test]
+fn somebody_else_reviews_it_once() {
+    let mut scene = by_mia(&[RULE]);
+    assert_eq!(scene.play("ann?"), "nothing_to_review");
+    scene.play("sam!");
+    let expected = "nothing_to_review own_request not_eligible approved nothing_to_review";
+    assert_eq!(scene.play("sam? mia? nobody? ann? bob?"), expected);
+    let lift = &scene.case.lifted[0];
+    assert_eq!(lift.reviewed, Some(person("ann")));
+    assert_eq!(lift.review_by, START.after(Span::minutes(24 * 60)));
+    claim(&mut scene);
+    assert_eq!(scene.play("done bob?"), "succeeded nothing_to_review");
+}
+
+#[test]
+fn a_review_may_come_after_the_end() {
+    let mut scene = by_mia(&[RULE]);
+    scene.play("sam!");
+    claim(&mut scene);
+    assert_eq!(scene.play("done ann?"), "succeeded succeeded");
+}
+
+#[test]
+fn the_fact_says_who_why_and_with_what() {
+    let mut scene = by_mia_with(&[RULE], |_, request| {
+        request.rules[0].reason = ReasonRequirement::Optional;
+    });
+    break_glass(&mut scene, "sam", |ballot| {
+        ballot.reason = Some("outage".into())
+    });
+    let Some(Fact::GlassBroken { vote, .. }) = scene.facts.first() else {
+        panic!("breaking the glass is the first fact")
+    };
+    assert_eq!(vote.voter, person("sam"));
+    assert_eq!(vote.reason.as_deref(), Some("outage"));
+    assert_eq!(vote.credential.assurance, Assurance::Passkey);
+}

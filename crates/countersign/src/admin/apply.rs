@@ -1,0 +1,208 @@
+//! Applying a permitted change.
+//!
+//! Invariant: the permit is spent on the digest of the stored request before anything changes;
+//! whoever proposed a change counts as *self* in every request that was open then.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::{Context, bail};
+use countersign_core::{
+    digest::action_digest,
+    directory::Directory,
+    id::PersonId,
+    permit::Permit,
+    request::Request,
+    subject::SubjectId,
+    time::{Span, Timestamp},
+};
+use countersign_evidence::body::{ActivatedBy, Body, DirectoryChanged, PolicyActivated};
+use countersign_policy::{Bundle, DirectoryChange};
+use countersign_store::{CredentialKind, DirectoryEntry, Write};
+use serde_json::{Value, json};
+
+use super::Proposal;
+use crate::{
+    gateway::{Gateway, make_active, problems_error, stored_bundle},
+    identity::{Issue, LINK},
+    log::Record,
+};
+
+/// Applies the change of a stored request.
+pub(super) async fn apply(
+    gateway: &Gateway,
+    request: &Request,
+    permit: Permit,
+    countersigned: bool,
+) -> anyhow::Result<Value> {
+    let now = gateway.clock.now();
+    let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)?;
+    permit.spend(digest, now)?;
+    let proposal: Proposal = serde_json::from_value(request.action.arguments.clone())
+        .context("the stored proposal can't be read")?;
+    let proposers: BTreeSet<PersonId> =
+        request.chain.members().flat_map(|member| member.people().cloned()).collect();
+    match proposal {
+        Proposal::Bundle { files, replaces } => {
+            let bundle =
+                Bundle::from_files(&files).map_err(|problems| problems_error(&problems))?;
+            if gateway.active().hash != replaces {
+                bail!("another bundle was applied in the meantime; compare and propose again");
+            }
+            replace_bundle(gateway, bundle, Some(request), now, countersigned, ActivatedBy::Request)
+                .await?;
+            gateway.engine.world_changed(proposers).await?;
+            Ok(json!({ "bundle": gateway.active().hash }))
+        }
+        Proposal::Directory { change, .. } => {
+            change_directory(gateway, &change, now, countersigned).await?;
+            gateway.engine.world_changed(proposers).await?;
+            Ok(json!({ "changed": true }))
+        }
+        Proposal::Token { agent, valid_for } => {
+            let holder = SubjectId::Agent(agent);
+            issue(gateway, CredentialKind::Token, holder, &proposers, valid_for).await
+        }
+        Proposal::Link { person } => {
+            let holder = SubjectId::Person(person);
+            issue(gateway, CredentialKind::Link, holder, &proposers, LINK).await
+        }
+        Proposal::Revoke { credential } => {
+            gateway.identity.revoke(&credential).await?;
+            Ok(json!({ "revoked": credential }))
+        }
+    }
+}
+
+async fn issue(
+    gateway: &Gateway,
+    kind: CredentialKind,
+    holder: SubjectId,
+    proposers: &BTreeSet<PersonId>,
+    valid_for: Span,
+) -> anyhow::Result<Value> {
+    if gateway.active().directory.resolve(&holder).is_none() {
+        bail!("`{holder}` is unknown or disabled");
+    }
+    let issue = Issue {
+        kind,
+        holder: holder.clone(),
+        issued_by: proposers.first().cloned(),
+        parent: None,
+        valid_for,
+    };
+    let (secret, credential) = gateway.identity.issue(&issue).await?;
+    let text = secret.text();
+    Ok(match kind {
+        CredentialKind::Link => json!({
+            "link": format!("{}/sign-in/{text}", gateway.url()),
+            "holder": holder.to_string(),
+            "expires": credential.expires,
+        }),
+        _ => json!({
+            "token": text,
+            "credential": credential.id,
+            "holder": holder.to_string(),
+            "expires": credential.expires,
+        }),
+    })
+}
+
+/// Makes a bundle the active one. Changes of the directory made while running stay where they
+/// concern people and machines that the files don't name.
+///
+/// # Errors
+/// The bundle and the directory don't fit, or the store or log can't be written.
+pub async fn replace_bundle(
+    gateway: &Gateway,
+    bundle: Bundle,
+    request: Option<&Request>,
+    now: Timestamp,
+    countersigned: bool,
+    by: ActivatedBy,
+) -> anyhow::Result<()> {
+    let before = gateway.active();
+    let mut directory = bundle.directory(now, Some(&before.directory), countersigned);
+    let of_files = directory.clone();
+    let mut kept = Vec::new();
+    for entry in gateway.store.directory_changes().await? {
+        let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
+        let named = concerns_files(&change, &of_files);
+        if !named && change.apply(&mut directory, entry.at, entry.countersigned).is_ok() {
+            kept.push(Write::ChangeDirectory(entry));
+        }
+    }
+    let id = request.map(|request| request.id.clone());
+    let files = make_active(Arc::new(bundle), Arc::new(of_files), now, id.clone())?;
+    let active = make_active(files.bundle.clone(), Arc::new(directory), now, id)?;
+    let body = PolicyActivated { bundle: active.hash, by, previous: Some(before.hash) };
+    let evidence = json!({ "files": active.bundle.files() });
+    let body = Body::PolicyActivated(body);
+    gateway.log.record(Record { at: now, body, digest: None, request: None, evidence }).await?;
+    let bundle = Box::new(stored_bundle(&files)?);
+    let mut writes = vec![Write::ActivateBundle { bundle, replaces: Some(before.hash) }];
+    writes.extend(kept);
+    gateway.store.commit(writes).await?;
+    gateway.activate(active);
+    Ok(())
+}
+
+/// Whether a change is about somebody whom the files name.
+fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
+    match change {
+        DirectoryChange::AddPerson { person, .. }
+        | DirectoryChange::DisablePerson { person }
+        | DirectoryChange::EnablePerson { person }
+        | DirectoryChange::AddMembership { person, .. }
+        | DirectoryChange::RemoveMembership { person, .. } => files.people.contains_key(person),
+        DirectoryChange::AddAgent { agent, .. }
+        | DirectoryChange::StopAgent { agent }
+        | DirectoryChange::StartAgent { agent } => files.agents.contains_key(agent),
+        DirectoryChange::AddWorkload { workload, .. }
+        | DirectoryChange::StopWorkload { workload }
+        | DirectoryChange::StartWorkload { workload } => files.workloads.contains_key(workload),
+    }
+}
+
+async fn change_directory(
+    gateway: &Gateway,
+    change: &DirectoryChange,
+    at: Timestamp,
+    countersigned: bool,
+) -> anyhow::Result<()> {
+    let before = gateway.active();
+    let mut directory = before.directory.as_ref().clone();
+    change.apply(&mut directory, at, countersigned)?;
+    let (bundle, request) = (before.bundle.clone(), before.request.clone());
+    let active = make_active(bundle, Arc::new(directory), before.activated, request)?;
+    let value = serde_json::to_value(change)?;
+    let names = &gateway.keys.pseudonyms;
+    let body = Body::DirectoryChanged(DirectoryChanged {
+        subject: names.of(&subject_of(change)),
+        what: value.get("change").and_then(Value::as_str).unwrap_or("change").into(),
+    });
+    let evidence = json!({ "change": value, "countersigned": countersigned });
+    gateway.log.record(Record { at, body, digest: None, request: None, evidence }).await?;
+    let mut writes = vec![Write::ChangeDirectory(DirectoryEntry { change: value, at, countersigned })];
+    if let DirectoryChange::DisablePerson { .. } | DirectoryChange::StopAgent { .. } = change {
+        writes.push(Write::RevokeHolder { holder: subject_of(change).to_string(), at });
+    }
+    gateway.store.commit(writes).await?;
+    gateway.activate(active);
+    Ok(())
+}
+
+fn subject_of(change: &DirectoryChange) -> SubjectId {
+    match change {
+        DirectoryChange::AddPerson { person, .. }
+        | DirectoryChange::DisablePerson { person }
+        | DirectoryChange::EnablePerson { person }
+        | DirectoryChange::AddMembership { person, .. }
+        | DirectoryChange::RemoveMembership { person, .. } => SubjectId::Person(person.clone()),
+        DirectoryChange::AddAgent { agent, .. }
+        | DirectoryChange::StopAgent { agent }
+        | DirectoryChange::StartAgent { agent } => SubjectId::Agent(agent.clone()),
+        DirectoryChange::AddWorkload { workload, .. }
+        | DirectoryChange::StopWorkload { workload }
+        | DirectoryChange::StartWorkload { workload } => SubjectId::Workload(workload.clone()),
+    }
+}

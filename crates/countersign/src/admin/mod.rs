@@ -1,0 +1,230 @@
+//! Changing Countersign itself: the gate whose target is the gateway.
+//!
+//! In scope: proposals, their decision under the active bundle, applying them with a permit.
+//! Invariant: there is no other way to change bundle, people, agents or credentials (P9), except
+//! first start and local recovery, which are recorded as what they are.
+
+mod apply;
+mod proposal;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_core::{
+    action::{Action, Effect, Resource},
+    approval::vote::Verdict,
+    decision::Decision,
+    id::{RequestId, TargetId},
+    lifecycle,
+    permit::Permit,
+    request::{Case, Outcome, Phase, Presentation, Request},
+    subject::SubjectChain,
+    time::Timestamp,
+};
+use countersign_policy::Question;
+use serde_json::{Value, json};
+
+pub use apply::replace_bundle;
+pub use proposal::{InvalidProposal, Proposal};
+
+use crate::{
+    active::Active,
+    api::types::{ProposalAnswer, ProposalBody},
+    engine::{Admitted, Asked, Ended, EngineError, Input},
+    gateway::Gateway,
+    identity::Caller,
+};
+
+/// The name of the target that is Countersign itself.
+pub const TARGET: &str = "countersign";
+
+/// Why a proposal came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It can't be understood.
+    #[error(transparent)]
+    Invalid(#[from] InvalidProposal),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It was permitted and could not be applied.
+    #[error("the change was permitted and could not be applied: {0}")]
+    NotApplied(String),
+}
+
+/// Proposes a change; applies it at once where policy permits that.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn propose(
+    gateway: &Gateway,
+    caller: &Caller,
+    body: ProposalBody,
+) -> Result<ProposalAnswer, AdminError> {
+    let active = gateway.active();
+    let proposal = Proposal::read(&body, &active)?;
+    let asked = asked(&active, caller, &proposal, body.reason)?;
+    match gateway.admission.ask(asked).await? {
+        Admitted::Permitted { request, permit } => {
+            let result = execute(gateway, &request, permit, None, false).await?;
+            Ok(answer(gateway, &request.id, "succeeded", Vec::new(), Some(result), "applied"))
+        }
+        Admitted::Held(case) => Ok(held(gateway, &case, "held: others must countersign it")),
+        Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
+            claim(gateway, caller, &case.request.id).await
+        }
+        Admitted::Attached(case) => Ok(held(gateway, &case, "the same proposal waits already")),
+        Admitted::Denied { request, reason, .. } => {
+            Ok(answer(gateway, &request, "denied", Vec::new(), None, &reason.to_string()))
+        }
+    }
+}
+
+/// Applies an approved proposal of the caller.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn claim(
+    gateway: &Gateway,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<ProposalAnswer, AdminError> {
+    let case = gateway.case_of(caller, id).await?;
+    if case.request.action.gate != "admin" {
+        return Err(InvalidProposal::NotAdministrative(id.clone()).into());
+    }
+    let input = Input::Claim { by: caller.subject.id.clone() };
+    let stepped = gateway.engine.step(id.clone(), input).await?;
+    let Some(permit) = stepped.permit else {
+        return Err(EngineError::Internal("a claim without a permit".into()).into());
+    };
+    let countersigned = is_countersigned(&stepped.case);
+    let request = stepped.case.request;
+    let result = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
+    Ok(answer(gateway, id, "succeeded", Vec::new(), Some(result), "applied"))
+}
+
+/// Whether somebody of the other side approved; a confirmation does not count.
+fn is_countersigned(case: &Case) -> bool {
+    let rules = &case.request.rules;
+    let signs = rules.iter().any(|rule| !rule.confirmation);
+    signs && case.votes.iter().any(|vote| vote.verdict == Verdict::Approve)
+}
+
+async fn execute(
+    gateway: &Gateway,
+    request: &Request,
+    permit: Permit,
+    held: Option<RequestId>,
+    countersigned: bool,
+) -> Result<Value, AdminError> {
+    let id = permit.id().clone();
+    let applied = apply::apply(gateway, request, permit, countersigned).await;
+    let (outcome, result) = match &applied {
+        Ok(_) => (Outcome::Succeeded, json!({ "applied": true })),
+        Err(error) => (Outcome::Failed, json!({ "error": error.to_string() })),
+    };
+    let ended = Ended { permit: id, outcome, exit: None, result };
+    match held {
+        Some(id) => {
+            gateway.engine.step(id, Input::Ended { ended }).await?;
+        }
+        None => gateway.admission.ended(request, &ended).await?,
+    }
+    applied.map_err(|error| AdminError::NotApplied(format!("{error:#}")))
+}
+
+fn asked(
+    active: &Active,
+    caller: &Caller,
+    proposal: &Proposal,
+    reason: Option<String>,
+) -> Result<Asked, AdminError> {
+    let internal = |error: &dyn std::fmt::Display| EngineError::Internal(error.to_string());
+    let target: TargetId = TARGET.parse().map_err(|error| internal(&error))?;
+    let operation = proposal.operation();
+    let name = format!("countersign:{operation}");
+    let effect = Effect {
+        action: name.parse().map_err(|error| internal(&error))?,
+        resource: resource(&target, proposal.about()),
+    };
+    let arguments = serde_json::to_value(proposal).map_err(|error| internal(&error))?;
+    let (title, body) = proposal.present(active);
+    Ok(Asked {
+        chain: SubjectChain::of(caller.subject.clone()),
+        action: Action {
+            gate: "admin".into(),
+            target,
+            operation: operation.into(),
+            arguments,
+            session: Value::Null,
+        },
+        effects: vec![effect],
+        captures: BTreeMap::new(),
+        reason,
+        presentation: Presentation {
+            title,
+            body,
+            blast_radius: "Changes who and what this gateway trusts.".into(),
+            complete: true,
+        },
+        resource_owners: BTreeSet::new(),
+        administrative: true,
+        amends: None,
+    })
+}
+
+fn resource(target: &TargetId, about: &str) -> Resource {
+    Resource {
+        kind: "Resource".into(),
+        id: format!("{TARGET}/{about}"),
+        target: target.clone(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+/// Whether policy lets the caller read everything.
+#[must_use]
+pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
+    let (Ok(target), Ok(action)) = (TARGET.parse(), "countersign:audit-read".parse()) else {
+        return false;
+    };
+    let effects = [Effect { action, resource: resource(&target, "audit") }];
+    let chain = SubjectChain::of(caller.subject.clone());
+    let decision = active.snapshot.evaluate(&Question {
+        chain: &chain,
+        gate: "admin",
+        operation: "audit-read",
+        effects: &effects,
+        arguments: &BTreeMap::new(),
+        reason: None,
+        approvals: &BTreeSet::new(),
+        now,
+    });
+    matches!(decision.decision, Decision::Permit { .. })
+}
+
+fn held(gateway: &Gateway, case: &Case, message: &str) -> ProposalAnswer {
+    let active = gateway.active();
+    let people = lifecycle::eligible_voters(case, active.world(), gateway.clock.now());
+    let names = lifecycle::electorate_names(&case.request.rules);
+    let approvers = names.into_iter().chain(people.iter().map(ToString::to_string)).collect();
+    answer(gateway, &case.request.id, case.phase.name(), approvers, None, message)
+}
+
+fn answer(
+    gateway: &Gateway,
+    id: &RequestId,
+    state: &str,
+    approvers: Vec<String>,
+    result: Option<Value>,
+    message: &str,
+) -> ProposalAnswer {
+    ProposalAnswer {
+        request: id.clone(),
+        state: state.into(),
+        url: gateway.request_url(id),
+        approvers,
+        result,
+        message: message.into(),
+    }
+}

@@ -1,0 +1,237 @@
+//! A proposal, read strictly from what a caller sent.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{
+    canonical::Hash,
+    id::{AgentId, CredentialId, PersonId, RequestId},
+    time::Span,
+};
+use countersign_policy::{Bundle, DirectoryChange};
+use countersign_runner::quote::reveal_lines;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{active::Active, api::types::ProposalBody, identity::MAX_TOKEN};
+
+/// Why a proposal can't be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidProposal {
+    /// No such operation.
+    #[error("there is no operation `{0}`")]
+    NoOperation(String),
+    /// Its arguments.
+    #[error("the arguments of `{0}` are wrong: {1}")]
+    Arguments(String, String),
+    /// A bundle with problems.
+    #[error("the bundle was refused, the active one stays:\n{0}")]
+    Bundle(String),
+    /// Nothing would change.
+    #[error("the bundle is the active one; there is nothing to apply")]
+    Unchanged,
+    /// Not one of this gate's.
+    #[error("`{0}` is no change of Countersign itself; claim it where it was asked")]
+    NotAdministrative(RequestId),
+}
+
+/// A change of Countersign itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Proposal {
+    /// Replace the bundle.
+    Bundle {
+        /// Path and text of each file.
+        files: BTreeMap<String, String>,
+        /// The active bundle this was compared with; it applies to no other.
+        replaces: Hash,
+    },
+    /// Change the directory.
+    Directory {
+        /// The operation's name.
+        name: String,
+        /// The change.
+        change: DirectoryChange,
+    },
+    /// Issue a token.
+    Token {
+        /// For whom.
+        agent: AgentId,
+        /// How long it lasts.
+        valid_for: Span,
+    },
+    /// Issue a sign-in link.
+    Link {
+        /// For whom.
+        person: PersonId,
+    },
+    /// Revoke a credential.
+    Revoke {
+        /// Which.
+        credential: CredentialId,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleArguments {
+    files: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenArguments {
+    agent: AgentId,
+    #[serde(default)]
+    valid_for: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkArguments {
+    person: PersonId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeArguments {
+    credential: CredentialId,
+}
+
+/// Operation names and the directory changes they stand for.
+const DIRECTORY: [(&str, &str); 8] = [
+    ("person-add", "add_person"),
+    ("person-disable", "disable_person"),
+    ("person-enable", "enable_person"),
+    ("membership-add", "add_membership"),
+    ("membership-remove", "remove_membership"),
+    ("agent-add", "add_agent"),
+    ("agent-stop", "stop_agent"),
+    ("agent-start", "start_agent"),
+];
+
+impl Proposal {
+    /// Reads a proposal and checks what can be checked before asking anybody.
+    ///
+    /// # Errors
+    /// [`InvalidProposal`].
+    pub fn read(body: &ProposalBody, active: &Active) -> Result<Self, InvalidProposal> {
+        let operation = body.operation.as_str();
+        if let Some((_, change)) = DIRECTORY.iter().find(|(name, _)| *name == operation) {
+            return Self::directory(operation, change, &body.arguments, active);
+        }
+        match operation {
+            "bundle-apply" => Self::bundle(arguments(body)?, active),
+            "agent-token" => {
+                let TokenArguments { agent, valid_for } = arguments(body)?;
+                let valid_for = valid_for.unwrap_or(crate::identity::TOKEN).min(MAX_TOKEN);
+                Ok(Self::Token { agent, valid_for })
+            }
+            "person-link" => {
+                let LinkArguments { person } = arguments(body)?;
+                Ok(Self::Link { person })
+            }
+            "credential-revoke" => {
+                let RevokeArguments { credential } = arguments(body)?;
+                Ok(Self::Revoke { credential })
+            }
+            other => Err(InvalidProposal::NoOperation(other.chars().take(60).collect())),
+        }
+    }
+
+    fn directory(
+        operation: &str,
+        change: &str,
+        given: &Value,
+        active: &Active,
+    ) -> Result<Self, InvalidProposal> {
+        let wrong = |why: String| InvalidProposal::Arguments(operation.into(), why);
+        let mut fields = given.as_object().cloned().ok_or_else(|| wrong("not an object".into()))?;
+        fields.insert("change".into(), json!(change));
+        let change: DirectoryChange =
+            serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
+        let mut trial = active.directory.as_ref().clone();
+        change
+            .apply(&mut trial, active.activated, false)
+            .map_err(|error| wrong(error.to_string()))?;
+        Ok(Self::Directory { name: operation.into(), change })
+    }
+
+    fn bundle(given: BundleArguments, active: &Active) -> Result<Self, InvalidProposal> {
+        let bundle = Bundle::from_files(&given.files).map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            InvalidProposal::Bundle(lines.join("\n"))
+        })?;
+        if bundle.hash() == active.hash {
+            return Err(InvalidProposal::Unchanged);
+        }
+        Ok(Self::Bundle { files: given.files, replaces: active.hash })
+    }
+
+    /// The operation's name, as policies know it behind `countersign:`.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        match self {
+            Self::Bundle { .. } => "bundle-apply",
+            Self::Directory { name, .. } => name,
+            Self::Token { .. } => "agent-token",
+            Self::Link { .. } => "person-link",
+            Self::Revoke { .. } => "credential-revoke",
+        }
+    }
+
+    /// The part of Countersign it is about.
+    #[must_use]
+    pub fn about(&self) -> &'static str {
+        match self {
+            Self::Bundle { .. } => "bundle",
+            Self::Directory { .. } => "directory",
+            Self::Token { .. } | Self::Link { .. } | Self::Revoke { .. } => "credentials",
+        }
+    }
+
+    /// One line, and the whole change, for reviewers.
+    #[must_use]
+    pub fn present(&self, active: &Active) -> (String, String) {
+        match self {
+            Self::Bundle { files, .. } => match Bundle::from_files(files) {
+                Ok(bundle) => {
+                    let diff = active.bundle.diff(&bundle).to_string();
+                    ("Apply a changed bundle".into(), reveal_lines(&diff))
+                }
+                Err(_) => ("Apply a bundle that can't be read".into(), String::new()),
+            },
+            Self::Directory { name, change } => {
+                let text = serde_json::to_string_pretty(change).unwrap_or_default();
+                let whom = text_of(change);
+                (format!("{name} {whom}"), text)
+            }
+            Self::Token { agent, valid_for } => (
+                format!("Issue a token for agent {agent}"),
+                format!("agent      {agent}\nvalid for  {valid_for}\n"),
+            ),
+            Self::Link { person } => (
+                format!("Issue a sign-in link for {person}"),
+                format!("person  {person}\n\nWhoever asks for the link sees it and counts as the same person in votes cast with it.\n"),
+            ),
+            Self::Revoke { credential } => {
+                (format!("Revoke {credential}"), format!("credential  {credential}\n"))
+            }
+        }
+    }
+}
+
+fn text_of(change: &DirectoryChange) -> String {
+    let value = serde_json::to_value(change).unwrap_or_default();
+    let field = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let who = field("person").or_else(|| field("agent")).or_else(|| field("workload"));
+    match (who, field("group")) {
+        (Some(who), Some(group)) => format!("{who} in {group}"),
+        (Some(who), None) => who,
+        _ => String::new(),
+    }
+}
+
+fn arguments<T: for<'de> Deserialize<'de>>(body: &ProposalBody) -> Result<T, InvalidProposal> {
+    serde_json::from_value(body.arguments.clone())
+        .map_err(|error| InvalidProposal::Arguments(body.operation.clone(), error.to_string()))
+}

@@ -1,0 +1,108 @@
+//! Telling callers apart on every request.
+//!
+//! Invariant: a cookie alone changes nothing; a changing request with a cookie also needs the
+//! session's CSRF token. Every caller is limited in its rate before anything else is done.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+};
+use countersign_evidence::body::{Body, Refused};
+use countersign_store::CredentialKind;
+use serde_json::json;
+
+use super::{Api, problem::ApiError};
+use crate::{identity::{Caller, IdentityError}, log::Record};
+
+/// The name of the session cookie.
+pub const COOKIE: &str = "countersign_session";
+
+/// The session cookie's value.
+#[must_use]
+pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let found = match (bearer(&parts.headers), session_cookie(&parts.headers)) {
+            (Some(token), _) => api.gateway.identity.caller(token, CredentialKind::Token).await,
+            (None, Some(session)) => {
+                api.gateway.identity.caller(session, CredentialKind::Session).await
+            }
+            (None, None) => Err(IdentityError::Missing),
+        };
+        let caller = match found {
+            Ok(caller) => caller,
+            Err(error) => {
+                record_stranger(api, &error).await;
+                return Err(error.into());
+            }
+        };
+        api.check_rate(&caller)?;
+        let by_cookie = caller.credential.kind == CredentialKind::Session;
+        let is_form = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        // Forms carry the token in a field, which their handlers check.
+        if by_cookie && !is_safe(&parts.method) && !is_form {
+            let token = parts.headers.get("x-csrf-token").and_then(|value| value.to_str().ok());
+            check_csrf(api, &caller, token.unwrap_or_default())?;
+        }
+        Ok(caller)
+    }
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Checks the CSRF token of a session.
+///
+/// # Errors
+/// 403 when it is not the session's.
+pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiError> {
+    if api.gateway.identity.acts().is_csrf(&caller.credential.id, token) {
+        return Ok(());
+    }
+    Err(ApiError::new(StatusCode::FORBIDDEN, "csrf", "the request did not come from this session's own page")
+        .with_detail("Reload the page and try again."))
+}
+
+/// Records that somebody came with a credential that is none. Limited, so that strangers can't
+/// fill the log.
+async fn record_stranger(api: &Api, error: &IdentityError) {
+    let code = match error {
+        IdentityError::Invalid => "invalid_credential",
+        IdentityError::Disabled(_) => "disabled",
+        _ => return,
+    };
+    if !api.may_record_stranger() {
+        return;
+    }
+    let record = Record {
+        at: api.gateway.clock.now(),
+        body: Body::Refused(Refused { by: None, code: code.into() }),
+        digest: None,
+        request: None,
+        evidence: json!({}),
+    };
+    if let Err(error) = api.gateway.log.record(record).await {
+        tracing::error!(%error, "a refused attempt was not recorded");
+    }
+}

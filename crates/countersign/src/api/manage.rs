@@ -1,0 +1,238 @@
+//! Routes about the gateway itself: who is who, what decides, proposals, the log.
+
+use std::collections::BTreeSet;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use countersign_core::{
+    action::Effect,
+    subject::{Subject, SubjectChain, SubjectId},
+};
+use countersign_policy::{ExecTarget, Question};
+use countersign_store::{CredentialKind, StoredCredential};
+use serde_json::Value;
+
+use super::{
+    Api, StrictJson, once,
+    problem::ApiError,
+    requests::request_id,
+    types::{
+        BundleInfo, CredentialLine, DirectoryInfo, ExplainBody, Health, IssuedToken, LoginBody,
+        MachineLine, PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
+    },
+};
+use crate::{
+    active::Active,
+    admin,
+    engine::EngineError,
+    identity::{Caller, TOKEN, ended, parse_subject},
+};
+
+pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
+    let held = api.gateway.store.in_phase("held").await.map(|ids| ids.len()).unwrap_or(0);
+    let fault = api.gateway.clock.fault();
+    Json(Health {
+        status: fault.unwrap_or_else(|| "ok".into()),
+        version: env!("CARGO_PKG_VERSION").into(),
+        log_size: api.gateway.log.size(),
+        held: u64::try_from(held).unwrap_or(u64::MAX),
+        notices: api.gateway.notices().await,
+    })
+}
+
+pub(super) async fn who_am_i(State(api): State<Api>, caller: Caller) -> Json<WhoAmI> {
+    let active = api.gateway.active();
+    let groups: BTreeSet<String> = match &caller.subject.id {
+        SubjectId::Person(id) => {
+            let person = active.directory.people.get(id);
+            person.map(|p| p.groups.keys().map(ToString::to_string).collect()).unwrap_or_default()
+        }
+        machine => {
+            let machine = active.directory.machine(machine);
+            machine.map(|m| m.groups.iter().map(ToString::to_string).collect()).unwrap_or_default()
+        }
+    };
+    Json(WhoAmI {
+        subject: caller.subject.id.to_string(),
+        groups: groups.into_iter().collect(),
+        owner: caller.subject.owner.as_ref().map(ToString::to_string),
+        credential: kind(&caller.credential).into(),
+        expires: caller.credential.expires,
+    })
+}
+
+fn kind(credential: &StoredCredential) -> &'static str {
+    match credential.kind {
+        CredentialKind::Link => "link",
+        CredentialKind::Session => "session",
+        CredentialKind::Token => "token",
+    }
+}
+
+pub(super) async fn login(
+    State(api): State<Api>,
+    StrictJson(body): StrictJson<LoginBody>,
+) -> Result<Json<IssuedToken>, ApiError> {
+    let (secret, caller) =
+        api.gateway.identity.use_link(&body.link, CredentialKind::Token, TOKEN).await?;
+    Ok(Json(IssuedToken {
+        token: secret.text().into(),
+        subject: caller.subject.id.to_string(),
+        expires: caller.credential.expires,
+    }))
+}
+
+pub(super) async fn propose(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    StrictJson(body): StrictJson<ProposalBody>,
+) -> Result<Response, ApiError> {
+    // An answer with a secret must not be kept, not even for a repetition.
+    let secret = matches!(body.operation.as_str(), "agent-token" | "person-link");
+    let work = async { Ok(admin::propose(&api.gateway, &caller, body.clone()).await?) };
+    if secret {
+        return Ok(Json::<ProposalAnswer>(work.await?).into_response());
+    }
+    once(&api, &caller, &headers, &body, work).await
+}
+
+pub(super) async fn claim(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<ProposalAnswer>, ApiError> {
+    let id = request_id(&id)?;
+    match admin::claim(&api.gateway, &caller, &id).await {
+        Ok(answer) => Ok(Json(answer)),
+        Err(admin::AdminError::Engine(error)) => Err(api.refused(&caller, &id, error).await),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn policy(State(api): State<Api>, _: Caller) -> Json<BundleInfo> {
+    let active = api.gateway.active();
+    Json(BundleInfo {
+        hash: active.hash.to_string(),
+        files: active.bundle.files().clone(),
+        activated: active.activated,
+        request: active.request.clone(),
+    })
+}
+
+pub(super) async fn explain(
+    State(api): State<Api>,
+    _: Caller,
+    StrictJson(body): StrictJson<ExplainBody>,
+) -> Result<Json<Value>, ApiError> {
+    let active = api.gateway.active();
+    let chain = chain(&active, &body)?;
+    let target = body.target.as_deref().unwrap_or_default();
+    let target = target.parse().ok().and_then(|id| active.snapshot.target(&id));
+    let exec = target
+        .and_then(|target| target.exec())
+        .ok_or_else(|| ApiError::invalid("`target` names no target that runs commands"))?;
+    let argv = body.argv.unwrap_or_default();
+    let classified = ExecTarget::classify(exec, &argv, body.inputs);
+    let effects: Vec<Effect> = classified.effects;
+    let none = BTreeSet::new();
+    let evaluation = active.snapshot.evaluate(&Question {
+        chain: &chain,
+        gate: "exec",
+        operation: "run",
+        effects: &effects,
+        arguments: &classified.arguments,
+        reason: None,
+        approvals: &none,
+        now: api.gateway.clock.now(),
+    });
+    let explanation = active.snapshot.explain(&evaluation);
+    let value = serde_json::to_value(explanation)
+        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    Ok(Json(value))
+}
+
+fn chain(active: &Active, body: &ExplainBody) -> Result<SubjectChain, ApiError> {
+    let member = |text: &String| -> Result<Subject, ApiError> {
+        let id = parse_subject(text)
+            .ok_or_else(|| ApiError::invalid(format!("`{}` names no subject", text.escape_debug())))?;
+        Ok(active.directory.resolve(&id).unwrap_or(Subject { id, owner: None }))
+    };
+    let mut chain = SubjectChain::of(member(&body.subject)?);
+    chain.on_behalf_of = body.on_behalf_of.iter().map(member).collect::<Result<_, _>>()?;
+    Ok(chain)
+}
+
+/// People, agents and workloads with their credentials.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError> {
+    let active = api.gateway.active();
+    let now = api.gateway.clock.now();
+    let all = api.gateway.store.credentials(None).await.map_err(EngineError::from)?;
+    let credentials = |holder: &str| -> Vec<CredentialLine> {
+        let of = all.iter().filter(|one| one.holder == holder && one.kind == CredentialKind::Token);
+        of.map(|one| CredentialLine {
+            id: one.id.clone(),
+            kind: kind(one).into(),
+            issued_by: one.issued_by.as_ref().map(ToString::to_string),
+            issued: one.issued,
+            expires: one.expires,
+            ended: ended(one, now),
+        })
+        .collect()
+    };
+    let directory = &active.directory;
+    let people = directory.people.iter().map(|(id, person)| PersonLine {
+        id: id.to_string(),
+        groups: person.groups.keys().map(ToString::to_string).collect(),
+        manager: person.manager.as_ref().map(ToString::to_string),
+        disabled: person.disabled,
+    });
+    let agents = directory.agents.iter().map(|(id, one)| (format!("agent:{id}"), one));
+    let workloads = directory.workloads.iter().map(|(id, one)| (format!("workload:{id}"), one));
+    let machines = agents.chain(workloads).map(|(id, machine)| MachineLine {
+        owner: machine.owner.as_ref().map(ToString::to_string),
+        groups: machine.groups.iter().map(ToString::to_string).collect(),
+        disabled: machine.disabled,
+        credentials: credentials(&id),
+        id,
+    });
+    Ok(DirectoryInfo {
+        people: people.collect(),
+        machines: machines.collect(),
+        groups: directory.groups.iter().map(ToString::to_string).collect(),
+    })
+}
+
+pub(super) async fn directory(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<DirectoryInfo>, ApiError> {
+    // Agents have no business with the names of people.
+    if caller.person().is_none() {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "people_only", "only people read the directory"));
+    }
+    directory_info(&api).await.map(Json)
+}
+
+pub(super) async fn checkpoint(State(api): State<Api>) -> Result<String, ApiError> {
+    api.gateway.log.checkpoint().await;
+    read(&api, "log/checkpoint").await
+}
+
+pub(super) async fn log_key(State(api): State<Api>) -> Result<String, ApiError> {
+    read(&api, "log/key.pub").await
+}
+
+async fn read(api: &Api, name: &str) -> Result<String, ApiError> {
+    let path = api.gateway.data.join(name);
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| EngineError::Internal(error.to_string()).into())
+}

@@ -1,0 +1,288 @@
+//! The HTTP interface: AuthZEN, requests, administration.
+//!
+//! In scope: routes, limits, reading bodies strictly, answers. Errors are problem+json.
+//! Out of scope: everything the routes do; they call engine, gates and admin.
+//! Invariant: every route but health, sign-in and the log's public parts needs a caller; every
+//! body is read with a limit and without ambiguity.
+
+pub mod auth;
+pub mod authzen;
+pub mod detail;
+mod events;
+mod manage;
+pub mod problem;
+mod requests;
+mod run;
+pub mod strict;
+pub mod types;
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp};
+use countersign_evidence::body::{Body as RecordBody, Opened, Refused};
+use countersign_store::Write;
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use self::problem::ApiError;
+use crate::{
+    engine::{EngineError, Input},
+    gateway::Gateway,
+    identity::Caller,
+};
+
+/// Requests a second of one subject, and in one burst ten times as many.
+const RATE: u32 = 200;
+/// Refused strangers recorded a second.
+const STRANGERS: u32 = 5;
+/// The largest JSON body, in bytes.
+const MAX_JSON: usize = 8 << 20;
+/// How long one reader's visit of a page counts as one, in milliseconds.
+const VISIT: i64 = 15 * 60_000;
+/// Visits remembered before old ones are forgotten.
+const VISITS: usize = 10_000;
+
+/// What every route shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// The gateway.
+    pub gateway: Gateway,
+    rates: Arc<DefaultKeyedRateLimiter<String>>,
+    strangers: Arc<DefaultDirectRateLimiter>,
+    visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
+}
+
+impl Api {
+    /// The interface over a gateway.
+    #[must_use]
+    pub fn new(gateway: Gateway) -> Self {
+        let per_second = |rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second(RATE)).allow_burst(per_second(RATE * 10));
+        let strangers = Quota::per_second(per_second(STRANGERS));
+        Self {
+            gateway,
+            rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
+            strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
+            visits: Arc::default(),
+        }
+    }
+
+    /// Takes one request off the caller's allowance.
+    ///
+    /// # Errors
+    /// 429 when it is used up.
+    pub fn check_rate(&self, caller: &Caller) -> Result<(), ApiError> {
+        self.rates.check_key(&caller.credential.holder).map_err(|_| {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests")
+                .with_detail("Wait a second and go on more slowly.")
+        })
+    }
+
+    pub(crate) fn may_record_stranger(&self) -> bool {
+        self.strangers.check().is_ok()
+    }
+
+    /// Records that a person opened a request's page, once a visit.
+    ///
+    /// # Errors
+    /// The record could not be written; then the page is not shown.
+    pub async fn record_opened(&self, caller: &Caller, id: &RequestId) -> Result<(), ApiError> {
+        let Some(person) = caller.person() else { return Ok(()) };
+        if !self.is_new_visit(caller, id) {
+            return Ok(());
+        }
+        let by = self.gateway.keys.pseudonyms.of_person(person);
+        let body = RecordBody::Opened(Opened { by, page: "request".into() });
+        let evidence = json!({ "person": person });
+        self.gateway.engine.step(id.clone(), Input::Note { body, evidence }).await?;
+        Ok(())
+    }
+
+    fn is_new_visit(&self, caller: &Caller, id: &RequestId) -> bool {
+        let now = self.gateway.clock.now();
+        let key = (caller.credential.id.to_string(), id.clone());
+        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
+        if visits.get(&key).is_some_and(|last| now.millis_since(*last) < VISIT) {
+            return false;
+        }
+        if visits.len() >= VISITS {
+            visits.retain(|_, last| now.millis_since(*last) < VISIT);
+        }
+        visits.insert(key, now);
+        true
+    }
+
+    /// Records that an attempt on a request was refused, and passes the refusal on.
+    pub async fn refused(&self, caller: &Caller, id: &RequestId, error: EngineError) -> ApiError {
+        let code = match &error {
+            EngineError::Refused(refusal) => refusal.code(),
+            EngineError::ForgedVote(_) => "forged_vote",
+            _ => return ApiError::from(error).about(id),
+        };
+        self.record_refused(caller, id, code).await;
+        ApiError::from(error).about(id)
+    }
+
+    /// Records that an attempt on a request was refused.
+    pub async fn record_refused(&self, caller: &Caller, id: &RequestId, code: &str) {
+        let by = Some(self.gateway.keys.pseudonyms.of(&caller.subject.id));
+        let body = RecordBody::Refused(Refused { by, code: code.into() });
+        let evidence = json!({ "by": caller.subject.id });
+        let note = Input::Note { body, evidence };
+        if let Err(error) = self.gateway.engine.step(id.clone(), note).await {
+            tracing::error!(%error, "a refused attempt was not recorded");
+        }
+    }
+}
+
+/// A JSON body, read strictly.
+pub struct StrictJson<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for StrictJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !is_json(kind) {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be `application/json` in UTF-8",
+            ));
+        }
+        let bytes = read_body(request.into_body(), MAX_JSON).await?;
+        strict::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::invalid(format!("the body can't be read: {error}")))
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    let mut parts = kind.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let json = parts.next().is_some_and(|kind| kind == "application/json");
+    json && parts.all(|part| !part.starts_with("charset=") || part == "charset=utf-8")
+}
+
+async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
+    to_bytes(body, limit).await.map_err(|error| {
+        let too_long = format!("{error:?}").contains("LengthLimit");
+        match too_long {
+            true => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                format!("the body is larger than {limit} bytes"),
+            ),
+            false => ApiError::invalid("the body ended early"),
+        }
+    })
+}
+
+/// Does something once per `Idempotency-Key` of a caller, and answers the same afterwards.
+///
+/// # Errors
+/// What `work` says; 422 when the key was used for another body.
+pub(crate) async fn once<T, F>(
+    api: &Api,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &impl Serialize,
+    work: F,
+) -> Result<Response, ApiError>
+where
+    T: Serialize,
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    let Some(key) = key else { return Ok(axum::Json(work.await?).into_response()) };
+    if key.is_empty() || key.len() > 200 {
+        return Err(ApiError::invalid("an `Idempotency-Key` has 1 to 200 characters"));
+    }
+    let subject = &caller.credential.holder;
+    let hash = countersign_core::canonical::hash_in_domain("idempotency", body)
+        .unwrap_or(Hash([0; 32]));
+    if let Some((before, answer)) =
+        api.gateway.store.idempotent(subject, key).await.map_err(EngineError::from)?
+    {
+        if before != hash {
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key_reused",
+                "this `Idempotency-Key` was used for another body",
+            ));
+        }
+        return Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response());
+    }
+    let answer = serde_json::to_vec(&work.await?)
+        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    let write = Write::Idempotent {
+        subject: subject.clone(),
+        key: key.into(),
+        body: hash,
+        answer: answer.clone(),
+        at: api.gateway.clock.now(),
+    };
+    // Two at once with one key: the work itself attaches or conflicts; the first answer stays.
+    if let Err(error) = api.gateway.store.commit(vec![write]).await {
+        tracing::warn!(%error, "an answer was not kept under its idempotency key");
+    }
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+/// All routes of the interface.
+#[must_use]
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/health", get(manage::health))
+        .route("/v1/whoami", get(manage::who_am_i))
+        .route("/v1/login", post(manage::login))
+        .route("/v1/targets/{name}", get(run::target))
+        .route("/v1/inputs", post(run::inputs))
+        .route("/v1/run", post(run::run))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::show))
+        .route("/v1/requests/{id}/votes", post(requests::vote))
+        .route("/v1/requests/{id}/withdraw", post(requests::withdraw))
+        .route("/v1/requests/{id}/comments", post(requests::comment))
+        .route("/v1/requests/{id}/questions", post(requests::question))
+        .route("/v1/requests/{id}/answers", post(requests::answer))
+        .route("/v1/requests/{id}/amendments", post(requests::amend))
+        .route("/v1/requests/{id}/cancel", post(requests::cancel))
+        .route("/v1/requests/{id}/claim", post(manage::claim))
+        .route("/v1/events", get(events::stream))
+        .route("/v1/proposals", post(manage::propose))
+        .route("/v1/policy", get(manage::policy))
+        .route("/v1/policy/explain", post(manage::explain))
+        .route("/v1/directory", get(manage::directory))
+        .route("/v1/log/checkpoint", get(manage::checkpoint))
+        .route("/v1/log/key", get(manage::log_key))
+        .merge(authzen::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+}
+
+async fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address does not take this method",
+    )
+}

@@ -1,0 +1,161 @@
+//! The one place where refusals become HTTP answers.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use countersign_core::{id::RequestId, lifecycle::Refusal};
+
+use super::types::Problem;
+use crate::{
+    admin::{AdminError, InvalidProposal},
+    engine::EngineError,
+    explain,
+    gates::exec::ExecError,
+    identity::IdentityError,
+};
+
+/// An answer that says what was wrong.
+#[derive(Debug)]
+pub struct ApiError(Box<Problem>);
+
+impl ApiError {
+    /// An answer of this status with a stable name and a text for people.
+    #[must_use]
+    pub fn new(status: StatusCode, kind: &str, title: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
+            kind: kind.into(),
+            status: status.as_u16(),
+            title: title.into(),
+            detail: None,
+            request: None,
+        }))
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Names the request concerned.
+    #[must_use]
+    pub fn about(mut self, request: &RequestId) -> Self {
+        self.0.request = Some(request.clone());
+        self
+    }
+
+    /// A body or parameter that can't be read.
+    #[must_use]
+    pub fn invalid(title: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", title)
+    }
+
+    /// The problem itself.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.0
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = (status, Json(*self.0)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert("www-authenticate", scheme);
+        }
+        response
+    }
+}
+
+fn refusal_status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::OwnRequest(_)
+        | Refusal::CredentialFromRequester(_)
+        | Refusal::SharedCredential(_)
+        | Refusal::NotEligible(_)
+        | Refusal::AssuranceTooLow { .. }
+        | Refusal::NotRequester
+        | Refusal::NotParticipant
+        | Refusal::NoEmergency(_) => StatusCode::FORBIDDEN,
+        Refusal::ReasonRequired
+        | Refusal::TextTooLong
+        | Refusal::DigestNotTyped
+        | Refusal::NoSuchQuestion => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let text = explain(&error);
+        match &error {
+            EngineError::Refused(refusal) => Self::new(refusal_status(refusal), refusal.code(), text),
+            EngineError::NoSuchRequest(id) => {
+                Self::new(StatusCode::NOT_FOUND, "no_such_request", text)
+                    .with_detail("It does not exist, or you are not among those who may see it.")
+                    .about(id)
+            }
+            EngineError::ForgedVote(_) => Self::new(StatusCode::CONFLICT, "forged_vote", text),
+            EngineError::TooManyHeld(..) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
+            }
+            EngineError::Clock(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "clock", text),
+            EngineError::Store(_)
+            | EngineError::Log(_)
+            | EngineError::Busy
+            | EngineError::Internal(_) => {
+                tracing::error!(error = %text, "the engine could not do it");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+                    .with_detail("Nothing was done. Try again; if it goes on, ask an operator.")
+            }
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        let text = explain(&error);
+        match error {
+            IdentityError::Missing | IdentityError::Invalid => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", text).with_detail(
+                    "Sign in, run `countersign login`, or set COUNTERSIGN_TOKEN to a valid token.",
+                )
+            }
+            IdentityError::Disabled(_) => Self::new(StatusCode::FORBIDDEN, "disabled", text),
+            IdentityError::Store(error) => EngineError::from(error).into(),
+            IdentityError::Engine(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExecError> for ApiError {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Engine(error) => error.into(),
+            other => Self::new(StatusCode::UNPROCESSABLE_ENTITY, other.code(), explain(&other)),
+        }
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let text = explain(&error);
+        match error {
+            AdminError::Engine(error) => error.into(),
+            AdminError::Invalid(InvalidProposal::Bundle(_)) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bundle_refused", text)
+            }
+            AdminError::Invalid(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_proposal", text)
+            }
+            AdminError::NotApplied(_) => Self::new(StatusCode::CONFLICT, "not_applied", text),
+        }
+    }
+}

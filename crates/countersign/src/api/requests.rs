@@ -1,0 +1,429 @@
+//! Routes around one request: reading, voting, talking.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::HeaderMap,
+    response::Response,
+};
+use countersign_core::{
+    canonical::Hash,
+    digest::ActionDigest,
+    id::{MessageId, RequestId},
+    lifecycle::{Ballot, Event},
+    request::{Amends, Message, MessageKind},
+    time::Timestamp,
+};
+use countersign_store::CaseFilter;
+use serde::Deserialize;
+
+use super::{
+    Api, StrictJson,
+    detail::{detail, line},
+    once,
+    problem::ApiError,
+    types::{AmendBody, RequestDetail, RequestList, SayBody, VoteBody},
+};
+use crate::{
+    admin,
+    engine::{Admitted, EngineError, Input, credential},
+    gates::exec,
+    identity::Caller,
+    ids,
+    runner::{self, capture},
+};
+
+/// Lines a page has when nobody says.
+const PAGE: u32 = 50;
+/// The most lines a page can have.
+const MAX_PAGE: u32 = 200;
+
+/// What narrows a list.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// A state.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// A requester's name.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// A target.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Text in title, reason or requester.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Asked at or after, in milliseconds since 1970.
+    #[serde(default)]
+    pub since: Option<i64>,
+    /// Asked before.
+    #[serde(default)]
+    pub until: Option<i64>,
+    /// The last request of the page before.
+    #[serde(default)]
+    pub after: Option<RequestId>,
+    /// How many.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// Only what the caller's side asked.
+    #[serde(default)]
+    pub mine: Option<bool>,
+}
+
+impl ListQuery {
+    /// The store's filter.
+    #[must_use]
+    pub fn filter(&self) -> CaseFilter {
+        let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+        let agent = text(&self.agent).map(|name| match name.contains(':') {
+            true => name,
+            false => format!("agent:{name}"),
+        });
+        CaseFilter {
+            phases: text(&self.state).into_iter().collect(),
+            requester: agent,
+            side_of: None,
+            target: text(&self.target),
+            text: text(&self.text),
+            since: self.since.map(Timestamp),
+            until: self.until.map(Timestamp),
+            after: self.after.clone(),
+            limit: self.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
+        }
+    }
+}
+
+/// A page of the requests that a caller may see.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn visible(
+    api: &Api,
+    caller: &Caller,
+    mut filter: CaseFilter,
+) -> Result<RequestList, ApiError> {
+    let gateway = &api.gateway;
+    let sees_all = admin::may_audit(&gateway.active(), caller, gateway.clock.now());
+    let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let mut items = Vec::new();
+    // What the caller may not see is left out after reading, so several pages may be read.
+    for _ in 0..20 {
+        let page = gateway.store.list(&filter).await.map_err(EngineError::from)?;
+        for summary in page.items {
+            if items.len() == wanted {
+                let next = items.last().map(|line: &super::types::RequestLine| line.id.clone());
+                return Ok(RequestList { items, next });
+            }
+            if sees_all || gateway.case_of(caller, &summary.id).await.is_ok() {
+                items.push(line(summary));
+            }
+        }
+        let Some(next) = page.next else { return Ok(RequestList { items, next: None }) };
+        filter.after = Some(next);
+    }
+    Ok(RequestList { items, next: filter.after })
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<RequestList>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
+    let mut filter = query.filter();
+    if query.mine == Some(true) {
+        match caller.person() {
+            Some(person) => filter.side_of = Some(person.clone()),
+            None => filter.requester = Some(caller.credential.holder.clone()),
+        }
+    }
+    visible(&api, &caller, filter).await.map(Json)
+}
+
+/// A request's name from an address.
+///
+/// # Errors
+/// 404: a text that is no name names nothing.
+pub fn request_id(text: &str) -> Result<RequestId, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::new(axum::http::StatusCode::NOT_FOUND, "no_such_request", "there is no such request")
+    })
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<RequestDetail>, ApiError> {
+    let id = request_id(&id)?;
+    let case = api.gateway.case_of(&caller, &id).await?;
+    api.record_opened(&caller, &id).await?;
+    Ok(Json(detail(&api.gateway, &caller, &case)))
+}
+
+/// Casts a vote of a session.
+///
+/// # Errors
+/// Why it does not count; recorded as a refused attempt.
+pub async fn cast(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    body: VoteBody,
+) -> Result<RequestDetail, ApiError> {
+    let gateway = &api.gateway;
+    gateway.case_of(caller, id).await?;
+    let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) else {
+        api.record_refused(caller, id, "not_a_session").await;
+        return Err(ApiError::new(
+            axum::http::StatusCode::FORBIDDEN,
+            "not_a_session",
+            "only people vote, by a fresh act in a signed-in session; tokens and agents never do",
+        )
+        .with_detail("Open the request's page and decide there.")
+        .about(id));
+    };
+    let digest: Hash = body
+        .digest
+        .parse()
+        .map_err(|_| ApiError::invalid("`digest` is not 64 hexadecimal digits"))?;
+    let digest = ActionDigest(digest);
+    let acts = gateway.identity.acts();
+    let now = gateway.clock.now();
+    if let Err(stale) = acts.check(&body.act, &caller.credential.id, id, &digest, now) {
+        api.record_refused(caller, id, "stale_act").await;
+        let status = axum::http::StatusCode::CONFLICT;
+        return Err(ApiError::new(status, "stale_act", stale.to_string()).about(id));
+    }
+    let ballot = Ballot {
+        voter: person.clone(),
+        credential: credential(&caller.credential, assurance),
+        verdict: body.verdict,
+        reason: body.reason.filter(|text| !text.trim().is_empty()),
+        digest,
+        typed_digest: body.typed_digest,
+    };
+    act(api, caller, id, Event::Vote(ballot)).await
+}
+
+/// Does something to a request and shows it afterwards.
+async fn act(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    event: Event,
+) -> Result<RequestDetail, ApiError> {
+    match api.gateway.engine.step(id.clone(), Input::Event(event)).await {
+        Ok(stepped) => Ok(detail(&api.gateway, caller, &stepped.case)),
+        Err(error) => Err(api.refused(caller, id, error).await),
+    }
+}
+
+pub(super) async fn vote(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    StrictJson(body): StrictJson<VoteBody>,
+) -> Result<Json<RequestDetail>, ApiError> {
+    cast(&api, &caller, &request_id(&id)?, body).await.map(Json)
+}
+
+/// Takes an approval back.
+///
+/// # Errors
+/// There is none, or the caller has no session.
+pub async fn take_back(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<RequestDetail, ApiError> {
+    api.gateway.case_of(caller, id).await?;
+    let Some(voter) = caller.person().filter(|_| caller.assurance().is_some()) else {
+        return Err(ApiError::new(
+            axum::http::StatusCode::FORBIDDEN,
+            "not_a_session",
+            "only a signed-in session takes a vote back",
+        ));
+    };
+    act(api, caller, id, Event::Withdraw { voter: voter.clone() }).await
+}
+
+pub(super) async fn withdraw(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<RequestDetail>, ApiError> {
+    take_back(&api, &caller, &request_id(&id)?).await.map(Json)
+}
+
+fn new_message_id(api: &Api) -> Result<MessageId, ApiError> {
+    Ok(MessageId::from_bits(ids::bits(api.gateway.clock.now())?))
+}
+
+/// Says something about a request.
+///
+/// # Errors
+/// The caller does not take part, or the text is too long.
+pub async fn say(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    kind: MessageKind,
+    text: String,
+) -> Result<RequestDetail, ApiError> {
+    api.gateway.case_of(caller, id).await?;
+    if text.trim().is_empty() {
+        return Err(ApiError::invalid("the text is empty"));
+    }
+    let message = Message {
+        id: new_message_id(api)?,
+        by: caller.subject.id.clone(),
+        at: api.gateway.clock.now(),
+        kind,
+        text,
+    };
+    act(api, caller, id, Event::Say(message)).await
+}
+
+async fn say_once(
+    api: Api,
+    caller: Caller,
+    id: String,
+    headers: HeaderMap,
+    kind: MessageKind,
+    body: SayBody,
+) -> Result<Response, ApiError> {
+    let id = request_id(&id)?;
+    let work = say(&api, &caller, &id, kind, body.text.clone());
+    once(&api, &caller, &headers, &(&id, &body), work).await
+}
+
+pub(super) async fn comment(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    StrictJson(body): StrictJson<SayBody>,
+) -> Result<Response, ApiError> {
+    say_once(api, caller, id, headers, MessageKind::Comment, body).await
+}
+
+pub(super) async fn question(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    StrictJson(body): StrictJson<SayBody>,
+) -> Result<Response, ApiError> {
+    say_once(api, caller, id, headers, MessageKind::Question, body).await
+}
+
+pub(super) async fn answer(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    StrictJson(body): StrictJson<SayBody>,
+) -> Result<Response, ApiError> {
+    let Some(to) = body.to.clone() else {
+        return Err(ApiError::invalid("an answer needs `to`, the question's id"));
+    };
+    say_once(api, caller, id, headers, MessageKind::Answer { to }, body).await
+}
+
+/// Proposes another command instead: a new request of the same chain, whose editor is *self*.
+///
+/// # Errors
+/// The caller may not decide the request, or policy does not hold the new action.
+pub async fn propose_instead(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    body: AmendBody,
+) -> Result<RequestDetail, ApiError> {
+    let gateway = &api.gateway;
+    let case = gateway.case_of(caller, id).await?;
+    let Some(editor) = caller.person().cloned() else {
+        return Err(ApiError::invalid("only a person proposes another action"));
+    };
+    let allowed = detail(gateway, caller, &case).can.iter().any(|name| name == "amend");
+    if !allowed {
+        api.record_refused(caller, id, "not_participant").await;
+        let refusal = countersign_core::lifecycle::Refusal::NotParticipant;
+        return Err(ApiError::from(EngineError::Refused(refusal)).about(id));
+    }
+    let before: runner::Arguments = serde_json::from_value(case.request.action.arguments.clone())
+        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    let active = gateway.active();
+    let target = case.request.action.target.clone();
+    let captured =
+        capture(&gateway.machine, active.bundle.clone(), target, body.argv, before.env, before.inputs)
+            .await
+            .map_err(exec::ExecError::from)?;
+    let amends = Some(Amends { request: id.clone(), editor: editor.clone() });
+    let chain = case.request.chain.clone();
+    let asked = exec::asked(&active, chain, captured, case.request.reason.clone(), amends)?;
+    let into = match gateway.admission.ask(asked).await? {
+        Admitted::Held(case) => case.request.id,
+        Admitted::Attached(_) => {
+            return Err(ApiError::invalid("that very action waits already"));
+        }
+        Admitted::Permitted { .. } | Admitted::Denied { .. } => {
+            return Err(ApiError::invalid(
+                "policy does not hold that action: it is either forbidden or needs no approval; \
+                 say so in a comment instead",
+            ));
+        }
+    };
+    let message = Message {
+        id: new_message_id(api)?,
+        by: caller.subject.id.clone(),
+        at: gateway.clock.now(),
+        kind: MessageKind::Amendment { request: into.clone() },
+        text: body.text,
+    };
+    let amended = act(api, caller, id, Event::Amend { editor, into: into.clone(), message }).await;
+    if amended.is_err() {
+        // The original ended in the meantime; the replacement must not stay behind.
+        let by = case.request.chain.requester.id.clone();
+        let cancel = Input::Event(Event::Cancel { by });
+        if let Err(error) = gateway.engine.step(into, cancel).await {
+            tracing::warn!(%error, "a replacement was not cancelled");
+        }
+    }
+    amended
+}
+
+pub(super) async fn amend(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    StrictJson(body): StrictJson<AmendBody>,
+) -> Result<Response, ApiError> {
+    let id = request_id(&id)?;
+    let work = propose_instead(&api, &caller, &id, body.clone());
+    once(&api, &caller, &headers, &(&id, &body), work).await
+}
+
+/// Takes a request back.
+///
+/// # Errors
+/// The caller is not on the requester's side, or it is over.
+pub async fn take_request_back(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+) -> Result<RequestDetail, ApiError> {
+    api.gateway.case_of(caller, id).await?;
+    act(api, caller, id, Event::Cancel { by: caller.subject.id.clone() }).await
+}
+
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<RequestDetail>, ApiError> {
+    take_request_back(&api, &caller, &request_id(&id)?).await.map(Json)
+}

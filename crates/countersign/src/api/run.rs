@@ -1,0 +1,99 @@
+//! Routes of the exec gate.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use countersign_core::id::TargetId;
+use countersign_runner::inputs::{Limits, receive};
+use futures_util::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{
+    Api, StrictJson,
+    problem::ApiError,
+    types::{InputsReceived, RunRequest, TargetInfo},
+};
+use crate::{explain, gates::exec, identity::Caller};
+
+/// The most bytes of inputs a target takes when it says nothing.
+pub const MAX_INPUTS: u64 = 64 << 20;
+/// Events that wait for a slow caller.
+const EVENTS: usize = 64;
+
+pub(super) async fn target(
+    State(api): State<Api>,
+    _: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<TargetInfo>, ApiError> {
+    let unknown = || {
+        ApiError::new(StatusCode::NOT_FOUND, "no_such_target", "there is no such target")
+            .with_detail("Ask an administrator for the names of targets.")
+    };
+    let id: TargetId = name.parse().map_err(|_| unknown())?;
+    let active = api.gateway.active();
+    let target = active.snapshot.target(&id).ok_or_else(unknown)?;
+    let inputs = target.exec().and_then(|exec| exec.inputs.as_ref());
+    Ok(Json(TargetInfo {
+        name: target.id.to_string(),
+        environment: target.environment.to_string(),
+        keep: inputs.map(|inputs| inputs.keep.clone()).unwrap_or_default(),
+        max_input_bytes: inputs.map_or(0, |inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS)),
+        env: target.exec().map(|e| e.env_allow.iter().cloned().collect()).unwrap_or_default(),
+        advisory: target.advisory,
+    }))
+}
+
+pub(super) async fn inputs(
+    State(api): State<Api>,
+    _: Caller,
+    body: Body,
+) -> Result<Json<InputsReceived>, ApiError> {
+    let store = api.gateway.machine.inputs.clone();
+    let largest = api
+        .gateway
+        .active()
+        .bundle
+        .targets()
+        .values()
+        .filter_map(|target| target.exec()?.inputs.as_ref())
+        .map(|inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS))
+        .max()
+        .unwrap_or(0);
+    let stream = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
+    let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
+    let received = tokio::task::spawn_blocking(move || {
+        let received = receive(reader, &Limits { total_bytes: largest })?;
+        let entries = received.manifest().entries().len();
+        let bytes = received.manifest().total_bytes();
+        store.put(received).map(|digest| (digest, entries, bytes))
+    })
+    .await;
+    let (digest, entries, bytes) = received
+        .map_err(|error| ApiError::invalid(error.to_string()))?
+        .map_err(|error| {
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "inputs_refused", explain(&error))
+        })?;
+    let entries = u64::try_from(entries).unwrap_or(u64::MAX);
+    Ok(Json(InputsReceived { digest: digest.to_string(), entries, bytes }))
+}
+
+pub(super) async fn run(
+    State(api): State<Api>,
+    caller: Caller,
+    StrictJson(call): StrictJson<RunRequest>,
+) -> Response {
+    let (to, events) = tokio::sync::mpsc::channel(EVENTS);
+    tokio::spawn(exec::serve(api.gateway, caller, call, to));
+    let lines = ReceiverStream::new(events).map(|event| {
+        let mut line = serde_json::to_vec(&event)?;
+        line.push(b'\n');
+        Ok::<_, serde_json::Error>(line)
+    });
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
+    (headers, Body::from_stream(lines)).into_response()
+}

@@ -1,0 +1,547 @@
+//! What the HTTP interface takes and gives, for the server and for the command line alike.
+//!
+//! In scope: the JSON of `/v1/…`. AuthZEN's own types are in [`authzen`](super::authzen).
+//! Out of scope: what any of it means; that is the core's.
+//! Invariant: unknown fields in a body are errors, so that a misspelt field is never ignored.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{
+    approval::vote::Verdict,
+    id::{CredentialId, MessageId, RequestId},
+    subject::Origin,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// An error, as RFC 9457 problem details (`application/problem+json`).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A stable name such as `own_request`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, for people.
+    pub title: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+    /// The request concerned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>)]
+    pub request: Option<RequestId>,
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhoAmI {
+    /// `person:dana@example.com`, `agent:deploy-bot` or `workload:ci`.
+    pub subject: String,
+    /// Groups by the active directory.
+    pub groups: Vec<String>,
+    /// The person answerable for an agent or workload.
+    pub owner: Option<String>,
+    /// `session` or `token`; only a session votes.
+    pub credential: String,
+    /// When the credential ends.
+    #[schema(value_type = i64)]
+    pub expires: Timestamp,
+}
+
+/// A command to run through the exec gate.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// The target.
+    pub target: String,
+    /// The command and its arguments, at least one.
+    pub argv: Vec<String>,
+    /// Environment values the target allows callers to set.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The digest of uploaded inputs (`POST /v1/inputs`).
+    #[serde(default)]
+    pub inputs: Option<String>,
+    /// Why, in the caller's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What the caller says of its origin.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub origin: Origin,
+    /// How long to wait for people, in milliseconds; then the answer is `still_held`.
+    pub wait_ms: u64,
+    /// Claim this approved request instead of asking again; it must be this very action, unless
+    /// it is an amendment of one of the caller's requests, whose stored action then runs.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub claim: Option<RequestId>,
+}
+
+/// One line of the answer to [`RunRequest`], as newline-delimited JSON.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum RunEvent {
+    /// The action waits for people.
+    Held {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// Its page.
+        url: String,
+        /// The rules to satisfy.
+        rules: Vec<String>,
+        /// Who can sign now: `group:dba`, people.
+        approvers: Vec<String>,
+        /// When waiting ends in denial.
+        #[schema(value_type = i64)]
+        expires: Timestamp,
+        /// Whether an earlier identical call asked already.
+        attached: bool,
+    },
+    /// Something happened while it waits: a vote, a comment, a question.
+    Progress {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// What, for people.
+        text: String,
+    },
+    /// The action starts.
+    Started {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// The permit.
+        permit: String,
+    },
+    /// Bytes the command wrote to its output, base64.
+    Stdout {
+        /// The bytes.
+        data: String,
+    },
+    /// Bytes the command wrote to its error output, base64.
+    Stderr {
+        /// The bytes.
+        data: String,
+    },
+    /// The command ended.
+    Exited {
+        /// Its exit status; 128 + signal where a signal ended it.
+        status: i32,
+        /// `succeeded`, `failed` or `unknown`.
+        outcome: String,
+        /// Set when the outcome could not be recorded.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        warning: Option<String>,
+    },
+    /// The time the caller gave is over; the request still waits.
+    StillHeld {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// Its page.
+        url: String,
+    },
+    /// It will not run.
+    Refused {
+        /// The request, when one was recorded.
+        #[schema(value_type = Option<String>)]
+        request: Option<RequestId>,
+        /// A stable name such as `denied`.
+        code: String,
+        /// Why and what to do next.
+        message: String,
+        /// The amended request to claim instead.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[schema(value_type = Option<String>)]
+        amended: Option<RequestId>,
+    },
+}
+
+/// Uploaded inputs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct InputsReceived {
+    /// Name them by this in [`RunRequest::inputs`].
+    pub digest: String,
+    /// Files, directories and symbolic links.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+/// What a caller needs to know of a target before it captures inputs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TargetInfo {
+    /// Its name.
+    pub name: String,
+    /// Its environment.
+    pub environment: String,
+    /// Patterns of the files it takes; empty means all.
+    pub keep: Vec<String>,
+    /// The most bytes of inputs.
+    pub max_input_bytes: u64,
+    /// Names of environment values a caller may set.
+    pub env: Vec<String>,
+    /// Whether callers may run commands on their own side (`--local`).
+    pub advisory: bool,
+}
+
+/// A vote.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoteBody {
+    /// `approve` or `deny`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The digest of the action shown.
+    pub digest: String,
+    /// Its first 8 digits, where one click is not enough.
+    #[serde(default)]
+    pub typed_digest: Option<String>,
+    /// The proof of a fresh act, from the request's page or `GET /v1/requests/ID`.
+    pub act: String,
+}
+
+/// A comment, question or answer.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SayBody {
+    /// The text, at most 4,096 bytes.
+    pub text: String,
+    /// For an answer: the question.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub to: Option<MessageId>,
+}
+
+/// An amended action.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AmendBody {
+    /// The new command; everything else stays as it was.
+    pub argv: Vec<String>,
+    /// Why.
+    pub text: String,
+}
+
+/// One line of a list of requests.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RequestLine {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: RequestId,
+    /// `held`, `approved`, `running`, `succeeded`, `denied`, …
+    pub state: String,
+    /// Who asks.
+    pub requester: String,
+    /// Of what.
+    pub target: String,
+    /// What, in one line.
+    pub title: String,
+    /// Why, as stated.
+    pub reason: Option<String>,
+    /// When it was asked.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+    /// When it next changes by itself.
+    #[schema(value_type = Option<i64>)]
+    pub deadline: Option<Timestamp>,
+}
+
+/// A page of requests.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RequestList {
+    /// Newest first.
+    pub items: Vec<RequestLine>,
+    /// Pass as `after` for the next page.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<RequestId>,
+}
+
+/// One request with everything its reader may see.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RequestDetail {
+    /// The line of the list.
+    #[serde(flatten)]
+    pub line: RequestLine,
+    /// The page for people.
+    pub url: String,
+    /// The chain, the requester first: `agent:deploy-bot (owner olga@example.com)`.
+    pub chain: Vec<String>,
+    /// What the requester says of its origin.
+    #[schema(value_type = Object)]
+    pub origin: Origin,
+    /// The gate.
+    pub gate: String,
+    /// Whether somebody else executes.
+    pub advisory: bool,
+    /// The whole action, hidden characters made visible.
+    pub action: String,
+    /// Its exact arguments.
+    pub arguments: Value,
+    /// What it would touch.
+    pub blast_radius: String,
+    /// What approvals bind.
+    pub digest: String,
+    /// Whether approving needs the digest's first digits typed.
+    pub needs_typed_digest: bool,
+    /// The rules and how far each is.
+    pub rules: Vec<RuleProgress>,
+    /// The statements that decided.
+    pub policies: Vec<PolicyLine>,
+    /// Votes that stand.
+    pub votes: Vec<VoteLine>,
+    /// What was said.
+    pub conversation: Vec<MessageLine>,
+    /// The request that replaces this one, or that this one replaces.
+    #[schema(value_type = Option<String>)]
+    pub amends: Option<RequestId>,
+    /// What the caller can do: `vote`, `withdraw`, `comment`, `ask`, `answer`, `amend`, `cancel`,
+    /// `claim`.
+    pub can: Vec<String>,
+    /// Why the caller can't vote, in words.
+    pub why_not_vote: Option<String>,
+    /// For sessions that can vote: pass back as `act` within 15 minutes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<String>,
+}
+
+/// How far one rule is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RuleProgress {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a confirmation by the requester's own side.
+    pub confirmation: bool,
+    /// Its stages.
+    pub stages: Vec<StageProgress>,
+}
+
+/// How far one stage is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StageProgress {
+    /// Who can sign.
+    pub from: Vec<String>,
+    /// How many must.
+    pub count: u32,
+    /// Who did.
+    pub signed: Vec<String>,
+}
+
+/// A statement that decided.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PolicyLine {
+    /// Its `@id`.
+    pub id: String,
+    /// Its `@reason`.
+    pub reason: Option<String>,
+    /// `policies/prod.cedar:12`.
+    pub place: Option<String>,
+    /// Its source.
+    pub source: Option<String>,
+}
+
+/// A vote that stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VoteLine {
+    /// Who.
+    pub voter: String,
+    /// `approve` or `deny`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+}
+
+/// Something said.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MessageLine {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: MessageId,
+    /// Who.
+    pub by: String,
+    /// `comment`, `question`, `answer` or `amendment`.
+    pub kind: String,
+    /// The question an answer answers.
+    #[schema(value_type = Option<String>)]
+    pub to: Option<MessageId>,
+    /// The text.
+    pub text: String,
+    /// When.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+}
+
+/// A change of Countersign itself, proposed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposalBody {
+    /// What: `bundle-apply`, `person-add`, `person-disable`, `person-enable`, `person-link`,
+    /// `membership-add`, `membership-remove`, `agent-add`, `agent-stop`, `agent-start`,
+    /// `agent-token`, `credential-revoke`.
+    pub operation: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What became of a proposal or a claim.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProposalAnswer {
+    /// The request.
+    #[schema(value_type = String)]
+    pub request: RequestId,
+    /// `held`, `succeeded`, `denied`, …
+    pub state: String,
+    /// Its page.
+    pub url: String,
+    /// Who can sign, while held.
+    pub approvers: Vec<String>,
+    /// The result once applied, for example a new token, shown once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<Value>,
+    /// What to do next.
+    pub message: String,
+}
+
+/// The active bundle.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BundleInfo {
+    /// Its hash.
+    pub hash: String,
+    /// Path and text of each file.
+    pub files: BTreeMap<String, String>,
+    /// Since when.
+    #[schema(value_type = i64)]
+    pub activated: Timestamp,
+    /// The request that approved it.
+    #[schema(value_type = Option<String>)]
+    pub request: Option<RequestId>,
+}
+
+/// A question to the active policy, without asking for anything.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainBody {
+    /// Who: `agent:deploy-bot`.
+    pub subject: String,
+    /// For whom.
+    #[serde(default)]
+    pub on_behalf_of: Vec<String>,
+    /// A target, for a command …
+    #[serde(default)]
+    pub target: Option<String>,
+    /// … and the command.
+    #[serde(default)]
+    pub argv: Option<Vec<String>>,
+    /// Whether inputs would be bound.
+    #[serde(default)]
+    pub inputs: bool,
+}
+
+/// A person of the directory.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PersonLine {
+    /// Name.
+    pub id: String,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Manager.
+    pub manager: Option<String>,
+    /// Whether disabled.
+    pub disabled: bool,
+}
+
+/// An agent or workload of the directory.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MachineLine {
+    /// `agent:deploy-bot`.
+    pub id: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Whether stopped.
+    pub disabled: bool,
+    /// Its credentials.
+    pub credentials: Vec<CredentialLine>,
+}
+
+/// A credential without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CredentialLine {
+    /// Name.
+    #[schema(value_type = String)]
+    pub id: CredentialId,
+    /// `link`, `session` or `token`.
+    pub kind: String,
+    /// Who had it issued.
+    pub issued_by: Option<String>,
+    /// When it was issued.
+    #[schema(value_type = i64)]
+    pub issued: Timestamp,
+    /// When it ends.
+    #[schema(value_type = i64)]
+    pub expires: Timestamp,
+    /// Whether it is revoked, used or over.
+    pub ended: bool,
+}
+
+/// People and machines.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DirectoryInfo {
+    /// People.
+    pub people: Vec<PersonLine>,
+    /// Agents and workloads.
+    pub machines: Vec<MachineLine>,
+    /// Groups.
+    pub groups: Vec<String>,
+}
+
+/// A sign-in by link from the command line.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginBody {
+    /// The secret of a single-use link.
+    pub link: String,
+}
+
+/// A token, shown once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct IssuedToken {
+    /// The secret.
+    pub token: String,
+    /// Whose.
+    pub subject: String,
+    /// When it ends.
+    #[schema(value_type = i64)]
+    pub expires: Timestamp,
+}
+
+/// Where the gateway stands.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or what is wrong.
+    pub status: String,
+    /// The version.
+    pub version: String,
+    /// Entries in the log.
+    pub log_size: u64,
+    /// Requests held or approved now.
+    pub held: u64,
+    /// Warnings to show on every page, for example a single-person installation.
+    pub notices: Vec<String>,
+}

@@ -1,0 +1,523 @@
+//! The gateway's HTTP interface, seen from the caller.
+//!
+//! In scope: requests with the caller's token, answers as types, problem details as failures.
+//! Out of scope: which settings count ([`config`](super::config)), what answers mean.
+//! Invariant: the token never follows a redirect and never passes through a proxy in the clear.
+//! Every write has an `Idempotency-Key`; only what never reached the gateway, or carries such a
+//! key, is sent again.
+
+use std::{error::Error as _, time::Duration};
+
+use aws_lc_rs::rand;
+use countersign_core::id::base32;
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION},
+    redirect,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    config::{Settings, Token, is_loopback},
+    failure::{Failure, UNAVAILABLE},
+};
+use crate::api::types::Problem;
+
+/// How long an ordinary answer may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long sending inputs may take.
+const UPLOAD: Duration = Duration::from_secs(900);
+/// How long reaching the gateway may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Pauses before an unanswered request is sent again.
+const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// A path below `/v1` and its query.
+#[derive(Debug, Clone)]
+pub(crate) struct At<'a> {
+    segments: Vec<&'a str>,
+    query: Vec<(&'a str, String)>,
+}
+
+impl<'a> At<'a> {
+    /// The path of these segments, each escaped as needed.
+    #[must_use]
+    pub(crate) fn new(segments: &[&'a str]) -> Self {
+        Self {
+            segments: segments.to_vec(),
+            query: Vec::new(),
+        }
+    }
+
+    /// The same with a query parameter, when there is a value for it.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'a str, value: Option<impl ToString>) -> Self {
+        self.query
+            .extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+}
+
+/// A connection to one gateway for one caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<Token>,
+}
+
+impl Client {
+    /// A client for these settings.
+    ///
+    /// # Errors
+    /// When there is no token, or TLS can't be set up.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+        let Some(token) = settings.token.clone() else {
+            return Err(Failure::new(
+                "no_token",
+                format!("there is no token for {}", settings.url),
+            )
+            .next("sign in with `countersign login`, or set COUNTERSIGN_TOKEN")
+            .exit(UNAVAILABLE));
+        };
+        Ok(Self {
+            token: Some(token),
+            ..Self::anonymous(&settings.url)?
+        })
+    }
+
+    /// A client that says nothing about the caller.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub(crate) fn anonymous(base: &Url) -> Result<Self, Failure> {
+        // Fails only when a provider is there already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .tcp_keepalive(Duration::from_secs(30));
+        let builder = if is_loopback(base) && base.scheme() == "http" {
+            // A proxy would see the token; and a machine without certificates can still talk to
+            // itself.
+            builder.no_proxy().tls_certs_only([])
+        } else {
+            builder.https_only(true)
+        };
+        let http = builder.build().map_err(|error| {
+            Failure::new("tls", format!("TLS can't be set up: {}", chain(&error)))
+                .next(
+                    "install the system's certificates, for example the package `ca-certificates`",
+                )
+                .exit(UNAVAILABLE)
+        })?;
+        Ok(Self {
+            http,
+            base: base.clone(),
+            token: None,
+        })
+    }
+
+    /// The gateway's address.
+    #[must_use]
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached, refuses or answers something else.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, at: At<'_>) -> Result<T, Failure> {
+        json(self.answer(&at).await?).await
+    }
+
+    /// Reads text.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached, refuses or answers something else.
+    pub(crate) async fn text(&self, at: At<'_>) -> Result<String, Failure> {
+        let bytes = whole(self.answer(&at).await?).await?;
+        String::from_utf8(bytes).map_err(|_| unexpected("text that is not UTF-8"))
+    }
+
+    /// The successful answer itself.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached or refuses.
+    pub(crate) async fn answer(&self, at: &At<'_>) -> Result<Response, Failure> {
+        let request = self.request(Method::GET, at)?.timeout(ANSWER);
+        self.send(request, Repeat::Always).await
+    }
+
+    /// Writes, and reads JSON.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached, refuses or answers something else.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        at: At<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        json(self.write(&at, body).await?).await
+    }
+
+    /// Writes, and ignores what a success says.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached or refuses.
+    pub(crate) async fn tell(&self, at: At<'_>, body: &impl Serialize) -> Result<(), Failure> {
+        self.write(&at, body).await.map(drop)
+    }
+
+    /// Sends an archive and reads JSON.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached, refuses or answers something else.
+    pub(crate) async fn upload<T: DeserializeOwned>(
+        &self,
+        at: At<'_>,
+        archive: std::fs::File,
+    ) -> Result<T, Failure> {
+        let unreadable = |error| {
+            Failure::new(
+                "inputs",
+                format!("the captured inputs can't be read: {error}"),
+            )
+        };
+        let length = archive.metadata().map_err(unreadable)?.len();
+        let request = self
+            .request(Method::POST, &at)?
+            .header("idempotency-key", key()?)
+            .header(CONTENT_TYPE, "application/x-tar")
+            .header("content-length", length)
+            .timeout(UPLOAD)
+            .body(tokio::fs::File::from_std(archive));
+        json(self.send(request, Repeat::Never).await?).await
+    }
+
+    /// Opens a stream of events by a write. It has no time limit.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached or refuses.
+    pub(crate) async fn stream_of_write(
+        &self,
+        at: At<'_>,
+        body: &impl Serialize,
+    ) -> Result<Response, Failure> {
+        let request = self
+            .request(Method::POST, &at)?
+            .header("idempotency-key", key()?)
+            .header(ACCEPT, "application/x-ndjson, application/problem+json")
+            .json(body);
+        self.send(request, Repeat::Unsent).await
+    }
+
+    /// Opens a stream of server-sent events after the event `last`. It has no time limit.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached or refuses.
+    pub(crate) async fn stream(&self, at: At<'_>, last: Option<&str>) -> Result<Response, Failure> {
+        let request = self
+            .request(Method::GET, &at)?
+            .header(ACCEPT, "text/event-stream");
+        let request = match last {
+            Some(last) => request.header("last-event-id", last),
+            None => request,
+        };
+        self.send(request, Repeat::Unsent).await
+    }
+
+    async fn write(&self, at: &At<'_>, body: &impl Serialize) -> Result<Response, Failure> {
+        let request = self
+            .request(Method::POST, at)?
+            .header("idempotency-key", key()?)
+            .timeout(ANSWER)
+            .json(body);
+        self.send(request, Repeat::Always).await
+    }
+
+    fn request(&self, method: Method, at: &At<'_>) -> Result<RequestBuilder, Failure> {
+        let request = self.http.request(method, self.url(at)?);
+        let Some(token) = &self.token else {
+            return Ok(request);
+        };
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.secret()))
+            .map_err(|_| Failure::usage("the token holds characters no token has"))?;
+        bearer.set_sensitive(true);
+        Ok(request.header(AUTHORIZATION, bearer))
+    }
+
+    fn url(&self, at: &At<'_>) -> Result<Url, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Failure::usage(format!("`{}` can't have paths", self.base)))?
+            .pop_if_empty()
+            .push("v1")
+            .extend(&at.segments);
+        if !at.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&at.query);
+        }
+        Ok(url)
+    }
+
+    async fn send(&self, request: RequestBuilder, repeat: Repeat) -> Result<Response, Failure> {
+        let mut pauses = AGAIN.iter();
+        loop {
+            let Some(attempt) = request.try_clone() else {
+                // A body that is read from a file can be sent once.
+                let answer = request.send().await;
+                return checked(answer.map_err(|error| self.unreachable(&error))?).await;
+            };
+            let error = match attempt.send().await {
+                Ok(answer) => return checked(answer).await,
+                Err(error) => error,
+            };
+            match pauses.next() {
+                Some(pause) if repeat.allows(&error) => tokio::time::sleep(*pause).await,
+                _ => return Err(self.unreachable(&error)),
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let why = chain(error);
+        Failure::new(
+            "unreachable",
+            format!("{} can't be reached: {why}", self.base),
+        )
+        .next("check the address with `countersign doctor`, and that the gateway runs")
+        .exit(UNAVAILABLE)
+    }
+}
+
+/// When a request is sent again.
+#[derive(Debug, Clone, Copy)]
+enum Repeat {
+    /// Reads, and writes whose key the gateway knows again.
+    Always,
+    /// Only when no connection came about.
+    Unsent,
+    /// Never.
+    Never,
+}
+
+impl Repeat {
+    fn allows(self, error: &reqwest::Error) -> bool {
+        match self {
+            Self::Always => error.is_connect() || (error.is_request() && !error.is_timeout()),
+            Self::Unsent => error.is_connect(),
+            Self::Never => false,
+        }
+    }
+}
+
+/// An error with its causes, without the address, on one line.
+pub(super) fn chain(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = match cause {
+        Some(_) => String::new(),
+        None => error.to_string(),
+    };
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// A key under which the gateway knows a write again: 26 random characters.
+fn key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes)
+        .map_err(|_| Failure::new("random", "the system gives no random numbers"))?;
+    Ok(base32(u128::from_be_bytes(bytes)))
+}
+
+/// Passes successes on and turns everything else into a failure.
+async fn checked(answer: Response) -> Result<Response, Failure> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    if status.is_redirection() {
+        let to = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .unwrap_or("?");
+        return Err(Failure::new("redirect", format!("the gateway points to `{to}`"))
+            .next("the token was not sent there; if that is right, use that address as COUNTERSIGN_URL")
+            .exit(UNAVAILABLE));
+    }
+    let bytes = whole(answer).await?;
+    let problem = serde_json::from_slice::<Problem>(&bytes).unwrap_or_else(|_| Problem {
+        kind: "http".into(),
+        status: status.as_u16(),
+        title: format!("the gateway answered {status}"),
+        detail: not_ours(status),
+        request: None,
+    });
+    Err(Failure::of_problem(problem, status))
+}
+
+fn not_ours(status: StatusCode) -> Option<String> {
+    (status == StatusCode::NOT_FOUND)
+        .then(|| "check that the address is that of a Countersign gateway of this version".into())
+}
+
+async fn json<T: DeserializeOwned>(answer: Response) -> Result<T, Failure> {
+    let bytes = whole(answer).await?;
+    serde_json::from_slice(&bytes).map_err(|error| unexpected(&error.to_string()))
+}
+
+async fn whole(mut answer: Response) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let broken = |error: reqwest::Error| {
+        Failure::new(
+            "broken",
+            format!("the gateway's answer broke off: {}", chain(&error)),
+        )
+        .next("try again")
+        .exit(UNAVAILABLE)
+    };
+    while let Some(piece) = answer.chunk().await.map_err(broken)? {
+        if bytes.len().saturating_add(piece.len()) > MAX_ANSWER {
+            return Err(unexpected("more than 64 MiB"));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+fn unexpected(what: &str) -> Failure {
+    Failure::new(
+        "unexpected_answer",
+        format!("the gateway's answer is not understood: {what}"),
+    )
+    .next("compare the versions with `countersign doctor`")
+    .exit(UNAVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::types::Health,
+        cli::{
+            config::gateway,
+            testing::{Stub, json_answer, problem},
+        },
+    };
+
+    fn client(stub: &Stub) -> Client {
+        Client::new(&stub.settings()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_carry_token_key_and_escaped_paths() {
+        let stub = Stub::start(vec![json_answer("null"), json_answer("null")]).await;
+        let client = client(&stub);
+        let at = At::new(&["targets", "a/b #1"])
+            .with("text", Some("x&y z"))
+            .with("no", None::<u8>);
+        let _: () = client.get(at).await.unwrap();
+        client
+            .tell(At::new(&["requests", "req_1", "cancel"]), &())
+            .await
+            .unwrap();
+        let seen = stub.seen();
+        assert!(
+            seen[0].starts_with("GET /v1/targets/a%2Fb%20%231?text=x%26y+z HTTP/1.1"),
+            "{}",
+            seen[0]
+        );
+        assert!(seen[0].contains("authorization: Bearer secret\r\n"));
+        assert!(!seen[0].contains("idempotency-key"));
+        assert!(seen[1].starts_with("POST /v1/requests/req_1/cancel "));
+        assert!(seen[1].contains("idempotency-key: "));
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_and_redirects_are_not_followed() {
+        let elsewhere = "HTTP/1.1 307 Temporary Redirect\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n";
+        for (answer, kind, exit) in [
+            (
+                problem(401, "bad_token", "the token is not valid"),
+                "bad_token",
+                69,
+            ),
+            (problem(403, "not_yours", "not yours"), "not_yours", 77),
+            (elsewhere.to_owned(), "redirect", 69),
+            (
+                "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 2\r\n\r\nno".to_owned(),
+                "http",
+                69,
+            ),
+            (json_answer("{}"), "unexpected_answer", 69),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_owned(),
+                "broken",
+                69,
+            ),
+        ] {
+            let stub = Stub::start(vec![answer]).await;
+            let failure = client(&stub)
+                .get::<Health>(At::new(&["health"]))
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (failure.kind.as_str(), failure.exit),
+                (kind, exit),
+                "{failure:?}"
+            );
+            assert_eq!(stub.seen().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_got_no_answer_is_sent_again_with_its_key() {
+        let stub = Stub::start(vec![String::new(), json_answer("null")]).await;
+        client(&stub)
+            .tell(At::new(&["requests", "r", "claim"]), &())
+            .await
+            .unwrap();
+        let keys: Vec<String> = stub
+            .seen()
+            .iter()
+            .flat_map(|request| {
+                request
+                    .lines()
+                    .filter(|line| line.starts_with("idempotency-key"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(keys[0], keys[1]);
+    }
+
+    #[tokio::test]
+    async fn without_token_or_gateway_the_status_is_69() {
+        let stub = Stub::start(vec![]).await;
+        let failure = Client::new(&Settings {
+            token: None,
+            ..stub.settings()
+        })
+        .unwrap_err();
+        assert_eq!((failure.kind.as_str(), failure.exit), ("no_token", 69));
+        let nobody = Client::anonymous(&gateway("http://127.0.0.1:1").unwrap()).unwrap();
+        let failure = nobody
+            .get::<Health>(At::new(&["health"]))
+            .await
+            .unwrap_err();
+        assert_eq!((failure.kind.as_str(), failure.exit), ("unreachable", 69));
+    }
+}

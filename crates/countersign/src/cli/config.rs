@@ -1,0 +1,285 @@
+//! Where the gateway is and how the caller proves who it is.
+//!
+//! In scope: the environment, the configuration file, which of them counts, and which addresses a
+//! token may be sent to.
+//! Out of scope: the configuration of the gateway itself.
+//! Invariant: a token goes only over TLS or to this machine, and a saved token only to the gateway
+//! that it was saved for. A file that others can read is not used.
+
+use std::{
+    ffi::OsString,
+    fmt, fs,
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::failure::{Failure, UNAVAILABLE};
+
+/// The variable with the gateway's address.
+pub(crate) const URL_VARIABLE: &str = "COUNTERSIGN_URL";
+/// The variable with the caller's token.
+pub(crate) const TOKEN_VARIABLE: &str = "COUNTERSIGN_TOKEN";
+/// The most bytes read of a configuration file.
+const MAX_FILE: u64 = 64 << 10;
+
+/// A secret that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// Accepts 1 to 4,096 visible ASCII characters.
+    ///
+    /// # Errors
+    /// When `text` can't be a token; the text itself is not repeated.
+    pub(crate) fn new(text: &str) -> Result<Self, Failure> {
+        let text = text.trim();
+        if text.is_empty() || text.len() > 4096 || !text.bytes().all(|c| c.is_ascii_graphic()) {
+            return Err(
+                Failure::usage("the token is empty or holds characters no token has")
+                    .next("copy it again as a whole, without spaces and line breaks")
+                    .exit(UNAVAILABLE),
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+/// What the caller gave, before anything is read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    /// From `--url` or the environment.
+    pub(crate) url: Option<String>,
+    /// From the environment.
+    pub(crate) token: Option<String>,
+    /// The configuration file, whether it exists or not.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The gateway.
+    pub(crate) url: Url,
+    /// The caller's token, when there is one for this gateway.
+    pub(crate) token: Option<Token>,
+    /// Where the address comes from, for people.
+    pub(crate) url_from: String,
+    /// Where the token comes from, for people.
+    pub(crate) token_from: String,
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Saved {
+    /// The gateway.
+    pub(crate) url: String,
+    /// The token for it.
+    #[serde(default)]
+    pub(crate) token: Option<Token>,
+}
+
+impl Sources {
+    /// Reads the environment; `url` comes from the command line.
+    #[must_use]
+    pub(crate) fn of_process(url: Option<String>) -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let folder = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+        Self {
+            url: url.filter(|url| !url.is_empty()),
+            token: variable(TOKEN_VARIABLE).map(text),
+            file: folder.map(|folder| folder.join("countersign").join("client.toml")),
+        }
+    }
+
+    /// Decides which address and token count: the command line and the environment before the
+    /// file, and a saved token only for the address it was saved with.
+    ///
+    /// # Errors
+    /// When nothing names a gateway, or what does is wrong.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        let saved = match &self.file {
+            Some(file) => read(file)?.map(|saved| (file.display().to_string(), saved)),
+            None => None,
+        };
+        let (url, url_from) = match (&self.url, &saved) {
+            (Some(url), _) => (gateway(url)?, format!("--url or {URL_VARIABLE}")),
+            (None, Some((file, saved))) => (gateway(&saved.url)?, file.clone()),
+            (None, None) => {
+                return Err(Failure::usage("no gateway is configured")
+                    .next(format!(
+                        "sign in with `countersign login`, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
+                    ))
+                    .exit(UNAVAILABLE));
+            }
+        };
+        let (token, token_from) = match (&self.token, saved) {
+            (Some(token), _) => (Some(Token::new(token)?), TOKEN_VARIABLE.to_owned()),
+            (None, Some((file, saved))) if gateway(&saved.url)? == url => (saved.token, file),
+            (None, Some((file, saved))) => {
+                (None, format!("none; {file} has one for {} only", saved.url))
+            }
+            (None, None) => (None, "none".to_owned()),
+        };
+        Ok(Settings {
+            url,
+            token,
+            url_from,
+            token_from,
+        })
+    }
+}
+
+/// Checks that `text` is an address to which a token may be sent, and brings it into the form to
+/// which paths are added.
+///
+/// # Errors
+/// For anything but `https`, or `http` to this machine; for addresses with a user, a query or a
+/// fragment.
+pub(crate) fn gateway(text: &str) -> Result<Url, Failure> {
+    let advice = "write it like `https://countersign.example.com`, or `http://127.0.0.1:8372`";
+    let refuse = |why: &str| {
+        let shown = text.escape_debug();
+        Failure::usage(format!(
+            "`{shown}` can't be the address of a gateway: {why}"
+        ))
+        .next(advice)
+        .exit(UNAVAILABLE)
+    };
+    let mut url = Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("it holds a user name or password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it holds a query or fragment"));
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(refuse("without TLS only this machine itself is allowed")),
+        _ => return Err(refuse("it is neither `https` nor `http`")),
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// Whether an address is of this machine.
+#[must_use]
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Reads a configuration file; nothing when there is none.
+///
+/// # Errors
+/// When others can read it, or it is not what [`write`] writes.
+pub(crate) fn read(file: &Path) -> Result<Option<Saved>, Failure> {
+    let shown = file.display();
+    let failed = |error: std::io::Error| {
+        Failure::usage(format!("`{shown}` can't be read: {error}"))
+            .next("correct it, or delete it and sign in again with `countersign login`")
+            .exit(UNAVAILABLE)
+    };
+    let opened = match fs::File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    // Asked of the open file, so that what is checked is what is read.
+    let mode = opened.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::usage(format!(
+            "`{shown}` holds a token and other people on this machine can reach it (mode {mode:03o})"
+        ))
+        .next(format!(
+            "run `chmod 600 {shown}`; if others may have read it, have the token revoked"
+        ))
+        .exit(UNAVAILABLE));
+    }
+    let mut text = String::new();
+    opened
+        .take(MAX_FILE)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    toml::from_str(&text).map(Some).map_err(|error| {
+        // The message names the key; the file's text stays out of it, for it may hold the token.
+        let what = error.message();
+        Failure::usage(format!("`{shown}` is not a client configuration: {what}"))
+            .next(
+                "it holds `url` and `token`; delete it and sign in again with `countersign login`",
+            )
+            .exit(UNAVAILABLE)
+    })
+}
+
+/// Writes a configuration file that only its owner can read, replacing the old one at once.
+///
+/// # Errors
+/// When it can't be written.
+pub(crate) fn write(file: &Path, url: &Url, token: &Token) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            "configuration",
+            format!("`{}` can't be written: {error}", file.display()),
+        )
+        .next(format!("set {URL_VARIABLE} and {TOKEN_VARIABLE} instead"))
+    };
+    let folder = file
+        .parent()
+        .ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
+    // A JSON string is a TOML basic string.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let text = format!(
+        "url = {}\ntoken = {}\n",
+        quoted(url.as_str()),
+        quoted(token.secret())
+    );
+    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    new.write_all(text.as_bytes()).map_err(failed)?;
+    new.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(failed)?;
+    new.as_file().sync_all().map_err(failed)?;
+    new.persist(file).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

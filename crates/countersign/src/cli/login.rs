@@ -1,0 +1,231 @@
+//! `countersign login`: from a single-use link to a saved token.
+//!
+//! In scope: reading the link, exchanging it, saving what comes back.
+//! Out of scope: who gives out links, and the browser's sessions, which alone vote.
+//! Invariant: a link is sent only to the gateway it names, and only its secret.
+
+use std::io::{BufRead, IsTerminal, Read};
+
+use reqwest::Url;
+
+use super::{
+    client::{At, Client},
+    config::{self, Sources, TOKEN_VARIABLE, Token},
+    failure::Failure,
+    output::Output,
+    text::shown,
+};
+use crate::api::types::{IssuedToken, LoginBody};
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign login                      # asks for the link, which stays out of the shell's history
+  pass show countersign-link | countersign login -
+  countersign login --url https://gate.example.com SECRET";
+
+/// The longest link, in bytes.
+const MAX_LINK: u64 = 8 << 10;
+
+/// Arguments of `countersign login`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The sign-in link or its secret; `-` or nothing reads it from standard input
+    #[arg(value_name = "LINK")]
+    link: Option<String>,
+}
+
+/// Signs in and saves the token.
+///
+/// # Errors
+/// When the link is not accepted, or the token can't be saved.
+pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
+    let text = match args.link.filter(|link| link != "-") {
+        Some(link) => link,
+        None => read(output)?,
+    };
+    let (url, secret) = take_apart(text.trim(), sources)?;
+    let file = sources.file.as_ref().ok_or_else(|| {
+        Failure::usage("there is no place for the configuration file")
+            .next("set HOME or XDG_CONFIG_HOME")
+    })?;
+    let body = LoginBody { link: secret };
+    let issued: IssuedToken = Client::anonymous(&url)?
+        .post(At::new(&["login"]), &body)
+        .await?;
+    config::write(file, &url, &Token::new(&issued.token)?)?;
+    // The token itself is saved, not shown.
+    let value = serde_json::json!({
+        "url": url.as_str(), "subject": issued.subject, "expires": issued.expires, "saved": file,
+    });
+    output.result(&value, |_, paint| {
+        format!(
+            "Signed in to {url} as {} until {}.\nSaved in {}.",
+            paint.bold(&shown(&issued.subject)),
+            issued.expires,
+            file.display()
+        )
+    })?;
+    if sources.token.is_some() {
+        output.note(format!(
+            "{TOKEN_VARIABLE} is set and counts before the file: unset it."
+        ));
+    }
+    Ok(0)
+}
+
+fn read(output: &mut Output) -> Result<String, Failure> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output.note("Paste the sign-in link:");
+    }
+    let mut text = String::new();
+    stdin
+        .lock()
+        .take(MAX_LINK)
+        .read_line(&mut text)
+        .map_err(|error| Failure::usage(format!("the link can't be read: {error}")))?;
+    Ok(text)
+}
+
+/// The gateway and the secret of a link. A bare secret belongs to the configured gateway.
+fn take_apart(text: &str, sources: &Sources) -> Result<(Url, String), Failure> {
+    let nothing = || {
+        Failure::usage("there is no sign-in link")
+            .next("ask an administrator for one (`countersign people link`), and give it whole")
+    };
+    if !text.contains("://") {
+        let fits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());
+        let secret = fits.then(|| text.to_owned()).ok_or_else(nothing)?;
+        return Ok((sources.settings()?.url, secret));
+    }
+    let link = Url::parse(text).map_err(|_| nothing())?;
+    let named = |name: &str| {
+        let found = link.query_pairs().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.into_owned())
+    };
+    let secret = link
+        .fragment()
+        .map(str::to_owned)
+        .or_else(|| named("link"))
+        .or_else(|| {
+            link.path_segments()
+                .and_then(Iterator::last)
+                .map(str::to_owned)
+        })
+        .filter(|secret| !secret.is_empty() && secret != "login")
+        .ok_or_else(nothing)?;
+    let mut base = link.clone();
+    base.set_fragment(None);
+    base.set_query(None);
+    // Everything before `/login` is where the gateway lives.
+    let path = link.path();
+    let prefix = path
+        .rfind("/login")
+        .and_then(|at| path.get(..at))
+        .unwrap_or_default();
+    base.set_path(prefix);
+    Ok((config::gateway(base.as_str())?, secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::cli::{
+        output::capture::captured,
+        testing::{Stub, json_answer},
+    };
+
+    #[test]
+    fn links_name_gateway_and_secret() {
+        let configured = Sources {
+            url: Some("https://here.example".into()),
+            ..Sources::default()
+        };
+        for (link, url, secret) in [
+            (
+                "https://gate.example.com/login/abc",
+                "https://gate.example.com/",
+                "abc",
+            ),
+            (
+                "https://gate.example.com/login#abc",
+                "https://gate.example.com/",
+                "abc",
+            ),
+            (
+                "https://gate.example.com/login?link=a%2Bc",
+                "https://gate.example.com/",
+                "a+c",
+            ),
+            (
+                "https://example.com/cs/login/abc",
+                "https://example.com/cs/",
+                "abc",
+            ),
+            (
+                "http://127.0.0.1:8372/login/abc",
+                "http://127.0.0.1:8372/",
+                "abc",
+            ),
+            ("abc", "https://here.example/", "abc"),
+        ] {
+            let (found_url, found) = take_apart(link, &configured).unwrap();
+            assert_eq!(
+                (found_url.as_str(), found.as_str()),
+                (url, secret),
+                "{link}"
+            );
+        }
+        for bad in [
+            "",
+            "a b",
+            "http://gate.example.com/login/abc",
+            "https://x.example/login/",
+            "https://x.example/login",
+        ] {
+            assert!(take_apart(bad, &configured).is_err(), "{bad}");
+        }
+        assert!(take_apart("abc", &Sources::default()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_login_saves_the_token_and_does_not_show_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = r#"{"token":"cst_hush","subject":"person:dana@example.com","expires":0}"#;
+        let stub = Stub::start(vec![json_answer(token)]).await;
+        let file = folder.path().join("client.toml");
+        let sources = Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        };
+        let (mut output, out, err) = captured(false, true);
+        let args = Args {
+            link: Some(format!("{}login/one-time", stub.settings().url)),
+        };
+        assert_eq!(run(args, &sources, &mut output).await, Ok(0));
+        let url = stub.settings().url;
+        expect![[r#"
+            Signed in to URL as person:dana@example.com until 1970-01-01T00:00:00.000Z.
+            Saved in FILE.
+        "#]]
+        .assert_eq(
+            &out.text()
+                .replace(url.as_str(), "URL")
+                .replace(&file.display().to_string(), "FILE"),
+        );
+        assert_eq!(err.text(), "");
+        let seen = stub.seen().pop().unwrap();
+        assert!(
+            seen.ends_with(r#"{"link":"one-time"}"#) && !seen.contains("authorization"),
+            "{seen}"
+        );
+        let saved = sources.settings().unwrap();
+        assert_eq!(
+            (saved.url, saved.token.unwrap().secret()),
+            (url, "cst_hush")
+        );
+    }
+}

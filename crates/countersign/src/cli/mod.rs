@@ -1,0 +1,146 @@
+//! The `countersign` command line, from the caller's side.
+//!
+//! In scope: arguments, dispatch, exit statuses. One file a command.
+//! Out of scope: what the commands do at the gateway.
+//! Invariant: a token is never an argument, so no list of processes shows it.
+
+mod agent;
+mod client;
+mod clock;
+mod completions;
+mod config;
+mod doctor;
+mod failure;
+mod lines;
+mod log;
+mod login;
+mod logout;
+mod output;
+mod people;
+mod policy;
+mod proposal;
+mod requests;
+mod run;
+mod signals;
+#[cfg(test)]
+mod testing;
+mod text;
+mod whoami;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::{config::Sources, failure::Failure, output::Output};
+
+const EXAMPLES: &str = "\
+Start here:
+  countersign login                                          # once, with the link you were given
+  countersign run --target release -- git push origin main   # runs once people have countersigned it
+  countersign requests list --state held                     # what waits
+  countersign doctor                                         # when something does not work
+
+Environment: COUNTERSIGN_URL and COUNTERSIGN_TOKEN count before ~/.config/countersign/client.toml.";
+
+/// A gateway that puts human judgment into automated work at the moment it matters
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Cli {
+    /// One JSON object a line on standard output; problems as JSON on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The gateway, for example https://countersign.example.com
+    #[arg(long, global = true, env = config::URL_VARIABLE, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command behind its gate: at once, after people countersigned it, or not at all
+    Run(run::Args),
+    /// Sign in with a link and save a token
+    Login(login::Args),
+    /// Forget the saved token
+    Logout,
+    /// Show whom the gateway takes you for
+    Whoami,
+    /// Read, decide and talk about requests
+    #[command(subcommand)]
+    Requests(requests::Command),
+    /// Check, explain and change the policy
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Verify the record, and keep what is needed to verify it later
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Agents and workloads, their tokens, and the kill switch
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// People, their groups and sign-in links
+    #[command(subcommand)]
+    People(people::Command),
+    /// Check that this machine can use its gateway
+    Doctor,
+    /// Write what your shell needs to complete commands
+    Completions(completions::Args),
+}
+
+/// Reads `args`, the program's name first, does what they say and gives the exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and versions are errors to clap that belong on standard output.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                failure::USAGE
+            } else {
+                0
+            });
+        }
+    };
+    let mut output = Output::of_process(cli.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(dispatch(cli, &mut output));
+            // A thread that still reads standard input must not keep the process alive.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(Failure::new(
+            "runtime",
+            format!("threads can't be started: {error}"),
+        )),
+    };
+    ExitCode::from(done.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    }))
+}
+
+async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
+    let sources = Sources::of_process(cli.url);
+    match cli.command {
+        Command::Run(args) => Box::pin(run::run(args, &sources, output)).await,
+        Command::Login(args) => login::run(args, &sources, output).await,
+        Command::Logout => logout::run(&sources, output),
+        Command::Whoami => whoami::run(&sources, output).await,
+        Command::Requests(command) => Box::pin(requests::run(command, &sources, output)).await,
+        Command::Policy(command) => Box::pin(policy::run(command, &sources, output)).await,
+        Command::Log(command) => log::run(command, &sources, output).await,
+        Command::Agent(command) => Box::pin(agent::run(command, &sources, output)).await,
+        Command::People(command) => Box::pin(people::run(command, &sources, output)).await,
+        Command::Doctor => doctor::run(&sources, output).await,
+        Command::Completions(args) => completions::run(&args, output),
+    }
+}
+
+#[cfg(test)]
+mod tests;

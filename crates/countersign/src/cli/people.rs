@@ -1,0 +1,234 @@
+//! `countersign people`: who may decide, and who belongs where.
+//!
+//! In scope: listing, and proposing changes.
+//! Out of scope: agents ([`agent`](super::agent)); signing in ([`login`](super::login)).
+//! Invariant: every change is a proposal; only the gateway applies it.
+
+use clap::Subcommand;
+use countersign_core::id::{GroupId, PersonId};
+use serde_json::json;
+
+use super::{
+    client::{At, Client},
+    config::Sources,
+    failure::Failure,
+    output::Output,
+    proposal::{Waiting, carry_out},
+    text::{Paint, Table},
+};
+use crate::api::types::{DirectoryInfo, PersonLine};
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  countersign people add lea@example.com --group dba --manager dana@example.com
+  countersign people link lea@example.com         # next: a link to sign in with";
+const LINK_EXAMPLES: &str = "\
+Example:
+  countersign people link lea@example.com --reason 'new laptop'";
+const DISABLE_EXAMPLES: &str = "\
+Example:
+  countersign people disable lea@example.com --reason 'left the company'";
+const JOIN_EXAMPLES: &str = "\
+Examples:
+  countersign people join lea@example.com dba
+  countersign people leave lea@example.com dba";
+
+/// Subcommands of `countersign people`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List people and their groups
+    List,
+    /// Propose a new person
+    #[command(after_help = ADD_EXAMPLES)]
+    Add {
+        /// Their name, by convention an e-mail address
+        #[arg(value_name = "PERSON")]
+        person: PersonId,
+        /// A group they are in
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<GroupId>,
+        /// Their manager
+        #[arg(long, value_name = "PERSON")]
+        manager: Option<PersonId>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Propose to keep a person from doing anything
+    #[command(after_help = DISABLE_EXAMPLES)]
+    Disable(One),
+    /// Propose to let a disabled person act again
+    #[command(after_help = DISABLE_EXAMPLES)]
+    Enable(One),
+    /// Propose a single-use sign-in link for a person; it is shown once
+    #[command(after_help = LINK_EXAMPLES)]
+    Link(One),
+    /// Propose that a person joins a group
+    #[command(after_help = JOIN_EXAMPLES)]
+    Join(Membership),
+    /// Propose that a person leaves a group
+    #[command(after_help = JOIN_EXAMPLES)]
+    Leave(Membership),
+}
+
+/// A person.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// The person
+    #[arg(value_name = "PERSON")]
+    person: PersonId,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// A person and a group.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Membership {
+    /// The person
+    #[arg(value_name = "PERSON")]
+    person: PersonId,
+    /// The group
+    #[arg(value_name = "GROUP")]
+    group: GroupId,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// When the gateway can't be reached or refuses.
+pub(crate) async fn run(
+    command: Command,
+    sources: &Sources,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let one = |args: One| (json!({ "person": args.person }), args.waiting);
+    let both = |args: Membership| {
+        (
+            json!({ "person": args.person, "group": args.group }),
+            args.waiting,
+        )
+    };
+    let (operation, (arguments, waiting)) = match command {
+        Command::List => return list(sources, output).await,
+        Command::Add {
+            person,
+            groups,
+            manager,
+            waiting,
+        } => {
+            let arguments = json!({ "person": person, "groups": groups, "manager": manager });
+            ("person-add", (arguments, waiting))
+        }
+        Command::Disable(args) => ("person-disable", one(args)),
+        Command::Enable(args) => ("person-enable", one(args)),
+        Command::Link(args) => ("person-link", one(args)),
+        Command::Join(args) => ("membership-add", both(args)),
+        Command::Leave(args) => ("membership-remove", both(args)),
+    };
+    carry_out(operation, arguments, waiting, sources, output).await
+}
+
+async fn list(sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
+    let client = Client::new(&sources.settings()?)?;
+    let directory: DirectoryInfo = client.get(At::new(&["directory"])).await?;
+    if output.is_json() {
+        for line in &directory.people {
+            output.result(line, |_, _| String::new())?;
+        }
+    }
+    output.people(|paint| table(&directory.people, paint))?;
+    Ok(0)
+}
+
+fn table(people: &[PersonLine], paint: Paint) -> String {
+    if people.is_empty() {
+        return "Nobody yet: countersign people add PERSON --group GROUP".into();
+    }
+    let mut table = Table::new(&["PERSON", "STATE", "GROUPS", "MANAGER"]);
+    for person in people {
+        let state = if person.disabled {
+            "disabled"
+        } else {
+            "active"
+        };
+        let manager = person.manager.as_deref().unwrap_or_default();
+        table.row(&[&person.id, state, &person.groups.join(", "), manager]);
+    }
+    table.to_text(paint)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::cli::{
+        output::capture::captured,
+        testing::{Stub, problem},
+    };
+
+    #[test]
+    fn people_stand_in_a_table() {
+        let person = |id: &str, disabled, manager: Option<&str>| PersonLine {
+            id: id.into(),
+            groups: vec!["dba".into(), "oncall".into()],
+            manager: manager.map(str::to_owned),
+            disabled,
+        };
+        let people = [
+            person("dana@example.com", false, None),
+            person("lea@example.com", true, Some("dana@example.com")),
+        ];
+        expect![[r#"
+            PERSON            STATE     GROUPS       MANAGER
+            dana@example.com  active    dba, oncall
+            lea@example.com   disabled  dba, oncall  dana@example.com"#]]
+        .assert_eq(&table(&people, Paint::plain()));
+    }
+
+    #[tokio::test]
+    async fn changes_are_proposals_by_name() {
+        let waiting = || Waiting {
+            reason: None,
+            wait: "0s".parse().unwrap(),
+        };
+        let person: PersonId = "lea@example.com".parse().unwrap();
+        let group: GroupId = "dba".parse().unwrap();
+        let membership = || Membership {
+            person: person.clone(),
+            group: group.clone(),
+            waiting: waiting(),
+        };
+        let one = || One {
+            person: person.clone(),
+            waiting: waiting(),
+        };
+        for (command, body) in [
+            (
+                Command::Join(membership()),
+                r#"{"operation":"membership-add","arguments":{"group":"dba","person":"lea@example.com"},"reason":null}"#,
+            ),
+            (
+                Command::Leave(membership()),
+                r#"{"operation":"membership-remove","arguments":{"group":"dba","person":"lea@example.com"},"reason":null}"#,
+            ),
+            (
+                Command::Link(one()),
+                r#"{"operation":"person-link","arguments":{"person":"lea@example.com"},"reason":null}"#,
+            ),
+            (
+                Command::Disable(one()),
+                r#"{"operation":"person-disable","arguments":{"person":"lea@example.com"},"reason":null}"#,
+            ),
+        ] {
+            let stub = Stub::start(vec![problem(403, "not_admin", "only administrators")]).await;
+            let (mut output, _, _) = captured(false, false);
+            let failure = run(command, &stub.sources(), &mut output)
+                .await
+                .unwrap_err();
+            assert_eq!(failure.exit, 77);
+            assert!(stub.seen()[0].ends_with(body), "{}", stub.seen()[0]);
+        }
+    }
+}

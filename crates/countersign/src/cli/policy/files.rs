@@ -1,0 +1,161 @@
+//! A bundle's directory as path and text.
+//!
+//! In scope: `countersign.toml`, `approvals.toml`, `policies/*.cedar`, `schema/*.cedarschema`.
+//! Out of scope: what they say.
+//! Invariant: other files in the directory are left alone; only hidden ones and those a bundle has
+//! no place for are skipped, and the latter are named.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    path::Path,
+};
+
+use crate::cli::failure::Failure;
+
+/// The most bytes of one file; the policy crate's own limit is lower and gives the better message.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What was read, and what was not.
+pub(super) struct Files {
+    /// Path within the bundle and text.
+    pub(super) files: BTreeMap<String, String>,
+    /// Files in the two folders that don't belong to a bundle.
+    pub(super) skipped: Vec<String>,
+}
+
+/// Reads the files of a bundle.
+pub(super) fn read(directory: &Path) -> Result<Files, Failure> {
+    let mut read = Files {
+        files: BTreeMap::new(),
+        skipped: Vec::new(),
+    };
+    for name in ["countersign.toml", "approvals.toml"] {
+        read.file(directory, name)?;
+    }
+    for (folder, ending) in [("policies", ".cedar"), ("schema", ".cedarschema")] {
+        read.folder(directory, folder, ending)?;
+    }
+    if read.files.is_empty() {
+        let shown = directory.display();
+        return Err(
+            Failure::usage(format!("`{shown}` holds no countersign.toml")).next(
+                "name the directory of the configuration, or make one with `countersign init`",
+            ),
+        );
+    }
+    Ok(read)
+}
+
+impl Files {
+    fn file(&mut self, directory: &Path, name: &str) -> Result<(), Failure> {
+        let path = directory.join(name);
+        let failed = |error: &std::io::Error| {
+            Failure::usage(format!("`{}` can't be read: {error}", path.display()))
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(&error)),
+        };
+        let mut text = String::new();
+        file.take(MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| failed(&error))?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > MAX_BYTES) {
+            return Err(
+                Failure::usage(format!("`{}` has more than 1 MiB", path.display()))
+                    .next("split it"),
+            );
+        }
+        self.files.insert(name.to_owned(), text);
+        Ok(())
+    }
+
+    fn folder(&mut self, directory: &Path, folder: &str, ending: &str) -> Result<(), Failure> {
+        let path = directory.join(folder);
+        let failed = |error: &std::io::Error| {
+            Failure::usage(format!("`{}` can't be read: {error}", path.display()))
+        };
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(&error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| failed(&error))?.file_name();
+            let name = name.to_string_lossy();
+            let within = format!("{folder}/{name}");
+            if name.ends_with(ending) && !name.starts_with('.') {
+                self.file(directory, &within)?;
+            } else if !name.starts_with('.') {
+                self.skipped.push(within);
+            }
+        }
+        self.skipped.sort();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod example {
+    //! A directory with a bundle.
+
+    use tempfile::TempDir;
+
+    /// A directory with these files.
+    pub(crate) fn directory(files: &[(&str, &str)]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_its_known_files() {
+        let directory = example::directory(&[
+            ("countersign.toml", "a"),
+            ("approvals.toml", "b"),
+            ("policies/x.cedar", "c"),
+            ("policies/README.md", "d"),
+            ("policies/.x.cedar.swp", "e"),
+            ("policies/.hidden.cedar", "e"),
+            ("schema/y.cedarschema", "f"),
+            ("other/z.cedar", "g"),
+            (".git/config", "h"),
+        ]);
+        let read = read(directory.path()).unwrap();
+        let names: Vec<&String> = read.files.keys().collect();
+        assert_eq!(
+            names,
+            [
+                "approvals.toml",
+                "countersign.toml",
+                "policies/x.cedar",
+                "schema/y.cedarschema"
+            ]
+        );
+        assert_eq!(read.skipped, ["policies/README.md"]);
+    }
+
+    #[test]
+    fn an_empty_or_missing_directory_is_refused() {
+        let directory = example::directory(&[]);
+        assert_eq!(
+            read(directory.path()).map(|_| ()).map_err(|f| f.exit),
+            Err(64)
+        );
+        assert!(read(&directory.path().join("none")).is_err());
+        std::fs::write(directory.path().join("countersign.toml"), [0xff]).unwrap();
+        assert!(read(directory.path()).is_err());
+    }
+}

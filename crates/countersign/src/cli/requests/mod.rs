@@ -1,0 +1,73 @@
+//! `countersign requests`: read, decide and talk about what is held.
+//!
+//! In scope: one subcommand a variant; those that only tell the gateway something are in [`tell`].
+//! Out of scope: voting itself, which needs a person's fresh act in the console (P3).
+
+mod decide;
+mod list;
+mod show;
+mod tell;
+mod watch;
+
+use clap::Subcommand;
+
+use super::{config::Sources, failure::Failure, output::Output};
+
+/// Subcommands of `countersign requests`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List requests, newest first
+    List(list::Args),
+    /// Show one request with everything you may see
+    Show(show::Args),
+    /// Follow what happens, until Ctrl-C or until one request ends
+    Watch(watch::Args),
+    /// Open a request's page to countersign it
+    Approve(decide::Args),
+    /// Open a request's page to deny it
+    Deny(decide::Args),
+    /// Say something about a request
+    Comment(tell::Said),
+    /// Ask the requester something; the time to decide goes on
+    Ask(tell::Said),
+    /// Answer a question
+    Answer(tell::Answered),
+    /// Propose another command instead; the requester decides whether to run it
+    Amend(tell::Amended),
+    /// Take your own request back
+    Cancel(tell::Named),
+    /// Take your vote back, until the action is claimed
+    Withdraw(tell::Named),
+    /// Apply an approved change of Countersign itself
+    Claim(tell::Named),
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// When the gateway can't be reached or refuses.
+pub(crate) async fn run(
+    command: Command,
+    sources: &Sources,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    match command {
+        Command::List(args) => list::run(args, sources, output).await,
+        Command::Show(args) => show::run(args, sources, output).await,
+        Command::Watch(args) => watch::run(args, sources, output).await,
+        Command::Approve(args) => decide::run(args, "approve", sources, output).await,
+        Command::Deny(args) => decide::run(args, "deny", sources, output).await,
+        Command::Comment(args) => tell::say(args, "comments", sources, output).await,
+        Command::Ask(args) => tell::say(args, "questions", sources, output).await,
+        Command::Answer(args) => tell::answer(args, sources, output).await,
+        Command::Amend(args) => tell::amend(args, sources, output).await,
+        Command::Cancel(args) => tell::cancel(args, sources, output).await,
+        Command::Withdraw(args) => tell::withdraw(args, sources, output).await,
+        Command::Claim(args) => tell::claim(args, sources, output).await,
+    }
+}
+
+/// Whether a request in this state never changes again.
+fn is_over(state: &str) -> bool {
+    !matches!(state, "held" | "approved" | "running")
+}

@@ -1,0 +1,228 @@
+//! `countersign requests show`.
+
+use countersign_core::{approval::vote::Verdict, id::RequestId, time::Timestamp};
+
+use crate::{
+    api::types::{MessageLine, RequestDetail, RuleProgress, VoteLine},
+    cli::{
+        client::{At, Client},
+        clock::now,
+        config::Sources,
+        failure::Failure,
+        output::Output,
+        text::{self, Paint, shown},
+    },
+};
+
+const EXAMPLES: &str = "\
+Example:
+  countersign requests show req_01j9…";
+
+/// Arguments of `countersign requests show`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The request
+    #[arg(value_name = "REQUEST")]
+    request: RequestId,
+}
+
+pub(super) async fn run(args: Args, sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
+    let client = Client::new(&sources.settings()?)?;
+    let at = At::new(&["requests", args.request.as_str()]);
+    let detail: RequestDetail = client.get(at).await?;
+    output.result(&detail, |detail, paint| page(detail, now(), paint))?;
+    Ok(0)
+}
+
+/// The whole request, the action first.
+fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
+    let mut parts = vec![head(detail, now, paint)];
+    let mut part = |name: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            parts.push(format!("{}\n{}", paint.bold(name), lines.join("\n")));
+        }
+    };
+    part(
+        "Approvals",
+        detail.rules.iter().map(|r| rule(r, paint)).collect(),
+    );
+    part(
+        "Votes",
+        detail.votes.iter().map(|v| vote(v, now, paint)).collect(),
+    );
+    part(
+        "Conversation",
+        detail
+            .conversation
+            .iter()
+            .map(|m| message(m, now))
+            .collect(),
+    );
+    let policies = detail.policies.iter().map(|policy| {
+        let place = policy.place.as_deref().unwrap_or("built in");
+        let reason = policy.reason.as_deref().unwrap_or("no reason given");
+        format!(
+            "  {}  {}  ({})",
+            shown(&policy.id),
+            shown(reason),
+            shown(place)
+        )
+    });
+    part("Decided by", policies.collect());
+    part("You can", next(detail));
+    parts.join("\n\n")
+}
+
+fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
+    let line = &detail.line;
+    let deadline = line.deadline.map_or_else(String::new, |at| {
+        format!(", changes by itself {}", text::relative(at, now))
+    });
+    let gate = if detail.advisory {
+        "advisory: the requester itself executes"
+    } else {
+        "enforcing"
+    };
+    let mut values = vec![
+        ("action", paint.bold(&text::shown_lines(&detail.action))),
+        (
+            "target",
+            format!("{} ({}, {gate})", shown(&line.target), shown(&detail.gate)),
+        ),
+        ("touches", text::shown_lines(&detail.blast_radius)),
+        ("asked by", text::shown_lines(&detail.chain.join("\n"))),
+    ];
+    let origin = [
+        ("model", &detail.origin.model),
+        ("session", &detail.origin.session),
+        ("task", &detail.origin.task),
+    ];
+    let stated: Vec<String> = origin
+        .iter()
+        .filter_map(|(name, value)| {
+            value
+                .as_ref()
+                .map(|value| format!("{name} {}", shown(value)))
+        })
+        .chain(
+            line.reason
+                .as_ref()
+                .map(|reason| format!("reason: {}", text::shown_lines(reason))),
+        )
+        .collect();
+    if !stated.is_empty() {
+        values.push(("it says", stated.join("\n")));
+    }
+    values.push((
+        "asked",
+        format!("{}{deadline}", text::relative(line.at, now)),
+    ));
+    if let Some(other) = &detail.amends {
+        values.push(("amends", other.to_string()));
+    }
+    values.push(("digest", shown(&detail.digest)));
+    values.push(("page", shown(&detail.url)));
+    let title = format!(
+        "{}  {}",
+        paint.bold(line.id.as_str()),
+        paint.state(&line.state)
+    );
+    format!("{title}\n{}", text::pairs(2, &values, paint))
+}
+
+fn rule(rule: &RuleProgress, paint: Paint) -> String {
+    let what = if rule.confirmation {
+        " (confirmation by the requester's own side)"
+    } else {
+        ""
+    };
+    let stages = rule.stages.iter().map(|stage| {
+        let done = u32::try_from(stage.signed.len()).unwrap_or(u32::MAX) >= stage.count;
+        let mark = if done {
+            paint.green("✓")
+        } else {
+            paint.yellow("·")
+        };
+        let signed = if stage.signed.is_empty() {
+            String::new()
+        } else {
+            format!("; signed by {}", text::list(&stage.signed))
+        };
+        let count = stage.count;
+        format!("    {mark} {count} of {}{signed}", text::list(&stage.from))
+    });
+    let lines: Vec<String> = stages.collect();
+    format!("  {}{what}\n{}", shown(&rule.name), lines.join("\n"))
+}
+
+fn vote(vote: &VoteLine, now: Timestamp, paint: Paint) -> String {
+    let verdict = match vote.verdict {
+        Verdict::Approve => paint.green("approved"),
+        Verdict::Deny => paint.red("denied"),
+    };
+    let reason = vote
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |r| format!(": {}", shown(r)));
+    format!(
+        "  {} {verdict} {}{reason}",
+        shown(&vote.voter),
+        text::relative(vote.at, now)
+    )
+}
+
+fn message(message: &MessageLine, now: Timestamp) -> String {
+    let to = message
+        .to
+        .as_ref()
+        .map_or_else(String::new, |to| format!(" to {to}"));
+    let text = text::shown_lines(&message.text).replace('\n', "\n    ");
+    format!(
+        "  {} {} {} ({}{to})\n    {text}",
+        message.id,
+        text::relative(message.at, now),
+        shown(&message.by),
+        shown(&message.kind)
+    )
+}
+
+/// What the caller can do next, as commands.
+fn next(detail: &RequestDetail) -> Vec<String> {
+    let id = &detail.line.id;
+    let mut lines: Vec<String> = detail
+        .can
+        .iter()
+        .filter_map(|verb| match verb.as_str() {
+            "vote" => Some(format!("  countersign requests approve {id}   (or deny)")),
+            "withdraw" => Some(format!("  countersign requests withdraw {id}")),
+            "comment" => Some(format!("  countersign requests comment {id} TEXT")),
+            "ask" => Some(format!("  countersign requests ask {id} TEXT")),
+            "answer" => Some(format!("  countersign requests answer {id} TEXT")),
+            "amend" => Some(format!(
+                "  countersign requests amend {id} --text WHY -- COMMAND"
+            )),
+            "cancel" => Some(format!("  countersign requests cancel {id}")),
+            "claim" => Some(format!("  countersign requests claim {id}")),
+            _ => None,
+        })
+        .collect();
+    if let Some(why) = &detail.why_not_vote {
+        lines.push(format!("  not vote: {}", shown(why)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_shown_whole() {
+        let detail: RequestDetail =
+            serde_json::from_str(&crate::cli::testing::detail("held")).unwrap();
+        expect![[r#"X"#]].assert_eq(&page(&detail, Timestamp(1_120_000), Paint::plain()));
+    }
+}

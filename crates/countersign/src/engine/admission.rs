@@ -1,0 +1,278 @@
+//! How every action enters: policy is asked on the caller's task; only a hold reaches the loop.
+//!
+//! In scope: making the request with its two identifiers, asking policy, recording permitted and
+//! denied actions straight in the log.
+//! Invariant: a permit is returned only after its intent is durable; a denial is recorded before
+//! it is answered; an action whose like ended unknown is never permitted without a person.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use countersign_core::{
+    action::{Action, Effect},
+    decision::{Decided, Decision, DenyReason},
+    digest::{Nonce, action_digest, attach_key},
+    directory::Directory,
+    id::{PermitId, PersonId, RequestId, RuleName},
+    lifecycle,
+    permit::{Intent, Permit},
+    request::{Amends, Case, Presentation, Request},
+    subject::SubjectChain,
+    time::Timestamp,
+};
+use countersign_evidence::{body::Phase, reference::Ref};
+use countersign_policy::Question;
+use serde_json::Value;
+
+use super::{
+    Ended, Engine, EngineError, Opened, Parts, decided_record, outcome_record, permitted_record,
+    requested_record,
+};
+use crate::{active::Active, ids, keys::{self, Keys}, log::Record};
+
+/// What a gate asks for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Who, and for whom; resolved by identity.
+    pub chain: SubjectChain,
+    /// What exactly.
+    pub action: Action,
+    /// What it does, as the gate classified it.
+    pub effects: Vec<Effect>,
+    /// Arguments as policy sees them.
+    pub captures: BTreeMap<String, Value>,
+    /// Why, as stated.
+    pub reason: Option<String>,
+    /// What reviewers see.
+    pub presentation: Presentation,
+    /// The owners of its resources.
+    pub resource_owners: BTreeSet<PersonId>,
+    /// Whether it changes Countersign itself.
+    pub administrative: bool,
+    /// What it replaces; an amendment is always held or denied, never run at once.
+    pub amends: Option<Amends>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It may run now, and has no case.
+    Permitted {
+        /// The request.
+        request: Box<Request>,
+        /// The permit.
+        permit: Permit,
+    },
+    /// It waits for people.
+    Held(Box<Case>),
+    /// An identical call waits, is approved or runs already.
+    Attached(Box<Case>),
+    /// No.
+    Denied {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: DenyReason,
+        /// The statements that said so.
+        policies: BTreeSet<countersign_core::id::PolicyId>,
+    },
+}
+
+/// Admits actions. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission {
+    parts: Parts,
+    engine: Engine,
+}
+
+/// The question to policy about a request.
+pub(super) fn question<'a>(
+    request: &'a Request,
+    approvals: &'a BTreeSet<RuleName>,
+    now: Timestamp,
+) -> Question<'a> {
+    Question {
+        chain: &request.chain,
+        gate: &request.action.gate,
+        operation: &request.action.operation,
+        effects: &request.effects,
+        arguments: &request.captures,
+        reason: request.reason.as_deref(),
+        approvals,
+        now,
+    }
+}
+
+/// References to everybody who counts as *self* when a request is made.
+pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -> Vec<Ref> {
+    let people = request.chain.members().flat_map(|member| {
+        let owner = directory.machine(&member.id).and_then(|machine| machine.owner.clone());
+        member.people().cloned().chain(owner).collect::<Vec<_>>()
+    });
+    let editor = request.amends.iter().map(|amends| amends.editor.clone());
+    let people: BTreeSet<_> = people.chain(editor).collect();
+    people.iter().map(|person| keys.pseudonyms.of_person(person)).collect()
+}
+
+impl Admission {
+    /// Admission over the parts of an engine.
+    #[must_use]
+    pub fn new(parts: Parts, engine: Engine) -> Self {
+        Self { parts, engine }
+    }
+
+    /// Asks for an action.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it could not be decided or recorded; then it must not run.
+    pub async fn ask(&self, asked: Asked) -> Result<Admitted, EngineError> {
+        let now = self.parts.clock.now();
+        let active = self.parts.active.borrow().clone();
+        let mut request = self.request(asked, &active, now)?;
+        let none = BTreeSet::new();
+        let asked = question(&request, &none, now);
+        let decision = active.snapshot.evaluate(&asked).decision;
+        let unknown = match decision {
+            Decision::Permit { .. } => self.parts.store.is_unknown(&request.attach_key).await?,
+            _ => false,
+        };
+        let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
+        request.decided.decision = decision.clone();
+        match decision {
+            Decision::Permit { .. } if request.amends.is_none() => {
+                self.permit(request, &active, now).await
+            }
+            Decision::Hold { rules, .. } => {
+                request.rules = rules
+                    .iter()
+                    .filter_map(|name| active.snapshot.rules().get(name).cloned())
+                    .collect();
+                Ok(match self.engine.open(request).await? {
+                    Opened::Held(case) => Admitted::Held(case),
+                    Opened::Attached(case) => Admitted::Attached(case),
+                    Opened::Denied { request, reason } => {
+                        Admitted::Denied { request, reason, policies: BTreeSet::new() }
+                    }
+                })
+            }
+            Decision::Permit { .. } => self.deny(request, &active, now, amendment_unheld()).await,
+            Decision::Deny { .. } => self.deny(request, &active, now, decision).await,
+        }
+    }
+
+    fn request(
+        &self,
+        asked: Asked,
+        active: &Arc<Active>,
+        now: Timestamp,
+    ) -> Result<Request, EngineError> {
+        let not_canonical = |error: countersign_core::canonical::NotCanonical| {
+            EngineError::Internal(error.to_string())
+        };
+        let id = RequestId::from_bits(ids::bits(now)?);
+        let nonce = keys::random().map_err(|error| EngineError::Internal(error.to_string()))?;
+        let nonce = Nonce(countersign_core::canonical::Hash(nonce));
+        let Asked { chain, action, effects, captures, reason, presentation, .. } = asked;
+        let digest = action_digest(&chain, &action, &id, &nonce).map_err(not_canonical)?;
+        let key = attach_key(&self.parts.keys.attach, &chain, &action).map_err(not_canonical)?;
+        Ok(Request {
+            id,
+            chain,
+            action,
+            effects,
+            captures,
+            reason,
+            nonce,
+            digest,
+            attach_key: key,
+            at: now,
+            decided: Decided {
+                decision: Decision::deny(DenyReason::NotPermitted),
+                bundle: active.hash,
+                approvals: BTreeSet::new(),
+            },
+            rules: Vec::new(),
+            resource_owners: asked.resource_owners,
+            administrative: asked.administrative,
+            amends: asked.amends,
+            presentation,
+        })
+    }
+
+    fn first_records(&self, request: &Request, active: &Active, now: Timestamp) -> [Record; 2] {
+        let keys = &self.parts.keys;
+        let refs = self_refs(request, &active.directory, keys);
+        let none = BTreeSet::new();
+        let input = active.snapshot.recorded_input(&question(request, &none, now));
+        let asked = requested_record(request, refs, &keys.pseudonyms);
+        let decided =
+            decided_record(request, 1, now, Phase::Request, &request.decided, &[], &input);
+        [asked, decided]
+    }
+
+    async fn append(
+        &self,
+        records: Vec<Record>,
+    ) -> Result<countersign_core::permit::LogIndex, EngineError> {
+        let prepared: anyhow::Result<Vec<_>> =
+            records.into_iter().map(|record| record.prepare(None)).collect();
+        let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(self.parts.log.append(prepared).await?)
+    }
+
+    async fn permit(
+        &self,
+        request: Request,
+        active: &Active,
+        now: Timestamp,
+    ) -> Result<Admitted, EngineError> {
+        if let Some(fault) = self.parts.clock.fault() {
+            return Err(EngineError::Clock(fault));
+        }
+        let id = PermitId::from_bits(ids::bits(now)?);
+        let decision = &request.decided.decision;
+        let intent = Intent::of_permitted(decision, id, request.id.clone(), request.digest, now)
+            .ok_or_else(|| EngineError::Internal("a permit without a permission".into()))?;
+        let [asked, decided] = self.first_records(&request, active, now);
+        let permitted =
+            permitted_record(&request, 2, now, &intent, active.hash, request.attach_key);
+        let first = self.append(vec![asked, decided, permitted]).await?;
+        // A crash from here on is found at the next start: a permit without an outcome.
+        let permit = intent.recorded(countersign_core::permit::LogIndex(first.0 + 2));
+        Ok(Admitted::Permitted { request: Box::new(request), permit })
+    }
+
+    async fn deny(
+        &self,
+        mut request: Request,
+        active: &Active,
+        now: Timestamp,
+        decision: Decision,
+    ) -> Result<Admitted, EngineError> {
+        request.decided.decision = decision.clone();
+        let records = self.first_records(&request, active, now);
+        self.append(records.into()).await?;
+        let (reason, policies) = match decision {
+            Decision::Deny { reason, policies } => (reason, policies),
+            Decision::Permit { policies } | Decision::Hold { policies, .. } => {
+                (DenyReason::NotPermitted, policies)
+            }
+        };
+        Ok(Admitted::Denied { request: request.id, reason, policies })
+    }
+
+    /// Records how a permitted action without a case ended.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the outcome is not durable; the caller is told so.
+    pub async fn ended(&self, request: &Request, ended: &Ended) -> Result<(), EngineError> {
+        let at = self.parts.clock.now();
+        let record = outcome_record((request.id.clone(), 3), request.digest, at, ended);
+        self.append(vec![record]).await.map(|_| ())
+    }
+}
+
+/// An amendment that policy would permit outright still runs only when its requester claims it,
+/// and there is no rule to claim it under.
+fn amendment_unheld() -> Decision {
+    Decision::deny(DenyReason::NotPermitted)
+}

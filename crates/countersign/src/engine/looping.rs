@@ -1,0 +1,146 @@
+//! The loop itself: take what waits, do it in one turn, look at the clock.
+//!
+//! Invariant: one loop per store; turns never overlap.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_core::{lifecycle::Event, time::Timestamp};
+use countersign_store::Store;
+use tokio::sync::mpsc;
+
+use super::{
+    Answer, Command, Engine, EngineError, Input, Updates, recovery,
+    turn::{Done, Job, Turns},
+};
+use crate::{
+    active::ActivePolicy,
+    clock::Clock,
+    keys::Keys,
+    log::{Log, Resumed},
+};
+
+/// Commands that can wait at once.
+const QUEUE: usize = 16_384;
+/// The most commands done in one turn, and so in one commit.
+const BATCH: usize = 128;
+/// The longest the loop sleeps without looking at deadlines.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The soonest it looks again, so that a clock fault can't make it spin.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
+
+/// What the loop works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where cases live.
+    pub store: Arc<dyn Store>,
+    /// Where records go.
+    pub log: Log,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// What signs votes.
+    pub keys: Arc<Keys>,
+    /// What decides.
+    pub active: ActivePolicy,
+    /// The most requests one subject can have waiting.
+    pub max_held_per_subject: u32,
+}
+
+/// Finishes what a crash left and starts the loop.
+///
+/// # Errors
+/// Store or log can't be read or written.
+pub async fn start(parts: Parts, resumed: &Resumed) -> Result<Engine, EngineError> {
+    let updates = Updates::default();
+    let mut turns = Turns::new(parts, updates.clone(), resumed.outbox);
+    recovery::recover(&mut turns, resumed).await?;
+    let (to, from) = mpsc::channel(QUEUE);
+    tokio::spawn(run(turns, from));
+    Ok(Engine { to, updates })
+}
+
+enum Reply {
+    Open(Answer<super::Opened>),
+    Step(Answer<super::Stepped>),
+}
+
+async fn run(mut turns: Turns, mut from: mpsc::Receiver<Command>) {
+    let mut commands = Vec::with_capacity(BATCH);
+    loop {
+        let pause = until_deadline(&turns).await;
+        tokio::select! {
+            biased;
+            taken = from.recv_many(&mut commands, BATCH) => if taken == 0 { return },
+            () = tokio::time::sleep(pause) => {}
+        }
+        handle(&mut turns, commands.drain(..).collect()).await;
+        tick(&mut turns).await;
+    }
+}
+
+async fn until_deadline(turns: &Turns) -> Duration {
+    let next = turns.parts.store.next_deadline().await.ok().flatten();
+    let wait = next.map_or(i64::MAX, |at: Timestamp| at.millis_since(turns.parts.clock.now()));
+    let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+    wait.clamp(LOOK_AT_MOST_EVERY, LOOK_EVERY)
+}
+
+async fn handle(turns: &mut Turns, commands: Vec<Command>) {
+    let (mut jobs, mut replies) = (Vec::new(), Vec::new());
+    for command in commands {
+        match command {
+            Command::Open { request, answer } => {
+                jobs.push(Job::Open(request));
+                replies.push(Reply::Open(answer));
+            }
+            Command::Step { id, input, answer } => {
+                jobs.push(Job::Step(id, input));
+                replies.push(Reply::Step(answer));
+            }
+            Command::WorldChanged { proposers, answer } => {
+                let _gone = answer.send(judge_again(turns, proposers).await);
+            }
+        }
+    }
+    for (reply, done) in replies.into_iter().zip(turns.run(jobs).await) {
+        // A caller that went away has lost interest in the answer, not in the effect.
+        let _gone = match (reply, done) {
+            (Reply::Open(answer), Ok(Done::Opened(opened))) => answer.send(Ok(opened)).is_ok(),
+            (Reply::Step(answer), Ok(Done::Stepped(stepped))) => answer.send(Ok(stepped)).is_ok(),
+            (Reply::Open(answer), Err(error)) => answer.send(Err(error)).is_ok(),
+            (Reply::Step(answer), Err(error)) => answer.send(Err(error)).is_ok(),
+            _ => false,
+        };
+    }
+}
+
+async fn tick(turns: &mut Turns) {
+    let now = turns.parts.clock.now();
+    let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
+    match turns.parts.store.due(now, limit).await {
+        Ok(due) => {
+            let tick = |id| Job::Step(id, Box::new(Input::Event(Event::Tick)));
+            let _each_says_so_itself = turns.run(due.into_iter().map(tick).collect()).await;
+        }
+        Err(error) => tracing::error!(%error, "deadlines can't be read"),
+    }
+}
+
+async fn judge_again(
+    turns: &mut Turns,
+    proposers: std::collections::BTreeSet<countersign_core::id::PersonId>,
+) -> Result<(), EngineError> {
+    for phase in ["held", "approved"] {
+        let ids = turns.parts.store.in_phase(phase).await?;
+        for some in ids.chunks(BATCH / 2) {
+            let events = some.iter().flat_map(|id| {
+                let grew = Event::SelfGrew { people: proposers.clone() };
+                let step = |event| Job::Step(id.clone(), Box::new(Input::Event(event)));
+                [step(grew), step(Event::WorldChanged)]
+            });
+            for done in turns.run(events.collect()).await {
+                done?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! The only event loop for holds.
+//!
+//! In scope: admission of new requests, one loop that steps held cases, persists and records each
+//! step before anybody is told, and wakes whoever waits.
+//! Out of scope: deciding (policy), judging votes (core), executing (runner).
+//! Invariant: a case is changed only here, by [`step`](countersign_core::lifecycle::step), in the
+//! order store, log, answer. A permit leaves here only after its intent is in the log.
+
+mod admission;
+mod looping;
+mod records;
+mod recovery;
+mod turn;
+mod updates;
+
+use countersign_core::{
+    approval::vote::Credential,
+    id::{PersonId, RequestId},
+    lifecycle::{Event, Refusal},
+    permit::Permit,
+    request::{Case, Request},
+};
+use countersign_evidence::body::Body;
+use countersign_store::StoreError;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub use admission::{Admission, Admitted, Asked};
+pub use looping::{Parts, start};
+pub use records::{
+    closed_reason, decided_record, outcome_record, permitted_record, requested_record,
+};
+pub use updates::{Update, Updates};
+
+use crate::log::LogError;
+
+/// Why the engine did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The event was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such request.
+    #[error("there is no request `{0}`")]
+    NoSuchRequest(RequestId),
+    /// The clock can't be trusted.
+    #[error("nothing is claimed while the clock is wrong: {0}")]
+    Clock(String),
+    /// A stored vote is not what was signed.
+    #[error("a stored vote of `{0}` is not what was signed; the request was not run")]
+    ForgedVote(PersonId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// One subject holds too much.
+    #[error("`{0}` has {1} requests waiting, which is the limit; cancel some or wait")]
+    TooManyHeld(String, u32),
+    /// Too much is under way.
+    #[error("the gateway is busy; try again in a moment")]
+    Busy,
+    /// Something inside is broken.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Something to do to a case.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// An event of the lifecycle. A vote comes with the text the voter was shown.
+    Event(Event),
+    /// The requester wants the action to run now.
+    Claim {
+        /// Who.
+        by: countersign_core::subject::SubjectId,
+    },
+    /// Something to record about the case that does not change it: a page was opened, an attempt
+    /// was refused.
+    Note {
+        /// The record.
+        body: Body,
+        /// Its evidence.
+        evidence: Value,
+    },
+    /// The permitted action ended.
+    Ended {
+        /// How.
+        ended: Ended,
+    },
+}
+
+/// How an execution ended, with what is recorded of it.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The permit it ran under.
+    pub permit: countersign_core::id::PermitId,
+    /// How.
+    pub outcome: countersign_core::request::Outcome,
+    /// Its exit status.
+    pub exit: Option<i32>,
+    /// Details, for example hashes of the output.
+    pub result: Value,
+}
+
+/// What a step led to.
+#[derive(Debug)]
+pub struct Stepped {
+    /// The case afterwards.
+    pub case: Case,
+    /// The permit, from a successful claim.
+    pub permit: Option<Permit>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
+
+enum Command {
+    Open { request: Box<Request>, answer: Answer<Opened> },
+    Step { id: RequestId, input: Box<Input>, answer: Answer<Stepped> },
+    WorldChanged { proposers: std::collections::BTreeSet<PersonId>, answer: Answer<()> },
+}
+
+/// What became of a request that policy holds.
+#[derive(Debug)]
+pub enum Opened {
+    /// It waits now.
+    Held(Box<Case>),
+    /// An identical one was there already.
+    Attached(Box<Case>),
+    /// It can't be satisfied, or an identical one was denied a short while ago.
+    Denied {
+        /// The request, recorded as denied.
+        request: RequestId,
+        /// Why.
+        reason: countersign_core::decision::DenyReason,
+    },
+}
+
+/// The way to the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    to: mpsc::Sender<Command>,
+    updates: Updates,
+}
+
+impl Engine {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<T, EngineError> {
+        let (answer, result) = oneshot::channel();
+        self.to.try_send(command(answer)).map_err(|_| EngineError::Busy)?;
+        result.await.map_err(|_| EngineError::Internal("the engine has stopped".into()))?
+    }
+
+    /// Holds a request, or attaches to an identical one.
+    ///
+    /// # Errors
+    /// [`EngineError`] when nothing was stored.
+    pub async fn open(&self, request: Request) -> Result<Opened, EngineError> {
+        self.ask(|answer| Command::Open { request: Box::new(request), answer }).await
+    }
+
+    /// Does something to a case.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] with the reason; other errors when it could not be done.
+    pub async fn step(&self, id: RequestId, input: Input) -> Result<Stepped, EngineError> {
+        self.ask(|answer| Command::Step { id, input: Box::new(input), answer }).await
+    }
+
+    /// Judges every open case again after directory or rules changed. `proposers` count as *self*
+    /// for the cases that are open now.
+    ///
+    /// # Errors
+    /// [`EngineError`] when not all could be judged; claims judge again anyway.
+    pub async fn world_changed(
+        &self,
+        proposers: std::collections::BTreeSet<PersonId>,
+    ) -> Result<(), EngineError> {
+        self.ask(|answer| Command::WorldChanged { proposers, answer }).await
+    }
+
+    /// News of requests.
+    #[must_use]
+    pub fn updates(&self) -> &Updates {
+        &self.updates
+    }
+}
+
+/// A credential as the core sees it.
+#[must_use]
+pub fn credential(
+    stored: &countersign_store::StoredCredential,
+    assurance: countersign_core::approval::rule::Assurance,
+) -> Credential {
+    Credential { id: stored.id.clone(), issued_by: stored.issued_by.clone(), assurance }
+}

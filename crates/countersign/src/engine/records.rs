@@ -1,0 +1,354 @@
+//! From what happened to what is recorded.
+//!
+//! In scope: the leaf and the evidence for every fact, with references instead of names in the
+//! leaf.
+//! Invariant: names, texts and arguments are in the evidence only.
+
+use countersign_core::{
+    approval::{ApprovalRule, myself::myself, quorum::stage_counts, rule, vote::Verdict},
+    canonical::Hash,
+    decision::{Decided, Decision},
+    digest::AttachKey,
+    id::RequestId,
+    lifecycle::Fact,
+    permit::Intent,
+    request::{Case, Closure, MessageKind, Outcome, Request},
+    time::Timestamp,
+};
+use countersign_evidence::{
+    body::{
+        ActionOutcome, ActionPermitted, ActionRequested, ApprovalWithdrawn, Assurance, Body,
+        CloseReason, CommentKind, Commented, Decision as Said, EmergencyReviewed, Fill,
+        OutcomeStatus, Phase, PolicyDecided, RequestClosed, RequestEscalated, RuleShape, SelfGrew,
+        Slot, Verdict as VerdictWord,
+    },
+    reference::{Pseudonyms, Ref},
+    vote::VoteStatement,
+};
+use serde_json::{Value, json};
+
+use super::Ended;
+use crate::{keys::Keys, log::Record};
+
+fn record(request: &Request, seq: u64, at: Timestamp, body: Body, evidence: Value) -> Record {
+    let request_seq = Some((request.id.clone(), seq));
+    Record { at, body, digest: Some(request.digest), request: request_seq, evidence }
+}
+
+/// That somebody asked. The first record of a request.
+#[must_use]
+pub fn requested_record(request: &Request, self_refs: Vec<Ref>, names: &Pseudonyms) -> Record {
+    let actions = request.effects.iter().map(|effect| effect.action.clone()).collect();
+    let body = Body::ActionRequested(ActionRequested {
+        actions,
+        amends: request.amends.as_ref().map(|amends| amends.request.clone()),
+        gate: request.action.gate.clone(),
+        requester: names.of(&request.chain.requester.id),
+        self_refs,
+    });
+    let evidence = json!({
+        "chain": request.chain,
+        "action": request.action,
+        "effects": request.effects,
+        "reason": request.reason,
+        "nonce": request.nonce,
+    });
+    record(request, 0, request.at, body, evidence)
+}
+
+/// What policy said. The second record of a request, and one of every claim.
+#[must_use]
+pub fn decided_record(
+    request: &Request,
+    seq: u64,
+    at: Timestamp,
+    phase: Phase,
+    decided: &Decided,
+    rules: &[ApprovalRule],
+    input: &Value,
+) -> Record {
+    let body = Body::PolicyDecided(PolicyDecided {
+        approvals: decided.approvals.iter().cloned().collect(),
+        bundle: decided.bundle,
+        decision: match decided.decision {
+            Decision::Permit { .. } => Said::Permit,
+            Decision::Hold { .. } => Said::Hold,
+            Decision::Deny { .. } => Said::Deny,
+        },
+        phase,
+        policies: decided.decision.policies().iter().cloned().collect(),
+        rules: rules.iter().map(shape).collect(),
+    });
+    let evidence = json!({ "decision": decided.decision, "input": input });
+    record(request, seq, at, body, evidence)
+}
+
+fn shape(rule: &ApprovalRule) -> RuleShape {
+    RuleShape {
+        assurance: assurance(rule.assurance),
+        confirmation: rule.confirmation,
+        emergency: rule.emergency.is_some(),
+        expires: rule.expires,
+        name: rule.name.clone(),
+        reason_required: rule.reason == rule::ReasonRequirement::Required,
+        stages: stage_counts(rule),
+        valid_for: rule.valid_for,
+    }
+}
+
+fn assurance(level: rule::Assurance) -> Assurance {
+    match level {
+        rule::Assurance::Chat => Assurance::Chat,
+        rule::Assurance::Session => Assurance::Session,
+        rule::Assurance::Passkey => Assurance::Passkey,
+    }
+}
+
+/// That a permitted action may run. `attach` lets a restart recognise a repetition.
+#[must_use]
+pub fn permitted_record(
+    request: &Request,
+    seq: u64,
+    at: Timestamp,
+    intent: &Intent,
+    bundle: Hash,
+    attach: AttachKey,
+) -> Record {
+    let body = Body::ActionPermitted(ActionPermitted {
+        approvals: Vec::new(),
+        bundle,
+        digest: intent.digest(),
+        expires: intent.expires(),
+        fills: Vec::new(),
+        permit: intent.id().clone(),
+        recovered: false,
+    });
+    record(request, seq, at, body, json!({ "attach": attach }))
+}
+
+/// How an execution ended.
+#[must_use]
+pub fn outcome_record(
+    request: (RequestId, u64),
+    digest: countersign_core::digest::ActionDigest,
+    at: Timestamp,
+    ended: &Ended,
+) -> Record {
+    let status = match ended.outcome {
+        Outcome::Succeeded => OutcomeStatus::Succeeded,
+        Outcome::Failed => OutcomeStatus::Failed,
+        Outcome::Unknown => OutcomeStatus::Unknown,
+    };
+    let result = countersign_core::canonical::hash_in_domain("result", &ended.result);
+    let body = Body::ActionOutcome(ActionOutcome {
+        exit: ended.exit,
+        permit: ended.permit.clone(),
+        result: result.unwrap_or(Hash([0; 32])),
+        status,
+    });
+    let evidence = json!({ "result": ended.result });
+    Record { at, body, digest: Some(digest), request: Some(request), evidence }
+}
+
+/// Why a request ended, as the log names it.
+#[must_use]
+pub fn closed_reason(closure: &Closure) -> CloseReason {
+    match closure {
+        Closure::Denied { .. } => CloseReason::Denied,
+        Closure::Expired => CloseReason::Expired,
+        Closure::Unclaimed => CloseReason::Unclaimed,
+        Closure::Cancelled { .. } => CloseReason::Cancelled,
+        Closure::Amended { .. } => CloseReason::Amended,
+        Closure::Unreachable { .. } => CloseReason::Unreachable,
+        Closure::PolicyChanged { .. } => CloseReason::PolicyChanged,
+    }
+}
+
+/// Records one step's facts about one case, numbering them within it.
+pub(super) struct Recorder<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) case: &'a mut Case,
+    pub(super) at: Timestamp,
+    pub(super) bundle: Hash,
+    /// The recorded input of the claim's decision.
+    pub(super) claim_input: Value,
+    /// How an execution ended, when that is what happened.
+    pub(super) ended: Option<&'a Ended>,
+    pub(super) records: Vec<Record>,
+    /// Envelopes of new votes.
+    pub(super) envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
+}
+
+impl Recorder<'_> {
+    fn names(&self) -> &Pseudonyms {
+        &self.keys.pseudonyms
+    }
+
+    /// Adds one record about the case.
+    pub(super) fn push(&mut self, body: Body, evidence: Value) {
+        let made = record(&self.case.request, self.case.records, self.at, body, evidence);
+        self.case.records += 1;
+        self.records.push(made);
+    }
+
+    /// Records the beginning of a held case.
+    pub(super) fn opened(
+        &mut self,
+        directory: &countersign_core::directory::Directory,
+        input: &Value,
+    ) {
+        let selves = myself(self.case, directory);
+        let refs = selves.iter().map(|person| self.names().of_person(person)).collect();
+        let request = &self.case.request;
+        let asked = requested_record(request, refs, self.names());
+        let (at, decided) = (request.at, request.decided.clone());
+        let said = decided_record(request, 1, at, Phase::Request, &decided, &request.rules, input);
+        self.records.extend([asked, said]);
+        self.case.records = 2;
+    }
+
+    /// Records one fact. Facts that only restate votes are not recorded on their own.
+    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), countersign_core::canonical::NotCanonical> {
+        match fact {
+            Fact::Voted { vote, could_fill } => {
+                let slots = could_fill
+                    .iter()
+                    .map(|slot| Slot { rule: slot.rule.clone(), stage: slot.stage })
+                    .collect::<std::collections::BTreeSet<_>>();
+                self.vote(vote, slots.into_iter().collect(), false)?;
+            }
+            Fact::Withdrawn { voter } => {
+                let body = ApprovalWithdrawn { voter: self.names().of_person(voter) };
+                self.push(Body::ApprovalWithdrawn(body), json!({ "voter": voter }));
+            }
+            Fact::Said { message } => self.said(message),
+            Fact::Approved { .. } | Fact::Reopened => {}
+            Fact::Escalated { rule } => {
+                self.push(Body::RequestEscalated(RequestEscalated { rule: rule.clone() }), json!({}));
+            }
+            Fact::SelfGrew { people } => {
+                let refs = people.iter().map(|person| self.names().of_person(person)).collect();
+                let body = SelfGrew { refs, why: "proposed_change".into() };
+                self.push(Body::SelfGrew(body), json!({ "people": people }));
+            }
+            Fact::GlassBroken { rule, vote, .. } => {
+                let slots = vec![Slot { rule: rule.clone(), stage: 0 }];
+                self.vote(vote, slots, true)?;
+            }
+            Fact::Reviewed { rule, by } => {
+                let body = EmergencyReviewed { by: self.names().of_person(by), rule: rule.clone() };
+                self.push(Body::EmergencyReviewed(body), json!({ "by": by }));
+            }
+            Fact::Redecided { decided } => self.redecided(decided),
+            Fact::Permitted { permit, expires, filled, approvals } => {
+                let fill = |(slot, person): &(countersign_core::approval::quorum::Slot, _)| Fill {
+                    rule: slot.rule.clone(),
+                    stage: slot.stage,
+                    voter: self.names().of_person(person),
+                };
+                let body = ActionPermitted {
+                    approvals: approvals.iter().cloned().collect(),
+                    bundle: self.bundle,
+                    digest: self.case.request.digest,
+                    expires: *expires,
+                    fills: filled.iter().map(fill).collect(),
+                    permit: permit.clone(),
+                    recovered: false,
+                };
+                let attach = self.case.request.attach_key;
+                self.push(Body::ActionPermitted(body), json!({ "attach": attach, "held": true }));
+            }
+            Fact::Ended { permit, outcome } => {
+                let unknown = Ended {
+                    permit: permit.clone(),
+                    outcome: *outcome,
+                    exit: None,
+                    result: Value::Null,
+                };
+                let ended = self.ended.unwrap_or(&unknown);
+                let within = (self.case.request.id.clone(), self.case.records);
+                let made = outcome_record(within, self.case.request.digest, self.at, ended);
+                self.case.records += 1;
+                self.records.push(made);
+            }
+            Fact::Closed { closure } => self.closed(closure),
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, message: &countersign_core::request::Message) {
+        let (kind, about) = match &message.kind {
+            MessageKind::Comment => (CommentKind::Comment, None),
+            MessageKind::Question => (CommentKind::Question, None),
+            MessageKind::Answer { .. } => (CommentKind::Answer, None),
+            MessageKind::Amendment { request } => (CommentKind::Amendment, Some(request.clone())),
+        };
+        let body = Commented { about, by: self.names().of(&message.by), kind };
+        self.push(Body::Commented(body), json!({ "message": message }));
+    }
+
+    fn redecided(&mut self, decided: &Decided) {
+        let input = std::mem::take(&mut self.claim_input);
+        let seq = self.case.records;
+        let rules = &self.case.request.rules;
+        let made =
+            decided_record(&self.case.request, seq, self.at, Phase::Claim, decided, rules, &input);
+        self.case.records += 1;
+        self.records.push(made);
+    }
+
+    fn closed(&mut self, closure: &Closure) {
+        let by = match closure {
+            Closure::Denied { by, .. } | Closure::Amended { by, .. } => {
+                Some(self.names().of_person(by))
+            }
+            Closure::Cancelled { by } => Some(self.names().of(by)),
+            _ => None,
+        };
+        let body = RequestClosed { by, why: closed_reason(closure) };
+        self.push(Body::RequestClosed(body), json!({ "closure": closure }));
+    }
+
+    /// Signs a vote and records it. The signed statement is kept with the case and verified again
+    /// at the claim.
+    fn vote(
+        &mut self,
+        vote: &countersign_core::approval::Vote,
+        slots: Vec<Slot>,
+        emergency: bool,
+    ) -> Result<(), countersign_core::canonical::NotCanonical> {
+        let statement = statement(vote, &self.case.request, slots, emergency, self.names());
+        let envelope = statement.sign(&self.keys.vote)?;
+        let evidence = json!({ "envelope": envelope, "vote": vote });
+        self.push(Body::ApprovalDecided(statement.record(&envelope)), evidence);
+        self.envelopes.push((vote.voter.clone(), envelope.into_bytes()));
+        Ok(())
+    }
+}
+
+/// What is signed of a vote.
+pub(super) fn statement(
+    vote: &countersign_core::approval::Vote,
+    request: &Request,
+    slots: Vec<Slot>,
+    emergency: bool,
+    names: &Pseudonyms,
+) -> VoteStatement {
+    VoteStatement {
+        assurance: assurance(vote.credential.assurance),
+        at: vote.at,
+        credential: vote.credential.id.clone(),
+        digest: vote.digest,
+        emergency,
+        issuer: vote.credential.issued_by.as_ref().map(|person| names.of_person(person)),
+        reason: vote.reason.clone(),
+        request: request.id.clone(),
+        shown: Some(Hash::of(request.presentation.body.as_bytes())),
+        slots,
+        verdict: match vote.verdict {
+            Verdict::Approve => VerdictWord::Approve,
+            Verdict::Deny => VerdictWord::Deny,
+        },
+        voter: names.of_person(&vote.voter),
+    }
+}

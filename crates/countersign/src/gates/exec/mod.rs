@@ -1,0 +1,388 @@
+//! The gate for commands: `countersign run`.
+//!
+//! In scope: one call from request to exit status, as a stream of events.
+//! Out of scope: HTTP (see `api`) and executing (see `runner`).
+//! Invariant: a caller that goes away ends its wait, never the request and never a command that
+//! runs. The outcome is recorded before the exit status is sent.
+
+mod present;
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use countersign_core::{
+    canonical::Hash,
+    id::{RequestId, TargetId},
+    lifecycle,
+    permit::Permit,
+    request::{Amends, Case, Closure, Outcome, Phase, Request},
+    subject::SubjectChain,
+};
+use countersign_policy::ExecTarget;
+use countersign_runner::spawn::Output;
+use tokio::sync::mpsc::{self, Sender};
+
+use crate::{
+    active::Active,
+    api::types::{RunEvent, RunRequest},
+    engine::{Admitted, Asked, EngineError, Ended, Input},
+    gateway::Gateway,
+    identity::Caller,
+    runner::{self, Captured, PlanError, capture},
+};
+
+/// Pieces of output that wait for a slow caller.
+const OUTPUT_QUEUE: usize = 64;
+/// The longest a caller can wait, in milliseconds.
+const MAX_WAIT: u64 = 24 * 3_600_000;
+/// The longest reason, in bytes.
+const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
+
+/// Why a call did not become a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The call itself.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A field of the call.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ExecError {
+    /// A short stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Plan(PlanError::Changed(_)) => "changed",
+            Self::Plan(_) | Self::Invalid(_) => "invalid_call",
+            Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
+            Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
+            Self::Engine(EngineError::Clock(_)) => "clock",
+            Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
+            Self::Engine(_) => "unavailable",
+        }
+    }
+}
+
+/// Serves one call, sending events until it is over or the caller is gone.
+pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: Sender<RunEvent>) {
+    let run = Run { gateway, events };
+    if let Err(error) = run.serve(&caller, call).await {
+        let request = None;
+        let (code, message) = (error.code().into(), crate::explain(&error));
+        run.send(RunEvent::Refused { request, code, message, amended: None }).await;
+    }
+}
+
+/// What a gate asks for when a call is captured.
+///
+/// # Errors
+/// [`ExecError`] when the call can't be understood.
+pub fn asked(
+    active: &Active,
+    chain: SubjectChain,
+    captured: Captured,
+    reason: Option<String>,
+    amends: Option<Amends>,
+) -> Result<Asked, ExecError> {
+    let target = active.snapshot.target(&captured.action.target);
+    let owner = target.and_then(|target| target.owner.clone());
+    let exec = target.and_then(|target| target.exec());
+    let exec = exec.ok_or_else(|| PlanError::NoTarget(captured.action.target.clone()))?;
+    let argv = argv(&captured)?;
+    let classified = ExecTarget::classify(exec, &argv, captured.manifest.is_some());
+    let presentation = present::presentation(exec, &captured, &argv, &classified);
+    Ok(Asked {
+        chain,
+        action: captured.action,
+        effects: classified.effects,
+        captures: classified.arguments,
+        reason,
+        presentation,
+        resource_owners: owner.into_iter().collect(),
+        administrative: false,
+        amends,
+    })
+}
+
+fn argv(captured: &Captured) -> Result<Vec<String>, ExecError> {
+    let argv = captured.action.arguments.get("argv").cloned().unwrap_or_default();
+    serde_json::from_value(argv).map_err(|_| ExecError::Invalid("the command has no words".into()))
+}
+
+struct Run {
+    gateway: Gateway,
+    events: Sender<RunEvent>,
+}
+
+impl Run {
+    /// Sends an event; `false` when the caller is gone.
+    async fn send(&self, event: RunEvent) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+
+    async fn serve(&self, caller: &Caller, call: RunRequest) -> Result<(), ExecError> {
+        let wait = Duration::from_millis(call.wait_ms.min(MAX_WAIT));
+        if let Some(id) = &call.claim {
+            return self.wait_for(caller, id.clone(), wait, true).await;
+        }
+        if call.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+            return Err(ExecError::Invalid(format!("the reason is longer than {MAX_REASON} bytes")));
+        }
+        let asked = self.capture(caller, call).await?;
+        match self.gateway.admission.ask(asked).await? {
+            Admitted::Permitted { request, permit } => {
+                self.execute(*request, permit, None).await;
+                Ok(())
+            }
+            Admitted::Denied { request, reason, policies } => {
+                let message = self.denial(&reason, &policies);
+                let code = "denied".into();
+                let request = Some(request);
+                self.send(RunEvent::Refused { request, code, message, amended: None }).await;
+                Ok(())
+            }
+            Admitted::Held(case) => self.wait_for(caller, case.request.id, wait, false).await,
+            Admitted::Attached(case) => self.wait_for(caller, case.request.id, wait, true).await,
+        }
+    }
+
+    async fn capture(&self, caller: &Caller, call: RunRequest) -> Result<Asked, ExecError> {
+        let invalid = |what: &str| ExecError::Invalid(format!("`{what}` is not valid"));
+        let target: TargetId = call.target.parse().map_err(|_| invalid("target"))?;
+        let inputs = call.inputs.as_deref().map(str::parse::<Hash>).transpose();
+        let inputs = inputs.map_err(|_| invalid("inputs"))?;
+        let active = self.gateway.active();
+        let bundle = active.bundle.clone();
+        let machine = &self.gateway.machine;
+        let captured = capture(machine, bundle, target, call.argv, call.env, inputs).await?;
+        let mut chain = SubjectChain::of(caller.subject.clone());
+        chain.origin = call.origin;
+        asked(&active, chain, captured, call.reason, None)
+    }
+
+    fn denial(
+        &self,
+        reason: &countersign_core::decision::DenyReason,
+        policies: &std::collections::BTreeSet<countersign_core::id::PolicyId>,
+    ) -> String {
+        let active = self.gateway.active();
+        let said: Vec<_> = policies
+            .iter()
+            .map(|id| match active.snapshot.statement(id).and_then(|one| one.reason.clone()) {
+                Some(why) => format!("{id}: {why}"),
+                None => id.to_string(),
+            })
+            .collect();
+        match said.is_empty() {
+            true => reason.to_string(),
+            false => format!("{reason} ({})", said.join("; ")),
+        }
+    }
+
+    /// Waits until the request is approved, then claims and runs it.
+    async fn wait_for(
+        &self,
+        caller: &Caller,
+        id: RequestId,
+        wait: Duration,
+        attached: bool,
+    ) -> Result<(), ExecError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut updates = self.gateway.engine.updates().subscribe();
+        let waiter = self.gateway.engine.updates().waiter(&id);
+        let mut told = false;
+        loop {
+            let changed = waiter.changed();
+            let case = self.gateway.case_of(caller, &id).await?;
+            match &case.phase {
+                Phase::Held { expires } => {
+                    if !told && !self.send(self.held(&case, *expires, attached)).await {
+                        return Ok(());
+                    }
+                    told = true;
+                }
+                Phase::Approved { .. } => match self.claim(caller, &id).await {
+                    Err(ExecError::Engine(EngineError::Refused(refusal)))
+                        if refusal.code() == "not_open" => continue,
+                    claimed => return claimed,
+                },
+                _ => {
+                    self.send(ended_event(&case)).await;
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                () = changed => self.progress(&id, &mut updates).await,
+                () = tokio::time::sleep_until(deadline) => {
+                    let url = self.gateway.request_url(&id);
+                    self.send(RunEvent::StillHeld { request: id, url }).await;
+                    return Ok(());
+                }
+                () = self.events.closed() => return Ok(()),
+            }
+        }
+    }
+
+    fn held(&self, case: &Case, expires: countersign_core::time::Timestamp, attached: bool) -> RunEvent {
+        let active = self.gateway.active();
+        let now = self.gateway.clock.now();
+        let mut approvers: Vec<String> =
+            lifecycle::electorate_names(&case.request.rules).into_iter().collect();
+        let people = lifecycle::eligible_voters(case, active.world(), now);
+        approvers.extend(people.iter().take(10).map(ToString::to_string));
+        RunEvent::Held {
+            request: case.request.id.clone(),
+            url: self.gateway.request_url(&case.request.id),
+            rules: case.request.rules.iter().map(|rule| rule.name.to_string()).collect(),
+            approvers,
+            expires,
+            attached,
+        }
+    }
+
+    /// Passes on what happened to the request.
+    async fn progress(
+        &self,
+        id: &RequestId,
+        updates: &mut tokio::sync::broadcast::Receiver<crate::engine::Update>,
+    ) {
+        while let Ok(update) = updates.try_recv() {
+            if update.request == *id {
+                let event = RunEvent::Progress { request: id.clone(), text: update.text };
+                self.send(event).await;
+            }
+        }
+    }
+
+    async fn claim(&self, caller: &Caller, id: &RequestId) -> Result<(), ExecError> {
+        let input = Input::Claim { by: caller.subject.id.clone() };
+        let stepped = self.gateway.engine.step(id.clone(), input).await?;
+        let Some(permit) = stepped.permit else {
+            return Err(EngineError::Internal("a claim without a permit".into()).into());
+        };
+        let held = Some(id.clone());
+        self.execute(stepped.case.request, permit, held).await;
+        Ok(())
+    }
+
+    /// Runs the command to its end, whether or not the caller stays.
+    async fn execute(&self, request: Request, permit: Permit, held: Option<RequestId>) {
+        let (to, output) = mpsc::channel(OUTPUT_QUEUE);
+        let started =
+            RunEvent::Started { request: request.id.clone(), permit: permit.id().to_string() };
+        self.send(started).await;
+        let gateway = self.gateway.clone();
+        let running = tokio::spawn(async move {
+            let (bundle, now) = (gateway.active().bundle.clone(), gateway.clock.now());
+            let (ended, error) =
+                runner::execute(permit, &request, &gateway.machine, bundle, now, to).await;
+            let recorded = record(&gateway, &request, held, &ended).await;
+            (ended, error, recorded)
+        });
+        self.stream(output).await;
+        let last = match running.await {
+            Ok((ended, error, recorded)) => last_event(&ended, error, recorded),
+            Err(error) => RunEvent::Refused {
+                request: None,
+                code: "unavailable".into(),
+                message: format!("the runner failed: {error}"),
+                amended: None,
+            },
+        };
+        self.send(last).await;
+    }
+
+    async fn stream(&self, mut output: mpsc::Receiver<Output>) {
+        while let Some(piece) = output.recv().await {
+            let event = match piece {
+                Output::Stdout(bytes) => RunEvent::Stdout { data: STANDARD.encode(bytes) },
+                Output::Stderr(bytes) => RunEvent::Stderr { data: STANDARD.encode(bytes) },
+            };
+            if !self.send(event).await {
+                // The caller is gone; dropping the receiver lets the command go on undisturbed.
+                return;
+            }
+        }
+    }
+}
+
+/// Records the outcome, with the case or without.
+async fn record(
+    gateway: &Gateway,
+    request: &Request,
+    held: Option<RequestId>,
+    ended: &Ended,
+) -> Result<(), EngineError> {
+    match held {
+        Some(id) => {
+            gateway.engine.step(id, Input::Ended { ended: ended.clone() }).await.map(|_| ())
+        }
+        None => gateway.admission.ended(request, ended).await,
+    }
+}
+
+fn last_event(
+    ended: &Ended,
+    error: Option<runner::RunError>,
+    recorded: Result<(), EngineError>,
+) -> RunEvent {
+    if let Some(error) = error.filter(|_| ended.outcome == Outcome::Failed) {
+        let (code, message) = ("not_run".into(), crate::explain(&error));
+        return RunEvent::Refused { request: None, code, message, amended: None };
+    }
+    let unrecorded = recorded.err().map(|error| {
+        format!("executed, but the outcome could not be recorded: {}", crate::explain(&error))
+    });
+    RunEvent::Exited {
+        status: ended.exit.unwrap_or(70),
+        outcome: format!("{:?}", ended.outcome).to_lowercase(),
+        warning: unrecorded,
+    }
+}
+
+/// What a waiting caller is told of a request that is no longer open.
+fn ended_event(case: &Case) -> RunEvent {
+    let refused = |code: &str, message: String, amended| RunEvent::Refused {
+        request: Some(case.request.id.clone()),
+        code: code.into(),
+        message,
+        amended,
+    };
+    match &case.phase {
+        Phase::Closed { closure, .. } => {
+            let (message, amended) = match closure {
+                Closure::Denied { by, reason } => {
+                    let why = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                    (format!("{by} denied it{why}"), None)
+                }
+                Closure::Expired => ("nobody decided in time; ask again".into(), None),
+                Closure::Unclaimed => ("the approval lapsed before it was used; ask again".into(), None),
+                Closure::Cancelled { by } => (format!("{by} cancelled it"), None),
+                Closure::Amended { by, into } => (
+                    format!(
+                        "{by} proposes another action instead; read it at its page and, if you \
+                         accept it, run `countersign run --claim {into}`"
+                    ),
+                    Some(into.clone()),
+                ),
+                Closure::Unreachable { .. } => {
+                    ("nobody is left who could approve it; ask an administrator".into(), None)
+                }
+                Closure::PolicyChanged { detail } => {
+                    (format!("current policy no longer allows it: {detail}"), None)
+                }
+            };
+            refused(case.phase.name(), message, amended)
+        }
+        _ => refused(
+            "already_claimed",
+            "another caller of yours claimed this approval; it runs once".into(),
+            None,
+        ),
+    }
+}

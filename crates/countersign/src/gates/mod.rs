@@ -1,0 +1,3 @@
+//! Enforcement points: each serves its protocol, classifies, and refuses in its own terms.
+
+pub mod exec;

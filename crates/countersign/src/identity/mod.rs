@@ -1,0 +1,287 @@
+//! Who is calling: tokens, sessions, single-use links.
+//!
+//! In scope: issuing credentials, telling callers apart, proving fresh acts.
+//! Out of scope: what a caller may do; policy and the core decide that.
+//! Invariant: a secret is kept only as a hash and shown once. Whoever is unknown, disabled,
+//! expired or revoked is nobody. Tokens never vote: only a [`Caller`] with a session has an
+//! [`Assurance`].
+
+mod act;
+mod secret;
+
+use std::sync::Arc;
+
+use countersign_core::{
+    approval::rule::Assurance,
+    canonical::Hash,
+    id::{CredentialId, PersonId},
+    subject::{Subject, SubjectId},
+    time::{Span, Timestamp},
+};
+use countersign_evidence::body::{self, Body, CredentialIssued};
+use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Write};
+use serde_json::{Value, json};
+
+pub use act::{Acts, StaleAct};
+pub use secret::{Kind, Secret};
+
+use crate::{
+    active::ActivePolicy, clock::Clock, engine::EngineError, ids, keys::Keys, log::{Log, Record},
+};
+
+/// How long a session lasts.
+pub const SESSION: Span = Span::from_millis(12 * 3_600_000);
+/// How long a sign-in link can be used.
+pub const LINK: Span = Span::from_millis(24 * 3_600_000);
+/// How long a token lasts when nobody says.
+pub const TOKEN: Span = Span::from_millis(24 * 3_600_000);
+/// The longest a token can last.
+pub const MAX_TOKEN: Span = Span::from_millis(90 * 24 * 3_600_000);
+
+/// Why a caller is nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// No credential came along.
+    #[error("no credential was sent")]
+    Missing,
+    /// It is not one of ours, or over. The reasons are not told apart to strangers.
+    #[error("the credential is unknown, used, expired or revoked")]
+    Invalid,
+    /// Its holder can do nothing any more.
+    #[error("`{0}` is unknown or disabled")]
+    Disabled(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something that must be recorded could not be.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Somebody who proved who they are.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who, with the owner as the directory has it now.
+    pub subject: Subject,
+    /// With what.
+    pub credential: StoredCredential,
+}
+
+impl Caller {
+    /// How strongly the caller is identified for votes; `None` for tokens, which never vote.
+    #[must_use]
+    pub fn assurance(&self) -> Option<Assurance> {
+        match self.credential.kind {
+            CredentialKind::Session => Some(Assurance::Session),
+            CredentialKind::Link | CredentialKind::Token => None,
+        }
+    }
+
+    /// The person, when the caller is one.
+    #[must_use]
+    pub fn person(&self) -> Option<&PersonId> {
+        match &self.subject.id {
+            SubjectId::Person(id) => Some(id),
+            SubjectId::Agent(_) | SubjectId::Workload(_) => None,
+        }
+    }
+}
+
+/// Knows callers. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    store: Arc<dyn Store>,
+    log: Log,
+    clock: Arc<Clock>,
+    keys: Arc<Keys>,
+    active: ActivePolicy,
+}
+
+/// What to issue.
+#[derive(Debug, Clone)]
+pub struct Issue {
+    /// What.
+    pub kind: CredentialKind,
+    /// For whom.
+    pub holder: SubjectId,
+    /// The person who has it issued; `None` for the installation.
+    pub issued_by: Option<PersonId>,
+    /// The credential it comes from.
+    pub parent: Option<CredentialId>,
+    /// How long it lasts.
+    pub valid_for: Span,
+}
+
+impl Identity {
+    /// Identity over a store.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        log: Log,
+        clock: Arc<Clock>,
+        keys: Arc<Keys>,
+        active: ActivePolicy,
+    ) -> Self {
+        Self { store, log, clock, keys, active }
+    }
+
+    /// Who sends this secret as a credential of `kind`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when nobody does.
+    pub async fn caller(&self, secret: &str, kind: CredentialKind) -> Result<Caller, IdentityError> {
+        let hash = Secret::hash_of(secret).ok_or(IdentityError::Invalid)?;
+        let found = self.store.credential_by_secret(&hash).await?;
+        let credential = found.filter(|one| one.kind == kind).ok_or(IdentityError::Invalid)?;
+        let now = self.clock.now();
+        if ended(&credential, now) {
+            return Err(IdentityError::Invalid);
+        }
+        let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
+        let directory = self.active.borrow().directory.clone();
+        let subject = directory.resolve(&id);
+        let subject = subject.ok_or_else(|| IdentityError::Disabled(credential.holder.clone()))?;
+        Ok(Caller { subject, credential })
+    }
+
+    /// Makes a credential and the writes and record that issue it. Nothing is stored yet.
+    ///
+    /// # Errors
+    /// The system's random generator failed.
+    pub fn prepare(&self, issue: &Issue) -> Result<(Secret, StoredCredential, Record), EngineError> {
+        let now = self.clock.now();
+        let secret = Secret::new(match issue.kind {
+            CredentialKind::Link => Kind::Link,
+            CredentialKind::Session => Kind::Session,
+            CredentialKind::Token => Kind::Token,
+        })
+        .map_err(|error| EngineError::Internal(error.to_string()))?;
+        let credential = StoredCredential {
+            id: CredentialId::from_bits(ids::bits(now)?),
+            kind: issue.kind,
+            secret: secret.hash(),
+            holder: issue.holder.to_string(),
+            issued_by: issue.issued_by.clone(),
+            parent: issue.parent.clone(),
+            issued: now,
+            expires: now.after(issue.valid_for),
+            used: None,
+            revoked: None,
+            extra: Value::Null,
+        };
+        let record = self.issued(&credential, &issue.holder, now);
+        Ok((secret, credential, record))
+    }
+
+    fn issued(&self, credential: &StoredCredential, holder: &SubjectId, at: Timestamp) -> Record {
+        let names = &self.keys.pseudonyms;
+        let body = Body::CredentialIssued(CredentialIssued {
+            credential: credential.id.clone(),
+            holder: names.of(holder),
+            issuer: credential.issued_by.as_ref().map(|person| names.of_person(person)),
+            kind: match credential.kind {
+                CredentialKind::Link => body::CredentialKind::Link,
+                CredentialKind::Session => body::CredentialKind::Session,
+                CredentialKind::Token => body::CredentialKind::Token,
+            },
+        });
+        let evidence = json!({
+            "holder": credential.holder,
+            "issued_by": credential.issued_by,
+            "parent": credential.parent,
+            "expires": credential.expires,
+        });
+        Record { at, body, digest: None, request: None, evidence }
+    }
+
+    /// Issues a credential: recorded, then stored, then given out.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it could not be recorded or stored; then it does not exist.
+    pub async fn issue(&self, issue: &Issue) -> Result<(Secret, StoredCredential), IdentityError> {
+        let (secret, credential, record) = self.prepare(issue)?;
+        self.log.record(record).await.map_err(EngineError::from)?;
+        self.store.commit(vec![Write::InsertCredential(Box::new(credential.clone()))]).await?;
+        Ok((secret, credential))
+    }
+
+    /// Uses a single-use link up and gives a credential of `kind` for it.
+    ///
+    /// # Errors
+    /// [`IdentityError::Invalid`] when the link was used before, by whomever.
+    pub async fn use_link(
+        &self,
+        secret: &str,
+        kind: CredentialKind,
+        valid_for: Span,
+    ) -> Result<(Secret, Caller), IdentityError> {
+        let link = self.caller(secret, CredentialKind::Link).await?;
+        let issue = Issue {
+            kind,
+            holder: link.subject.id.clone(),
+            // Whoever issued the link could have used it: the session is theirs as well (P3).
+            issued_by: link.credential.issued_by.clone(),
+            parent: Some(link.credential.id.clone()),
+            valid_for,
+        };
+        let (secret, credential, record) = self.prepare(&issue)?;
+        let used = Write::UseCredential { id: link.credential.id, at: self.clock.now() };
+        let issued = Write::InsertCredential(Box::new(credential.clone()));
+        match self.store.commit(vec![used, issued]).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Err(IdentityError::Invalid),
+            Err(error) => return Err(error.into()),
+        }
+        // A crash here leaves a credential that nobody was given.
+        self.log.record(record).await.map_err(EngineError::from)?;
+        Ok((secret, Caller { subject: link.subject, credential }))
+    }
+
+    /// Ends a session or token at once.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it could not be stored or recorded.
+    pub async fn revoke(&self, id: &CredentialId) -> Result<(), IdentityError> {
+        let at = self.clock.now();
+        self.store.commit(vec![Write::RevokeCredential { id: id.clone(), at }]).await?;
+        let revoked = body::CredentialRevoked { credential: id.clone() };
+        let record = Record {
+            at,
+            body: Body::CredentialRevoked(revoked),
+            digest: None,
+            request: None,
+            evidence: json!({}),
+        };
+        self.log.record(record).await.map_err(EngineError::from)?;
+        Ok(())
+    }
+
+    /// Proofs of fresh acts.
+    #[must_use]
+    pub fn acts(&self) -> Acts<'_> {
+        Acts::new(&self.keys.act)
+    }
+}
+
+/// Whether a credential is over.
+#[must_use]
+pub fn ended(credential: &StoredCredential, now: Timestamp) -> bool {
+    credential.used.is_some() || credential.revoked.is_some() || credential.expires <= now
+}
+
+/// Reads `agent:deploy-bot`.
+#[must_use]
+pub fn parse_subject(text: &str) -> Option<SubjectId> {
+    match text.split_once(':')? {
+        ("person", name) => name.parse().ok().map(SubjectId::Person),
+        ("agent", name) => name.parse().ok().map(SubjectId::Agent),
+        ("workload", name) => name.parse().ok().map(SubjectId::Workload),
+        _ => None,
+    }
+}
+
+/// Compares in time that does not depend on where two texts differ.
+#[must_use]
+pub fn same_secret(one: &str, other: &str) -> bool {
+    Hash::of(one.as_bytes()) == Hash::of(other.as_bytes())
+}

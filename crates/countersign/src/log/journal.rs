@@ -1,0 +1,285 @@
+//! The journal's file: append, sync, resume.
+//!
+//! In scope: `journal` (frames), `state` (where to resume), `checkpoint` and `checkpoints`.
+//! Out of scope: threads and waiting; the [`sequencer`](super::sequencer) has those.
+//! Invariant: a frame counts once `sync` returned. `state` only saves time: what it says is
+//! checked against the signed checkpoint, and everything after it is read again.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use countersign_core::{
+    canonical::Hash,
+    digest::{ActionDigest, AttachKey},
+    id::{PermitId, RequestId},
+    time::Timestamp,
+};
+use countersign_evidence::{
+    body::Body,
+    checkpoint::Checkpoint,
+    evidence::Evidence,
+    frame::{self, Decoder, Frame, Step},
+    key::SigningKey,
+    leaf::Leaf,
+    merkle::{Tree, leaf_hash},
+};
+use serde::{Deserialize, Serialize};
+
+/// How much of the journal is read at once when resuming.
+const CHUNK: usize = 1 << 20;
+
+/// A permit that was recorded and whose outcome was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPermit {
+    /// The request.
+    pub request: RequestId,
+    /// The number of the request's next record.
+    pub next: u64,
+    /// The action.
+    pub digest: ActionDigest,
+    /// How an identical call would be found, when the record says.
+    pub attach: Option<AttachKey>,
+}
+
+/// What the journal's end looks like.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Bytes of whole, durable frames.
+    pub(super) offset: u64,
+    /// The time of the last record.
+    pub(super) at: i64,
+    /// The last outbox number that arrived.
+    pub(super) outbox: u64,
+    /// Permits without an outcome.
+    pub(super) open: BTreeMap<PermitId, OpenPermit>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    position: Position,
+    tree: String,
+}
+
+/// The journal, open for appending.
+pub(super) struct Journal {
+    dir: PathBuf,
+    file: File,
+    pub(super) position: Position,
+    pub(super) tree: Tree,
+    pub(super) checkpointed: u64,
+    damaged: bool,
+}
+
+impl Journal {
+    /// Opens the journal in `dir` and reads what came after the last checkpoint.
+    pub(super) fn open(dir: &Path, key: &SigningKey) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join("journal");
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        File::open(dir)?.sync_all()?;
+        let signed = read_checkpoint(dir, key)?;
+        let (position, tree) = read_state(dir, signed.as_ref()).unwrap_or_default();
+        let checkpointed = signed.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let mut journal =
+            Self { dir: dir.into(), file, position, tree, checkpointed, damaged: false };
+        journal.replay(signed.as_ref())?;
+        Ok(journal)
+    }
+
+    /// Reads frames from the position to the end and cuts a torn tail off.
+    fn replay(&mut self, signed: Option<&Checkpoint>) -> anyhow::Result<()> {
+        self.file.seek(SeekFrom::Start(self.position.offset))?;
+        let mut pending = Vec::new();
+        loop {
+            let before = pending.len();
+            let read = Read::by_ref(&mut self.file).take(CHUNK as u64).read_to_end(&mut pending)?;
+            let consumed = self.take_frames(&pending, signed)?;
+            pending.drain(..consumed);
+            if read == 0 && (consumed == 0 || before == consumed) {
+                break;
+            }
+        }
+        if let Some(signed) = signed.filter(|signed| self.tree.size() < signed.size) {
+            bail!(
+                "the log in `{}` has {} records, but a checkpoint over {} was signed: data is \
+                 missing, perhaps because an old copy was restored; restore the newest copy",
+                self.dir.display(),
+                self.tree.size(),
+                signed.size
+            );
+        }
+        if !pending.is_empty() {
+            self.file.set_len(self.position.offset)?;
+            self.file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn take_frames(&mut self, bytes: &[u8], signed: Option<&Checkpoint>) -> anyhow::Result<usize> {
+        let mut decoder = Decoder::new(bytes, self.position.offset);
+        let start = self.position.offset;
+        loop {
+            match decoder.step() {
+                Step::Frame(found) => {
+                    let leaf = Leaf::parse(found.leaf)?;
+                    self.tree.push(leaf_hash(found.leaf));
+                    let value = Evidence::parse(found.evidence).map(|evidence| evidence.value());
+                    self.position.note(&leaf, Noted::of(&value.unwrap_or_default()));
+                    self.position.offset = decoder.offset();
+                    self.check_root(signed)?;
+                }
+                Step::End | Step::Incomplete { .. } => {
+                    return Ok(usize::try_from(self.position.offset - start)?);
+                }
+                Step::Corrupt(corrupt) => return Err(corrupt.into()),
+            }
+        }
+    }
+
+    fn check_root(&self, signed: Option<&Checkpoint>) -> anyhow::Result<()> {
+        match signed {
+            Some(signed) if signed.size == self.tree.size() && signed.root != self.tree.root() => {
+                bail!(
+                    "the log in `{}` is not what its signed checkpoint says; it was changed. Run \
+                     `countersign log verify`",
+                    self.dir.display()
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes encoded frames and makes them durable. On failure the file ends where it did.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.damaged {
+            return Err(std::io::Error::other("the log failed before; restart the gateway"));
+        }
+        let written = self.file.write_all(bytes);
+        if let Err(error) = written {
+            // A short write may be on disk: without it gone, the next frame would follow garbage.
+            self.damaged = self.file.set_len(self.position.offset).is_err();
+            return Err(error);
+        }
+        if let Err(error) = self.file.sync_data() {
+            // After a failed sync the kernel may have dropped the pages: nothing is known.
+            self.damaged = true;
+            return Err(error);
+        }
+        self.position.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Signs and publishes a checkpoint over everything durable.
+    pub(super) fn checkpoint(&mut self, key: &SigningKey) -> anyhow::Result<()> {
+        if self.damaged || self.tree.size() == self.checkpointed {
+            return Ok(());
+        }
+        let signed = Checkpoint::of(key.verifying().name(), &self.tree).sign(key)?;
+        let state = State {
+            position: self.position.clone(),
+            tree: hex(&self.tree.to_bytes()),
+        };
+        // A crash between these leaves a state that the older checkpoint does not vouch for; it
+        // is then ignored and more of the journal is read again.
+        replace(&self.dir.join("state"), &serde_json::to_vec(&state)?)?;
+        replace(&self.dir.join("checkpoint"), signed.as_bytes())?;
+        let mut all =
+            OpenOptions::new().append(true).create(true).open(self.dir.join("checkpoints"))?;
+        all.write_all(format!("{signed}\n").as_bytes())?;
+        self.checkpointed = self.tree.size();
+        Ok(())
+    }
+}
+
+/// What a record's evidence says about resuming.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Noted {
+    pub(super) outbox: Option<u64>,
+    pub(super) attach: Option<AttachKey>,
+}
+
+impl Noted {
+    /// Reads it from an evidence value.
+    pub(super) fn of(evidence: &serde_json::Value) -> Self {
+        let attach = evidence.get("attach").cloned();
+        Self {
+            outbox: evidence.get("outbox").and_then(serde_json::Value::as_u64),
+            attach: attach.and_then(|text| serde_json::from_value(text).ok()),
+        }
+    }
+}
+
+impl Position {
+    /// Takes a record into account.
+    pub(super) fn note(&mut self, leaf: &Leaf, noted: Noted) {
+        self.at = self.at.max(leaf.at.0);
+        self.outbox = self.outbox.max(noted.outbox.unwrap_or(0));
+        match (&leaf.body, &leaf.request, leaf.digest) {
+            (Body::ActionPermitted(permitted), Some(within), Some(digest)) => {
+                let open = OpenPermit {
+                    request: within.id.clone(),
+                    next: within.seq + 1,
+                    digest,
+                    attach: noted.attach,
+                };
+                self.open.insert(permitted.permit.clone(), open);
+            }
+            (Body::ActionOutcome(outcome), _, _) => {
+                self.open.remove(&outcome.permit);
+            }
+            _ => {}
+        }
+    }
+
+    /// The time of the last record.
+    pub(super) fn last(&self) -> Timestamp {
+        Timestamp(self.at)
+    }
+}
+
+fn read_checkpoint(dir: &Path, key: &SigningKey) -> anyhow::Result<Option<Checkpoint>> {
+    let path = dir.join("checkpoint");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path)?;
+    let checkpoint = Checkpoint::open(&bytes, key.verifying())
+        .with_context(|| format!("`{}` is not a checkpoint of this log", path.display()))?;
+    Ok(Some(checkpoint))
+}
+
+/// The saved position, when the signed checkpoint vouches for it.
+fn read_state(dir: &Path, signed: Option<&Checkpoint>) -> Option<(Position, Tree)> {
+    let state: State = serde_json::from_slice(&fs::read(dir.join("state")).ok()?).ok()?;
+    let tree = Tree::from_bytes(&unhex(&state.tree)?).ok()?;
+    let vouched = signed.is_some_and(|s| s.size == tree.size() && s.root == tree.root());
+    vouched.then_some((state.position, tree))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    fs::rename(&temporary, path)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pair = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(pair).collect()
+}
+
+/// Encodes one leaf with its evidence at the end of `out`.
+pub(super) fn encode(leaf: &[u8], evidence: &[u8], out: &mut Vec<u8>) -> anyhow::Result<Hash> {
+    frame::encode(Frame { leaf, evidence }, out)?;
+    Ok(leaf_hash(leaf))
+}

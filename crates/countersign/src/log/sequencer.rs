@@ -1,0 +1,337 @@
+//! One thread that gives every record its place.
+//!
+//! In scope: batching whatever waits into one write and one sync, answering each writer with the
+//! index of its first record, checkpoints and heartbeats.
+//! Invariant: an answer is sent after the sync. A full queue is an error to the writer, never a
+//! dropped record.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use countersign_core::{
+    canonical::Hash,
+    id::PermitId,
+    permit::LogIndex,
+    time::Timestamp,
+};
+use countersign_evidence::{
+    body::{Body, Counters, InstanceStarted},
+    leaf::{InRequest, Leaf, NO_PREVIOUS, VERSION},
+};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Prepared, Record,
+    journal::{self, Journal, Noted, OpenPermit},
+};
+use crate::keys::Keys;
+
+/// Writers that can wait at once.
+const QUEUE: usize = 8_192;
+/// The most records written with one sync.
+const BATCH: usize = 1_024;
+/// The longest a record stays without a checkpoint while the log is in use.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How often a heartbeat is recorded while there is something new.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a record was not written. Nothing may be done that needed it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// Too many writers wait.
+    #[error("the log can't keep up; try again in a moment")]
+    Busy,
+    /// The disk refused.
+    #[error("the log can't be written ({0}); free space or make it writable, then try again")]
+    Unwritable(String),
+    /// The thread is gone.
+    #[error("the log has stopped; restart the gateway")]
+    Stopped,
+}
+
+struct Append {
+    records: Vec<Prepared>,
+    done: oneshot::Sender<Result<LogIndex, LogError>>,
+}
+
+enum Message {
+    Append(Append),
+    Checkpoint(oneshot::Sender<()>),
+}
+
+/// The way to the log. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    to: SyncSender<Message>,
+    size: watch::Receiver<u64>,
+}
+
+/// What was found when the log was opened.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The time of the last record.
+    pub last_recorded: Timestamp,
+    /// The last outbox number that arrived.
+    pub outbox: u64,
+    /// Permits whose outcome was not recorded: their actions ended unknown.
+    pub open: BTreeMap<PermitId, OpenPermit>,
+    /// Whether the log was empty.
+    pub empty: bool,
+}
+
+impl Log {
+    /// Opens the log in `dir` and starts its thread. `instance` names this process; `now` is the
+    /// system's time.
+    ///
+    /// # Errors
+    /// The journal is damaged, shorter than its checkpoint, or can't be written.
+    pub fn open(
+        dir: &Path,
+        keys: Arc<Keys>,
+        instance: &str,
+        now: Timestamp,
+    ) -> anyhow::Result<(Self, Resumed)> {
+        let journal = Journal::open(dir, &keys.log)
+            .with_context(|| format!("the log in `{}` can't be used", dir.display()))?;
+        let resumed = Resumed {
+            last_recorded: journal.position.last(),
+            outbox: journal.position.outbox,
+            open: journal.position.open.clone(),
+            empty: journal.tree.size() == 0,
+        };
+        let (size_out, size) = watch::channel(journal.tree.size());
+        let mut writer = Writer {
+            checkpoint_due: None,
+            counters: Counters::default(),
+            counted: Counters::default(),
+            heartbeat: Instant::now(),
+            instance: instance.into(),
+            keys,
+            last_at: journal.position.last(),
+            previous: NO_PREVIOUS,
+            seq: 0,
+            size: size_out,
+            journal,
+        };
+        writer.start(now)?;
+        let (to, from) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&from))?;
+        Ok((Self { to, size }, resumed))
+    }
+
+    /// Writes records in order and returns the index of the first once all are durable.
+    ///
+    /// # Errors
+    /// [`LogError`]; then none of them counts.
+    pub async fn append(&self, records: Vec<Prepared>) -> Result<LogIndex, LogError> {
+        let (done, answer) = oneshot::channel();
+        let message = Message::Append(Append { records, done });
+        self.to.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => LogError::Busy,
+            TrySendError::Disconnected(_) => LogError::Stopped,
+        })?;
+        answer.await.map_err(|_| LogError::Stopped)?
+    }
+
+    /// Prepares and writes one record.
+    ///
+    /// # Errors
+    /// [`LogError`] when it is not durable.
+    pub async fn record(&self, record: Record) -> Result<LogIndex, LogError> {
+        let prepared =
+            record.prepare(None).map_err(|error| LogError::Unwritable(error.to_string()))?;
+        self.append(vec![prepared]).await
+    }
+
+    /// Signs a checkpoint over everything written so far.
+    pub async fn checkpoint(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.to.try_send(Message::Checkpoint(done)).is_ok() {
+            // A thread that is gone has signed what it could.
+            let _gone = answer.await;
+        }
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        *self.size.borrow()
+    }
+}
+
+struct Writer {
+    journal: Journal,
+    keys: Arc<Keys>,
+    instance: Box<str>,
+    seq: u64,
+    previous: Hash,
+    last_at: Timestamp,
+    counters: Counters,
+    counted: Counters,
+    heartbeat: Instant,
+    checkpoint_due: Option<Instant>,
+    size: watch::Sender<u64>,
+}
+
+/// A batch in the making; nothing of it counts until it is synced.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    leaves: Vec<(Leaf, Hash, Noted)>,
+    waiting: Vec<(u64, oneshot::Sender<Result<LogIndex, LogError>>)>,
+}
+
+impl Writer {
+    fn start(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let started = InstanceStarted {
+            build: env!("CARGO_PKG_VERSION").into(),
+            checkpoint_size: self.journal.checkpointed,
+        };
+        self.write_own(now, Body::InstanceStarted(started))?;
+        self.journal.checkpoint(&self.keys.log)
+    }
+
+    /// Writes one record of the log's own.
+    fn write_own(&mut self, at: Timestamp, body: Body) -> anyhow::Result<()> {
+        let record =
+            Record { at, body, digest: None, request: None, evidence: serde_json::json!({}) };
+        let (done, _) = oneshot::channel();
+        let mut batch = Batch::default();
+        self.add(&mut batch, Append { records: vec![record.prepare(None)?], done });
+        self.commit(batch).map_err(anyhow::Error::from)
+    }
+
+    fn run(mut self, from: &Receiver<Message>) {
+        loop {
+            let wait = self.until_due();
+            match from.recv_timeout(wait) {
+                Ok(message) => self.handle(message, from),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.do_due();
+        }
+        self.beat();
+        self.sign();
+    }
+
+    fn until_due(&self) -> Duration {
+        let due = self.checkpoint_due.map(|due| due.saturating_duration_since(Instant::now()));
+        due.unwrap_or(HEARTBEAT_EVERY)
+    }
+
+    fn do_due(&mut self) {
+        if self.counters != self.counted && self.heartbeat.elapsed() >= HEARTBEAT_EVERY {
+            self.beat();
+        }
+        if self.checkpoint_due.is_some_and(|due| due <= Instant::now()) {
+            self.sign();
+        }
+    }
+
+    fn handle(&mut self, first: Message, from: &Receiver<Message>) {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Append(append) => self.add(&mut batch, append),
+                Message::Checkpoint(done) => {
+                    self.finish(std::mem::take(&mut batch));
+                    self.sign();
+                    let _gone = done.send(());
+                }
+            }
+            next = (batch.leaves.len() < BATCH).then(|| from.try_recv().ok()).flatten();
+        }
+        self.finish(batch);
+    }
+
+    /// Encodes an append into the batch, or answers it with why it can't be.
+    fn add(&mut self, batch: &mut Batch, append: Append) {
+        let (bytes, leaves) = (batch.bytes.len(), batch.leaves.len());
+        let first = self.journal.tree.size() + leaves as u64;
+        let encoded = append.records.into_iter().try_for_each(|one| self.encode(batch, one));
+        match encoded {
+            Ok(()) => batch.waiting.push((first, append.done)),
+            Err(error) => {
+                batch.bytes.truncate(bytes);
+                batch.leaves.truncate(leaves);
+                let _gone = append.done.send(Err(LogError::Unwritable(error.to_string())));
+            }
+        }
+    }
+
+    fn encode(&self, batch: &mut Batch, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { record, evidence, noted } = prepared;
+        let prev = batch.leaves.last().map_or(self.previous, |(_, hash, _)| *hash);
+        let leaf = Leaf {
+            at: record.at,
+            body: record.body,
+            digest: record.digest,
+            evidence: Some(evidence.commitment()),
+            instance: self.instance.clone(),
+            prev,
+            request: record.request.map(|(id, seq)| InRequest { id, seq }),
+            seq: self.seq + batch.leaves.len() as u64,
+            v: VERSION,
+        };
+        let hash = journal::encode(&leaf.to_bytes()?, &evidence.to_bytes(), &mut batch.bytes)?;
+        batch.leaves.push((leaf, hash, noted));
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), LogError> {
+        if batch.leaves.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.journal.append(&batch.bytes) {
+            let error = LogError::Unwritable(error.to_string());
+            for (_, done) in batch.waiting {
+                let _gone = done.send(Err(error.clone()));
+            }
+            return Err(error);
+        }
+        for (leaf, hash, noted) in batch.leaves {
+            self.counters.count(&leaf.body);
+            self.journal.tree.push(hash);
+            self.journal.position.note(&leaf, noted);
+            self.last_at = self.last_at.max(leaf.at);
+            self.previous = hash;
+            self.seq += 1;
+        }
+        self.size.send_replace(self.journal.tree.size());
+        self.checkpoint_due.get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
+        for (index, done) in batch.waiting {
+            let _gone = done.send(Ok(LogIndex(index)));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, batch: Batch) {
+        if let Err(error) = self.commit(batch) {
+            tracing::error!(%error, "records were not written");
+        }
+    }
+
+    fn beat(&mut self) {
+        self.heartbeat = Instant::now();
+        self.counted = self.counters;
+        if let Err(error) = self.write_own(self.last_at, Body::Heartbeat(self.counters)) {
+            tracing::error!(%error, "the heartbeat was not written");
+        }
+    }
+
+    fn sign(&mut self) {
+        self.checkpoint_due = None;
+        if let Err(error) = self.journal.checkpoint(&self.keys.log) {
+            tracing::error!(%error, "no checkpoint was signed");
+            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_EVERY);
+        }
+    }
+}

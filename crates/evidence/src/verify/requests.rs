@@ -1,0 +1,372 @@
+//! The rules of a request's life, record by record.
+//!
+//! In scope: order, digests, votes taken and withdrawn, at most one permit, outcome and end.
+//! Out of scope: whether the votes suffice at the permit ([`quorum`](super::quorum)).
+//! Invariant: a request that ended keeps a few bytes, enough to notice that it goes on.
+
+use std::collections::{BTreeSet, HashMap};
+
+use countersign_core::{
+    digest::ActionDigest,
+    id::{PermitId, RequestId},
+    time::{Span, Timestamp},
+};
+
+use super::{Problem, quorum};
+use crate::{
+    body::{
+        ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, Decision, Phase,
+        PolicyDecided, RuleShape, Verdict,
+    },
+    leaf::{InRequest, Leaf},
+    reference::Ref,
+};
+
+/// A vote that stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) vote: ApprovalDecided,
+    pub(super) at: Timestamp,
+    pub(super) seq: u64,
+    pub(super) has_reason: bool,
+}
+
+/// A decision of policy and when it was made.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) body: PolicyDecided,
+    pub(super) at: Timestamp,
+    pub(super) seq: u64,
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) digest: Option<ActionDigest>,
+    pub(super) requested: Timestamp,
+    pub(super) myself: BTreeSet<Ref>,
+    pub(super) first: Option<Decided>,
+    pub(super) claim: Option<Decided>,
+    pub(super) denied_by_policy: bool,
+    pub(super) votes: Vec<Standing>,
+    permit: Option<PermitId>,
+    last: Timestamp,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Box<Open>),
+    /// The outcome is recorded.
+    Finished,
+    /// It was closed without running.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Entry {
+    next: u64,
+    state: State,
+}
+
+/// Every request seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    known: HashMap<RequestId, Entry>,
+}
+
+impl Requests {
+    /// How many requests were seen.
+    pub(super) fn seen(&self) -> u64 {
+        u64::try_from(self.known.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Permitted requests without an outcome, in the order of their names.
+    pub(super) fn unfinished(self) -> Vec<(RequestId, Problem)> {
+        let permitted = |entry: &Entry| match &entry.state {
+            State::Open(open) => open.permit.is_some(),
+            State::Finished | State::Closed => false,
+        };
+        let found = self.known.into_iter().filter(|(_, entry)| permitted(entry));
+        let mut list: Vec<_> = found.map(|(id, _)| (id, Problem::OutcomeMissing)).collect();
+        list.sort_by(|(one, _), (other, _)| one.cmp(other));
+        list
+    }
+
+    /// Takes the next record of a request. `has_reason` says whether a vote states one.
+    pub(super) fn apply(
+        &mut self,
+        leaf: &Leaf,
+        place: &InRequest,
+        has_reason: bool,
+        problems: &mut Vec<Problem>,
+    ) {
+        if let Body::ActionRequested(ActionRequested {
+            amends: Some(original),
+            ..
+        }) = &leaf.body
+            && !self.known.contains_key(original)
+        {
+            problems.push(Problem::AmendsUnknown {
+                original: original.clone(),
+            });
+        }
+        let Some(entry) = self.known.get_mut(&place.id) else {
+            let entry = begin(leaf, place, problems);
+            self.known.insert(place.id.clone(), entry);
+            return;
+        };
+        if place.seq != entry.next {
+            let (expected, found) = (entry.next, place.seq);
+            problems.push(Problem::RequestGap { expected, found });
+        }
+        entry.next = place.seq.saturating_add(1);
+        match &mut entry.state {
+            State::Open(open) => {
+                if let Some(ended) = open.apply(leaf, place, has_reason, problems) {
+                    entry.state = ended;
+                }
+            }
+            State::Finished => after_finish(&leaf.body, problems),
+            State::Closed => after_close(&leaf.body, problems),
+        }
+    }
+}
+
+fn begin(leaf: &Leaf, place: &InRequest, problems: &mut Vec<Problem>) -> Entry {
+    if place.seq != 0 {
+        problems.push(Problem::RequestGap {
+            expected: 0,
+            found: place.seq,
+        });
+    }
+    let myself = match &leaf.body {
+        Body::ActionRequested(asked) => {
+            if leaf.digest.is_none() {
+                problems.push(Problem::DigestMissing);
+            }
+            asked
+                .self_refs
+                .iter()
+                .copied()
+                .chain([asked.requester])
+                .collect()
+        }
+        _ => {
+            problems.push(Problem::NotRequested);
+            BTreeSet::new()
+        }
+    };
+    let open = Open {
+        digest: leaf.digest,
+        requested: leaf.at,
+        myself,
+        first: None,
+        claim: None,
+        denied_by_policy: false,
+        votes: Vec::new(),
+        permit: None,
+        last: leaf.at,
+    };
+    Entry {
+        next: place.seq.saturating_add(1),
+        state: State::Open(Box::new(open)),
+    }
+}
+
+/// Whether a record may follow even the end of a request.
+fn is_talk(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Opened(_) | Body::Refused(_) | Body::Commented(_) | Body::EmergencyReviewed(_)
+    )
+}
+
+fn after_close(body: &Body, problems: &mut Vec<Problem>) {
+    if !is_talk(body) {
+        problems.push(Problem::AfterEnd);
+    }
+}
+
+fn after_finish(body: &Body, problems: &mut Vec<Problem>) {
+    match body {
+        Body::ActionPermitted(_) => problems.push(Problem::PermittedTwice),
+        Body::ActionOutcome(_) => problems.push(Problem::OutcomeTwice),
+        Body::RequestClosed(_) => problems.push(Problem::ClosedAfterPermit),
+        // What an administrative action changed may be recorded after its outcome.
+        body if is_talk(body) || !body.needs_request() => {}
+        _ => problems.push(Problem::AfterEnd),
+    }
+}
+
+impl Open {
+    fn apply(
+        &mut self,
+        leaf: &Leaf,
+        place: &InRequest,
+        has_reason: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Option<State> {
+        if leaf.digest.is_some() {
+            self.compare(leaf.digest, "record", problems);
+        }
+        if !is_talk(&leaf.body) {
+            if leaf.at < self.last {
+                problems.push(Problem::TimeWentBack);
+            }
+            self.last = self.last.max(leaf.at);
+        }
+        match &leaf.body {
+            Body::ActionRequested(_) => problems.push(Problem::RequestedTwice),
+            Body::PolicyDecided(body) => {
+                let decided = Decided {
+                    body: body.clone(),
+                    at: leaf.at,
+                    seq: place.seq,
+                };
+                self.decide(decided, problems);
+            }
+            Body::SelfGrew(grown) => self.myself.extend(grown.refs.iter().copied()),
+            Body::ApprovalDecided(vote) => {
+                let (vote, at, seq) = (vote.clone(), leaf.at, place.seq);
+                self.take(
+                    Standing {
+                        vote,
+                        at,
+                        seq,
+                        has_reason,
+                    },
+                    problems,
+                );
+            }
+            Body::ApprovalWithdrawn(withdrawn) => self.withdraw(withdrawn.voter, problems),
+            Body::ActionPermitted(permitted) => self.permit(permitted, leaf.at, problems),
+            Body::ActionOutcome(outcome) => {
+                self.end(outcome, problems);
+                return Some(State::Finished);
+            }
+            Body::RequestClosed(_) => {
+                if self.permit.is_some() {
+                    problems.push(Problem::ClosedAfterPermit);
+                }
+                return Some(State::Closed);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn compare(
+        &self,
+        digest: Option<ActionDigest>,
+        what: &'static str,
+        problems: &mut Vec<Problem>,
+    ) {
+        if digest != self.digest {
+            problems.push(Problem::DigestMismatch { what });
+        }
+    }
+
+    fn decide(&mut self, decided: Decided, problems: &mut Vec<Problem>) {
+        self.denied_by_policy |= decided.body.decision == Decision::Deny;
+        match (decided.body.phase, &self.first) {
+            (Phase::Request, Some(_)) => problems.push(Problem::DecidedTwice),
+            (Phase::Request, None) => {
+                check_hold(&decided.body, problems);
+                self.first = Some(decided);
+            }
+            (Phase::Claim, None) => problems.push(Problem::ClaimBeforeDecision),
+            (Phase::Claim, Some(_)) => self.claim = Some(decided),
+        }
+    }
+
+    fn take(&mut self, standing: Standing, problems: &mut Vec<Problem>) {
+        let vote = &standing.vote;
+        let voter = vote.voter;
+        let held = self
+            .first
+            .as_ref()
+            .filter(|first| first.body.decision == Decision::Hold);
+        if held.is_none() {
+            problems.push(Problem::VoteWithoutHold);
+        }
+        if self.permit.is_some() {
+            problems.push(Problem::VoteAfterPermit);
+        }
+        self.compare(Some(vote.digest), "vote", problems);
+        // A denial ends an approved request too, whose approval can outlast `expires`.
+        let rules = held.map_or(&[][..], |first| &first.body.rules);
+        let expires = rules.iter().map(|rule| rule.expires).min();
+        if vote.verdict == Verdict::Approve
+            && expires.is_some_and(|expires| standing.at > self.requested.after(expires))
+        {
+            problems.push(Problem::VoteAfterExpiry { voter });
+        }
+        // Lifting a rule in an emergency fills no slot and stands beside the person's vote.
+        let again = |earlier: &Standing| earlier.vote.voter == voter && !earlier.vote.emergency;
+        if !vote.emergency && self.votes.iter().any(again) {
+            problems.push(Problem::VotedTwice { voter });
+        }
+        self.votes.push(standing);
+    }
+
+    fn withdraw(&mut self, voter: Ref, problems: &mut Vec<Problem>) {
+        if self.permit.is_some() {
+            problems.push(Problem::VoteAfterPermit);
+        }
+        let before = self.votes.len();
+        self.votes
+            .retain(|standing| standing.vote.voter != voter || standing.vote.emergency);
+        if self.votes.len() == before {
+            problems.push(Problem::NothingToWithdraw { voter });
+        }
+    }
+
+    fn permit(&mut self, permitted: &ActionPermitted, at: Timestamp, problems: &mut Vec<Problem>) {
+        if self.permit.is_some() {
+            problems.push(Problem::PermittedTwice);
+            return;
+        }
+        self.permit = Some(permitted.permit.clone());
+        self.compare(Some(permitted.digest), "permit", problems);
+        quorum::check(self, permitted, at, problems);
+        self.votes = Vec::new();
+    }
+
+    fn end(&self, outcome: &ActionOutcome, problems: &mut Vec<Problem>) {
+        match &self.permit {
+            None => problems.push(Problem::OutcomeWithoutPermit),
+            Some(permit) if *permit != outcome.permit => {
+                problems.push(Problem::OutcomeOfOtherPermit {
+                    found: outcome.permit.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The shortest time among the rules as they were at the request and at the claim.
+    pub(super) fn shortest(&self, time: impl Fn(&RuleShape) -> Span) -> Option<Span> {
+        let decisions = self.first.iter().chain(&self.claim);
+        decisions
+            .flat_map(|decided| &decided.body.rules)
+            .map(time)
+            .min()
+    }
+}
+
+/// A hold must need somebody, or it holds nothing.
+fn check_hold(decided: &PolicyDecided, problems: &mut Vec<Problem>) {
+    if decided.decision != Decision::Hold {
+        return;
+    }
+    let needs_nobody = |rule: &&RuleShape| {
+        (rule.stages.is_empty() && !rule.confirmation) || rule.stages.contains(&0)
+    };
+    let empty = decided
+        .rules
+        .iter()
+        .filter(needs_nobody)
+        .map(|rule| rule.name.to_string());
+    let nothing = decided.rules.is_empty().then(String::new);
+    problems.extend(empty.chain(nothing).map(|rule| Problem::EmptyRule { rule }));
+}

@@ -1,0 +1,307 @@
+//! `approvals.toml`: who must countersign what.
+//!
+//! In scope: reading rules and checking that the people and groups they name exist.
+//! Out of scope: which votes satisfy a rule; the core decides that.
+//! Invariant: a rule has stages or is a confirmation, never both and never neither.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_core::{
+    approval::{
+        hours::Hours,
+        rule::{
+            ApprovalRule, Approver, Assurance, DEFAULT_EXPIRES, DEFAULT_VALID_FOR, Emergency,
+            Escalation, GrantLimits, ReasonRequirement, Stage,
+        },
+    },
+    id::{PersonId, RuleName},
+    time::Span,
+};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    config::Configuration,
+    reading::{Entry, Reader},
+};
+use crate::problem::{Problem, shown};
+
+/// The path of the rules within a bundle.
+pub const APPROVALS_FILE: &str = "approvals.toml";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    stages: Option<Vec<Spanned<RawStage>>>,
+    #[serde(default)]
+    confirmation: bool,
+    expires: Option<Spanned<Span>>,
+    valid_for: Option<Spanned<Span>>,
+    assurance: Option<Assurance>,
+    #[serde(default)]
+    reason: ReasonRequirement,
+    #[serde(default)]
+    escalate: Vec<RawEscalation>,
+    #[serde(default)]
+    notify: Vec<String>,
+    hours: Option<Hours>,
+    grants: Option<Spanned<GrantLimits>>,
+    emergency: Option<RawEmergency>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStage {
+    from: Vec<Spanned<Approver>>,
+    #[serde(default = "one")]
+    count: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEscalation {
+    after: Span,
+    to: Vec<Spanned<Approver>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEmergency {
+    from: Vec<Spanned<Approver>>,
+    review_within: Span,
+}
+
+/// A rule with the line that defines it.
+#[derive(Debug, Clone)]
+pub(crate) struct RuleEntry {
+    pub(crate) rule: ApprovalRule,
+    pub(crate) line: u32,
+}
+
+/// Reads the rules, noting every problem.
+pub(crate) fn read(
+    text: &str,
+    config: &Configuration,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<RuleName, RuleEntry> {
+    let mut reader = Reader {
+        file: APPROVALS_FILE,
+        text,
+        problems,
+    };
+    let mut rules = BTreeMap::new();
+    for section in reader.top_level() {
+        if section.name != "approval" {
+            let message = format!("unknown table `{}`", shown(&section.name));
+            reader.error(section.line, message, "write `[approval.NAME]`");
+            continue;
+        }
+        for entry in reader.named::<RawRule>(section) {
+            let line = entry.line;
+            if let Some(rule) = read_rule(&mut reader, config, entry) {
+                rules.insert(rule.name.clone(), RuleEntry { rule, line });
+            }
+        }
+    }
+    rules
+}
+
+fn read_rule(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    entry: Entry<RawRule>,
+) -> Option<ApprovalRule> {
+    let Entry {
+        name,
+        line,
+        value: raw,
+    } = entry;
+    let name: RuleName = reader.identifier(&name, line)?;
+    if name.as_str().contains(',') {
+        reader.error(
+            line,
+            format!("`{name}` cannot name a rule"),
+            "leave out the comma",
+        );
+    }
+    let stages = read_stages(reader, config, line, raw.stages, raw.confirmation);
+    for span in raw.expires.iter().chain(&raw.valid_for) {
+        if span.get_ref().as_millis() == 0 {
+            let line = reader.line(span.span().start);
+            reader.error(
+                line,
+                format!("`{}` is no time at all", span.get_ref()),
+                "write `30m`",
+            );
+        }
+    }
+    if let Some(grants) = &raw.grants
+        && (grants.get_ref().uses == 0 || grants.get_ref().max.as_millis() == 0)
+    {
+        let line = reader.line(grants.span().start);
+        reader.error(
+            line,
+            "a grant of nothing",
+            "write at least one use and some time",
+        );
+    }
+    let escalate = raw
+        .escalate
+        .into_iter()
+        .map(|e| Escalation {
+            after: e.after,
+            to: approvers(reader, config, line, e.to),
+        })
+        .collect();
+    let emergency = raw.emergency.map(|e| Emergency {
+        from: approvers(reader, config, line, e.from),
+        review_within: e.review_within,
+    });
+    let mut rule = ApprovalRule::new(name, stages);
+    rule.expires = raw.expires.map_or(DEFAULT_EXPIRES, Spanned::into_inner);
+    rule.valid_for = raw.valid_for.map_or(DEFAULT_VALID_FOR, Spanned::into_inner);
+    rule.assurance = raw.assurance.unwrap_or(rule.assurance);
+    rule.reason = raw.reason;
+    rule.escalate = escalate;
+    rule.notify = raw.notify;
+    rule.hours = raw.hours;
+    rule.grants = raw.grants.map(Spanned::into_inner);
+    rule.emergency = emergency;
+    rule.confirmation = raw.confirmation;
+    warn_unreachable(reader, config, line, &rule);
+    Some(rule)
+}
+
+fn read_stages(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    line: u32,
+    written: Option<Vec<Spanned<RawStage>>>,
+    confirmation: bool,
+) -> Vec<Stage> {
+    let written = match (written, confirmation) {
+        (None, true) => return Vec::new(),
+        (Some(stages), false) if !stages.is_empty() => stages,
+        (_, true) => {
+            reader.error(
+                line,
+                "a confirmation has no stages",
+                "remove `stages` or `confirmation`",
+            );
+            return Vec::new();
+        }
+        (_, false) => {
+            let help = "write `stages = [{ from = [\"group:NAME\"], count = 1 }]`";
+            reader.error(line, "the rule has no stages", help);
+            return Vec::new();
+        }
+    };
+    let mut stages = Vec::new();
+    for stage in written {
+        let line = reader.line(stage.span().start);
+        let raw = stage.into_inner();
+        if raw.count == 0 {
+            reader.error(
+                line,
+                "a stage with `count = 0` asks nobody",
+                "write at least 1",
+            );
+        }
+        let from = approvers(reader, config, line, raw.from);
+        stages.push(Stage {
+            from,
+            count: raw.count,
+        });
+    }
+    stages
+}
+
+fn approvers(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    line: u32,
+    written: Vec<Spanned<Approver>>,
+) -> Vec<Approver> {
+    if written.is_empty() {
+        reader.error(
+            line,
+            "nobody is named",
+            "name a group, a person or a relation",
+        );
+    }
+    for approver in &written {
+        let line = reader.line(approver.span().start);
+        match approver.get_ref() {
+            Approver::Group(group) if !config.groups.contains_key(group) => reader.error(
+                line,
+                format!("unknown group `{group}`"),
+                format!("add `[group.{group}]` to `countersign.toml`"),
+            ),
+            Approver::User(person) if !config.people.contains_key(person) => reader.error(
+                line,
+                format!("unknown person `{person}`"),
+                format!("add `[person.\"{person}\"]` to `countersign.toml`"),
+            ),
+            _ => {}
+        }
+    }
+    written.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Warns when the people of the file cannot be enough. Only an estimate: who is *self* differs
+/// from request to request, and the core counts exactly.
+fn warn_unreachable(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    line: u32,
+    rule: &ApprovalRule,
+) {
+    let relations = |stage: &Stage| {
+        stage
+            .from
+            .iter()
+            .any(|a| matches!(a, Approver::OwnerOfResource | Approver::ManagerOfRequester))
+    };
+    if rule.stages.iter().any(relations) {
+        return;
+    }
+    let mut everybody = BTreeSet::new();
+    let mut needed: u64 = 0;
+    let mut short = false;
+    for stage in &rule.stages {
+        let people = people_of(config, &stage.from);
+        short |= u64::try_from(people.len()).unwrap_or(u64::MAX) < u64::from(stage.count);
+        needed = needed.saturating_add(stage.count.into());
+        everybody.extend(people);
+    }
+    if short || u64::try_from(everybody.len()).unwrap_or(u64::MAX) < needed {
+        reader.problems.push(Problem::warning(
+            APPROVALS_FILE,
+            line,
+            format!(
+                "`{}` needs {needed} people and there are not enough",
+                rule.name
+            ),
+            "add people to its groups, or ask for fewer",
+        ));
+    }
+}
+
+fn people_of<'a>(config: &'a Configuration, from: &[Approver]) -> BTreeSet<&'a PersonId> {
+    config
+        .people
+        .iter()
+        .filter(|(id, person)| {
+            from.iter().any(|approver| match approver {
+                Approver::Group(group) => person.groups.contains(group),
+                Approver::User(user) => user == *id,
+                Approver::OwnerOfResource | Approver::ManagerOfRequester => false,
+            })
+        })
+        .map(|(id, _)| id)
+        .collect()
+}

@@ -1,0 +1,252 @@
+//! `countersign.toml`: settings, people, groups, agents and workloads.
+//!
+//! In scope: reading the file and checking that what it names exists.
+//! Out of scope: the tables of a target, which [`targets`](super::targets) reads.
+//! Invariant: unknown keys, unknown groups and unknown people are errors with their line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_core::id::{AgentId, GroupId, PersonId, TargetId, WorkloadId};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    reading::{Entry, Reader},
+    settings::{ServerSettings, StoreSettings},
+    targets::{self, RawTarget},
+};
+use crate::{problem::Problem, target::Target};
+
+/// The path of the main file within a bundle.
+pub const MAIN_FILE: &str = "countersign.toml";
+
+/// A person as the file describes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PersonEntry {
+    pub(crate) groups: BTreeSet<GroupId>,
+    pub(crate) manager: Option<PersonId>,
+}
+
+/// An agent or workload as the file describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MachineEntry {
+    pub(crate) owner: Option<PersonId>,
+    pub(crate) groups: BTreeSet<GroupId>,
+}
+
+/// The main file, read and checked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Configuration {
+    pub(crate) server: ServerSettings,
+    pub(crate) store: StoreSettings,
+    pub(crate) targets: BTreeMap<TargetId, Target>,
+    pub(crate) groups: BTreeMap<GroupId, Option<String>>,
+    pub(crate) people: BTreeMap<PersonId, PersonEntry>,
+    pub(crate) agents: BTreeMap<AgentId, MachineEntry>,
+    pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGroup {
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPerson {
+    #[serde(default)]
+    groups: Vec<Spanned<String>>,
+    manager: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMachine {
+    owner: Option<Spanned<String>>,
+    #[serde(default)]
+    groups: Vec<Spanned<String>>,
+}
+
+/// The tables of the file, each entry read on its own.
+#[derive(Default)]
+struct Sections {
+    server: Option<Entry<ServerSettings>>,
+    store: Option<Entry<StoreSettings>>,
+    targets: Vec<Entry<RawTarget>>,
+    groups: Vec<Entry<RawGroup>>,
+    people: Vec<Entry<RawPerson>>,
+    agents: Vec<Entry<RawMachine>>,
+    workloads: Vec<Entry<RawMachine>>,
+}
+
+/// Reads the main file, noting every problem.
+pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
+    let mut reader = Reader {
+        file: MAIN_FILE,
+        text,
+        problems,
+    };
+    let sections = sections(&mut reader);
+    let mut config = Configuration {
+        server: sections.server.map(|e| e.value).unwrap_or_default(),
+        store: sections.store.map(|e| e.value).unwrap_or_default(),
+        ..Configuration::default()
+    };
+    for entry in sections.groups {
+        if let Some(id) = reader.identifier(&entry.name, entry.line) {
+            config.groups.insert(id, entry.value.description);
+        }
+    }
+    // Names first, so that a person can be the manager of one who is listed earlier.
+    let known = sections
+        .people
+        .iter()
+        .filter_map(|e| e.name.parse().ok())
+        .collect();
+    let names = Names {
+        people: &known,
+        groups: &config.groups.keys().cloned().collect(),
+    };
+    for entry in sections.people {
+        if let Some((id, person)) = read_person(&mut reader, &names, entry) {
+            config.people.insert(id, person);
+        }
+    }
+    for entry in sections.agents {
+        if let Some((id, machine)) = read_machine(&mut reader, &names, entry, "agent") {
+            config.agents.insert(id, machine);
+        }
+    }
+    for entry in sections.workloads {
+        if let Some((id, machine)) = read_machine(&mut reader, &names, entry, "workload") {
+            config.workloads.insert(id, machine);
+        }
+    }
+    for entry in sections.targets {
+        if let Some(target) = targets::read(&mut reader, &known, entry) {
+            config.targets.insert(target.id.clone(), target);
+        }
+    }
+    targets::check_groups(&mut reader, &config.targets);
+    config
+}
+
+fn sections(reader: &mut Reader<'_>) -> Sections {
+    let mut sections = Sections::default();
+    for entry in reader.top_level() {
+        match entry.name.as_str() {
+            "server" => sections.server = reader.read(entry),
+            "store" => sections.store = reader.read(entry),
+            "target" => sections.targets = reader.named(entry),
+            "group" => sections.groups = reader.named(entry),
+            "person" => sections.people = reader.named(entry),
+            "agent" => sections.agents = reader.named(entry),
+            "workload" => sections.workloads = reader.named(entry),
+            "channel" => reader.error(
+                entry.line,
+                "`channel` tables are not available yet",
+                "remove them; people decide in the console and the terminal",
+            ),
+            other => reader.error(
+                entry.line,
+                format!("unknown table `{}`", crate::problem::shown(other)),
+                "use `server`, `store`, `target`, `person`, `group`, `agent` or `workload`",
+            ),
+        }
+    }
+    sections
+}
+
+/// The names that entries may refer to.
+struct Names<'a> {
+    people: &'a BTreeSet<PersonId>,
+    groups: &'a BTreeSet<GroupId>,
+}
+
+fn read_person(
+    reader: &mut Reader<'_>,
+    names: &Names<'_>,
+    entry: Entry<RawPerson>,
+) -> Option<(PersonId, PersonEntry)> {
+    let id = reader.identifier(&entry.name, entry.line)?;
+    let groups = known_groups(reader, names, entry.value.groups);
+    let manager = entry
+        .value
+        .manager
+        .and_then(|m| known_person(reader, names.people, &m));
+    Some((id, PersonEntry { groups, manager }))
+}
+
+fn read_machine<T>(
+    reader: &mut Reader<'_>,
+    names: &Names<'_>,
+    entry: Entry<RawMachine>,
+    kind: &str,
+) -> Option<(T, MachineEntry)>
+where
+    T: std::str::FromStr<Err = countersign_core::id::InvalidId>,
+{
+    let id = reader.identifier(&entry.name, entry.line)?;
+    if entry.value.owner.is_none() {
+        reader.problems.push(Problem::warning(
+            MAIN_FILE,
+            entry.line,
+            format!(
+                "{kind} `{}` has no owner: it will be denied everything",
+                entry.name
+            ),
+            "add `owner = \"PERSON\"`",
+        ));
+    }
+    let owner = entry
+        .value
+        .owner
+        .and_then(|owner| known_person(reader, names.people, &owner));
+    let groups = known_groups(reader, names, entry.value.groups);
+    Some((id, MachineEntry { owner, groups }))
+}
+
+fn known_groups(
+    reader: &mut Reader<'_>,
+    names: &Names<'_>,
+    written: Vec<Spanned<String>>,
+) -> BTreeSet<GroupId> {
+    let mut groups = BTreeSet::new();
+    for name in written {
+        let line = reader.line(name.span().start);
+        let Some(group) = reader.identifier::<GroupId>(name.get_ref(), line) else {
+            continue;
+        };
+        if !names.groups.contains(&group) {
+            reader.error(
+                line,
+                format!("unknown group `{group}`"),
+                format!("add `[group.{group}]`"),
+            );
+        } else if !groups.insert(group.clone()) {
+            reader.error(
+                line,
+                format!("group `{group}` is named twice"),
+                "name it once",
+            );
+        }
+    }
+    groups
+}
+
+/// A person who is in the file; others are noted.
+pub(super) fn known_person(
+    reader: &mut Reader<'_>,
+    people: &BTreeSet<PersonId>,
+    name: &Spanned<String>,
+) -> Option<PersonId> {
+    let line = reader.line(name.span().start);
+    let person = reader.identifier::<PersonId>(name.get_ref(), line)?;
+    if people.contains(&person) {
+        return Some(person);
+    }
+    let help = format!("add `[person.\"{person}\"]`");
+    reader.error(line, format!("unknown person `{person}`"), help);
+    None
+}

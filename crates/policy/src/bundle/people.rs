@@ -1,0 +1,338 @@
+//! The directory that a bundle describes, and changes made while running.
+//!
+//! In scope: from files to a [`Directory`]; single changes.
+//! Out of scope: who may change what; the admin gate asks policy for that.
+//! Invariant: a membership keeps its beginning for as long as it lasts; one that is new says
+//! whether it was countersigned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_core::{
+    directory::{Directory, Machine, Membership, Person},
+    id::{AgentId, GroupId, PersonId, WorkloadId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Bundle, config::MachineEntry};
+
+impl Bundle {
+    /// The directory of the files at `now`. Memberships that `previous` already has keep their
+    /// beginning, and whoever is disabled or stopped there stays so; new memberships begin now and
+    /// carry `countersigned`.
+    #[must_use]
+    pub fn directory(
+        &self,
+        now: Timestamp,
+        previous: Option<&Directory>,
+        countersigned: bool,
+    ) -> Directory {
+        let config = self.config();
+        let empty = Directory::default();
+        let previous = previous.unwrap_or(&empty);
+        let people = config
+            .people
+            .iter()
+            .map(|(id, entry)| {
+                let before = previous.people.get(id);
+                let new = Membership {
+                    since: now,
+                    countersigned,
+                };
+                let groups = entry
+                    .groups
+                    .iter()
+                    .map(|group| {
+                        let kept = before.and_then(|person| person.groups.get(group));
+                        (group.clone(), kept.copied().unwrap_or(new))
+                    })
+                    .collect();
+                let disabled = before.is_some_and(|person| person.disabled);
+                (
+                    id.clone(),
+                    Person {
+                        groups,
+                        manager: entry.manager.clone(),
+                        disabled,
+                    },
+                )
+            })
+            .collect();
+        Directory {
+            people,
+            agents: machines(&config.agents, &previous.agents),
+            workloads: machines(&config.workloads, &previous.workloads),
+            groups: config.groups.keys().cloned().collect(),
+        }
+    }
+}
+
+fn machines<T: Ord + Clone>(
+    entries: &BTreeMap<T, MachineEntry>,
+    previous: &BTreeMap<T, Machine>,
+) -> BTreeMap<T, Machine> {
+    entries
+        .iter()
+        .map(|(id, entry)| {
+            let machine = Machine {
+                owner: entry.owner.clone(),
+                groups: entry.groups.clone(),
+                disabled: previous.get(id).is_some_and(|machine| machine.disabled),
+            };
+            (id.clone(), machine)
+        })
+        .collect()
+}
+
+/// A change of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DirectoryChange {
+    /// A new person.
+    AddPerson {
+        /// Who.
+        person: PersonId,
+        /// Their groups.
+        #[serde(default)]
+        groups: BTreeSet<GroupId>,
+        /// Their manager.
+        #[serde(default)]
+        manager: Option<PersonId>,
+    },
+    /// A person who may do nothing any more.
+    DisablePerson {
+        /// Who.
+        person: PersonId,
+    },
+    /// A person who may act again.
+    EnablePerson {
+        /// Who.
+        person: PersonId,
+    },
+    /// A person joins a group.
+    AddMembership {
+        /// Who.
+        person: PersonId,
+        /// Which group.
+        group: GroupId,
+    },
+    /// A person leaves a group.
+    RemoveMembership {
+        /// Who.
+        person: PersonId,
+        /// Which group.
+        group: GroupId,
+    },
+    /// A new agent.
+    AddAgent {
+        /// Its name.
+        agent: AgentId,
+        /// Who answers for it.
+        owner: PersonId,
+        /// Its groups.
+        #[serde(default)]
+        groups: BTreeSet<GroupId>,
+    },
+    /// An agent that may do nothing any more.
+    StopAgent {
+        /// Its name.
+        agent: AgentId,
+    },
+    /// An agent that may act again.
+    StartAgent {
+        /// Its name.
+        agent: AgentId,
+    },
+    /// A new workload.
+    AddWorkload {
+        /// Its name.
+        workload: WorkloadId,
+        /// Who answers for it.
+        owner: PersonId,
+        /// Its groups.
+        #[serde(default)]
+        groups: BTreeSet<GroupId>,
+    },
+    /// A workload that may do nothing any more.
+    StopWorkload {
+        /// Its name.
+        workload: WorkloadId,
+    },
+    /// A workload that may act again.
+    StartWorkload {
+        /// Its name.
+        workload: WorkloadId,
+    },
+}
+
+/// Why a change cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedChange {
+    /// The name is taken.
+    #[error("the {kind} `{name}` exists already; choose another name")]
+    Exists {
+        /// `person`, `agent`, `workload` or `membership`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Nobody has that name.
+    #[error("there is no {kind} `{name}`; check the name")]
+    Unknown {
+        /// `person`, `group`, `agent`, `workload` or `membership`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+fn unknown(kind: &'static str, name: impl ToString) -> RefusedChange {
+    RefusedChange::Unknown {
+        kind,
+        name: name.to_string(),
+    }
+}
+
+fn exists(kind: &'static str, name: impl ToString) -> RefusedChange {
+    RefusedChange::Exists {
+        kind,
+        name: name.to_string(),
+    }
+}
+
+impl DirectoryChange {
+    /// Makes the change, or leaves the directory as it is.
+    ///
+    /// # Errors
+    /// [`RefusedChange`] when a name is taken or unknown.
+    pub fn apply(
+        &self,
+        directory: &mut Directory,
+        now: Timestamp,
+        countersigned: bool,
+    ) -> Result<(), RefusedChange> {
+        let membership = Membership {
+            since: now,
+            countersigned,
+        };
+        match self {
+            Self::AddPerson {
+                person,
+                groups,
+                manager,
+            } => {
+                known_groups(directory, groups)?;
+                if let Some(manager) = manager {
+                    find(&mut directory.people, manager, "person")?;
+                }
+                let groups = groups
+                    .iter()
+                    .map(|group| (group.clone(), membership))
+                    .collect();
+                let new = Person {
+                    groups,
+                    manager: manager.clone(),
+                    disabled: false,
+                };
+                add(&mut directory.people, person, new, "person")
+            }
+            Self::DisablePerson { person } => {
+                find(&mut directory.people, person, "person").map(|found| found.disabled = true)
+            }
+            Self::EnablePerson { person } => {
+                find(&mut directory.people, person, "person").map(|found| found.disabled = false)
+            }
+            Self::AddMembership { person, group } => {
+                known_groups(directory, [group])?;
+                let found = find(&mut directory.people, person, "person")?;
+                if found.groups.contains_key(group) {
+                    return Err(exists("membership", format_args!("{person} in {group}")));
+                }
+                found.groups.insert(group.clone(), membership);
+                Ok(())
+            }
+            Self::RemoveMembership { person, group } => {
+                let found = find(&mut directory.people, person, "person")?;
+                let removed = found.groups.remove(group).map(drop);
+                removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))
+            }
+            Self::AddAgent {
+                agent,
+                owner,
+                groups,
+            } => {
+                let new = machine(directory, owner, groups)?;
+                add(&mut directory.agents, agent, new, "agent")
+            }
+            Self::StopAgent { agent } => {
+                find(&mut directory.agents, agent, "agent").map(|found| found.disabled = true)
+            }
+            Self::StartAgent { agent } => {
+                find(&mut directory.agents, agent, "agent").map(|found| found.disabled = false)
+            }
+            Self::AddWorkload {
+                workload,
+                owner,
+                groups,
+            } => {
+                let new = machine(directory, owner, groups)?;
+                add(&mut directory.workloads, workload, new, "workload")
+            }
+            Self::StopWorkload { workload } => find(&mut directory.workloads, workload, "workload")
+                .map(|found| found.disabled = true),
+            Self::StartWorkload { workload } => {
+                find(&mut directory.workloads, workload, "workload")
+                    .map(|found| found.disabled = false)
+            }
+        }
+    }
+}
+
+fn known_groups<'a>(
+    directory: &Directory,
+    groups: impl IntoIterator<Item = &'a GroupId>,
+) -> Result<(), RefusedChange> {
+    match groups
+        .into_iter()
+        .find(|group| !directory.groups.contains(*group))
+    {
+        Some(group) => Err(unknown("group", group)),
+        None => Ok(()),
+    }
+}
+
+fn machine(
+    directory: &mut Directory,
+    owner: &PersonId,
+    groups: &BTreeSet<GroupId>,
+) -> Result<Machine, RefusedChange> {
+    known_groups(directory, groups)?;
+    find(&mut directory.people, owner, "person")?;
+    Ok(Machine {
+        owner: Some(owner.clone()),
+        groups: groups.clone(),
+        disabled: false,
+    })
+}
+
+fn find<'a, K: Ord + ToString, V>(
+    map: &'a mut BTreeMap<K, V>,
+    key: &K,
+    kind: &'static str,
+) -> Result<&'a mut V, RefusedChange> {
+    map.get_mut(key)
+        .ok_or_else(|| unknown(kind, key.to_string()))
+}
+
+fn add<K: Ord + Clone + ToString, V>(
+    map: &mut BTreeMap<K, V>,
+    key: &K,
+    value: V,
+    kind: &'static str,
+) -> Result<(), RefusedChange> {
+    if map.contains_key(key) {
+        return Err(exists(kind, key.to_string()));
+    }
+    map.insert(key.clone(), value);
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The decision point: Cedar policies, approval rules and directory as one validated bundle.
+//!
+//! In scope: reading and checking a bundle, the schema it implies, deciding a question, explaining
+//! the decision, and recording it so that any Cedar engine reproduces it.
+//! Out of scope: files, clocks and sockets; who may change a bundle; counting votes.
+//! Invariant: strictest wins; no rule means no; an error means no; what cannot be resolved or
+//! understood means no. Nothing a caller sends reaches entities or `context.approvals`.
+//! Specification: <https://docs.cedarpolicy.com/>; what stock Cedar lets through is listed in
+//! [`snapshot`].
+
+pub mod bundle;
+pub mod problem;
+pub mod schema;
+pub mod snapshot;
+pub mod statement;
+pub mod target;
+
+pub use bundle::{
+    Bundle,
+    diff::BundleDiff,
+    people::{DirectoryChange, RefusedChange},
+    settings::{ServerSettings, StoreSettings},
+};
+pub use problem::{Problem, Severity};
+pub use snapshot::{
+    Snapshot, Unreachable,
+    explain::Explanation,
+    fast::Prepared,
+    question::{Ask, Evaluation, Question},
+};
+pub use statement::Statement;
+pub use target::{Target, TargetKind, exec::ExecTarget};

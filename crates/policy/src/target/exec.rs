@@ -1,0 +1,306 @@
+//! A target that runs commands: which of them have names, and what they touch.
+//!
+//! In scope: the settings of an `exec` target; classifying an argument list.
+//! Out of scope: running anything; finding programs; reading captured inputs.
+//! Invariant: every pattern that matches contributes its effect, so a second pattern can only make
+//! the answer stricter; a call that matches none is `exec:run` on the target.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_core::{
+    action::{Effect, Resource, UNCLASSIFIED},
+    id::{ActionName, TargetId},
+    time::Span,
+};
+
+use super::pattern::{Captures, Template, Token};
+
+/// Where a credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// A variable of the gateway's own environment.
+    Env(String),
+    /// A file the gateway can read.
+    File(String),
+    /// The standard output of a command.
+    Command(Vec<String>),
+}
+
+/// A secret that the command sees and the caller does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Where it comes from.
+    pub source: CredentialSource,
+    /// The name of the variable in which the command finds it.
+    pub as_env: String,
+}
+
+/// Which files of the caller may come along.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Glob patterns of paths that are captured.
+    pub keep: Vec<String>,
+    /// The most bytes captured in all.
+    pub max_bytes: Option<u64>,
+    /// The directory over which the captured files are laid.
+    pub overlay: Option<String>,
+}
+
+/// One named command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandPattern {
+    /// One token for each argument, the program first.
+    pub argv: Vec<Token>,
+    /// The action, `exec:NAME`.
+    pub action: ActionName,
+    /// The shared group the action belongs to.
+    pub group: String,
+    /// What it touches, below the target; the target itself when absent.
+    pub resource: Option<Template>,
+    /// Whether it may come with captured inputs.
+    pub inputs_allowed: bool,
+    /// The line of `countersign.toml` that defines it.
+    pub line: u32,
+}
+
+/// The settings of a target of kind `exec`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecTarget {
+    /// The target's own name.
+    pub target: TargetId,
+    /// Named commands.
+    pub commands: Vec<CommandPattern>,
+    /// Where commands run.
+    pub workdir: Option<String>,
+    /// Names of variables that the caller may set.
+    pub env_allow: BTreeSet<String>,
+    /// Variables set by the gateway.
+    pub variables: BTreeMap<String, String>,
+    /// Secrets handed to the command.
+    pub credentials: Vec<Credential>,
+    /// Captured inputs, none when absent.
+    pub inputs: Option<Inputs>,
+    /// The system user that runs the command.
+    pub run_as: Option<String>,
+    /// How long a command may run.
+    pub timeout: Option<Span>,
+    /// The most bytes of output kept.
+    pub output_limit: Option<u64>,
+}
+
+/// The effects of a call and what its placeholders took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    /// At least one effect.
+    pub effects: Vec<Effect>,
+    /// The captures of every matching pattern.
+    pub arguments: Captures,
+}
+
+impl ExecTarget {
+    /// Names what `argv` does. `has_inputs` says whether captured files come along: they can change
+    /// what a command means, so only patterns that allow them match.
+    ///
+    /// When two patterns take different values for one name, the call is not understood and gets
+    /// the effect `unclassified` as well.
+    #[must_use]
+    pub fn classify(&self, argv: &[String], has_inputs: bool) -> Classified {
+        let mut effects = Vec::new();
+        let mut arguments = Captures::new();
+        let mut ambiguous = false;
+        for pattern in &self.commands {
+            let Some(found) = pattern.matches(argv, has_inputs) else {
+                continue;
+            };
+            match pattern.effect(&self.target, &found) {
+                Some(effect) if !effects.contains(&effect) => effects.push(effect),
+                Some(_) => {}
+                None => ambiguous = true,
+            }
+            for (name, value) in found {
+                ambiguous |= arguments.get(&name).is_some_and(|known| *known != value);
+                arguments.insert(name, value);
+            }
+        }
+        if ambiguous {
+            effects.extend(whole_target(&self.target, UNCLASSIFIED));
+        }
+        if effects.is_empty() {
+            effects.extend(whole_target(&self.target, "exec:run"));
+        }
+        Classified { effects, arguments }
+    }
+}
+
+impl CommandPattern {
+    /// The captures, when every argument matches and none is left over.
+    fn matches(&self, argv: &[String], has_inputs: bool) -> Option<Captures> {
+        if argv.len() != self.argv.len() || (has_inputs && !self.inputs_allowed) {
+            return None;
+        }
+        let mut found = Captures::new();
+        let all = self
+            .argv
+            .iter()
+            .zip(argv)
+            .all(|(token, text)| token.matches(text, &mut found));
+        all.then_some(found)
+    }
+
+    fn effect(&self, target: &TargetId, found: &Captures) -> Option<Effect> {
+        let resource = match &self.resource {
+            Some(template) => Resource {
+                kind: "Resource".into(),
+                id: format!("{target}/{}", template.render(found)?),
+                target: target.clone(),
+                attributes: BTreeMap::new(),
+            },
+            None => target_resource(target),
+        };
+        Some(Effect {
+            action: self.action.clone(),
+            resource,
+        })
+    }
+}
+
+/// The target itself as a resource.
+#[must_use]
+pub fn target_resource(target: &TargetId) -> Resource {
+    Resource {
+        kind: "Target".into(),
+        id: target.to_string(),
+        target: target.clone(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+fn whole_target(target: &TargetId, action: &str) -> Option<Effect> {
+    let action = ActionName::new(action).ok()?;
+    Some(Effect {
+        action,
+        resource: target_resource(target),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(
+        argv: &[&str],
+        action: &str,
+        resource: Option<&str>,
+        inputs: bool,
+    ) -> CommandPattern {
+        CommandPattern {
+            argv: argv
+                .iter()
+                .map(|token| Token::parse(token).unwrap())
+                .collect(),
+            action: action.parse().unwrap(),
+            group: "write".into(),
+            resource: resource.map(|text| Template::parse(text).unwrap()),
+            inputs_allowed: inputs,
+            line: 1,
+        }
+    }
+
+    fn target(commands: Vec<CommandPattern>) -> ExecTarget {
+        ExecTarget {
+            target: "release".parse().unwrap(),
+            commands,
+            workdir: None,
+            env_allow: BTreeSet::new(),
+            variables: BTreeMap::new(),
+            credentials: Vec::new(),
+            inputs: None,
+            run_as: None,
+            timeout: None,
+            output_limit: None,
+        }
+    }
+
+    fn summary(target: &ExecTarget, argv: &[&str], inputs: bool) -> Vec<String> {
+        let argv = argv.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        target
+            .classify(&argv, inputs)
+            .effects
+            .iter()
+            .map(|e| format!("{} {}", e.action, e.resource.id))
+            .collect()
+    }
+
+    #[test]
+    fn exact_calls_are_named_and_the_rest_is_plain_execution() {
+        let release = target(vec![
+            pattern(
+                &["git", "push", "origin", "{branch:word}"],
+                "exec:git-push",
+                Some("branch/{branch}"),
+                false,
+            ),
+            pattern(&["make", "{goal:word}"], "exec:make", None, true),
+        ]);
+        let push = vec!["exec:git-push release/branch/main".to_owned()];
+        let run = vec!["exec:run release".to_owned()];
+        for (argv, inputs, expected) in [
+            (&["git", "push", "origin", "main"][..], false, &push),
+            (&["git", "push", "origin", "main"], true, &run),
+            (&["git", "push", "origin", "main", "--force"], false, &run),
+            (&["git", "push", "origin", "--force"], false, &run),
+            (&["git", "push", "origin", "+main"], false, &run),
+            (&["git", "push", "origin", ":main"], false, &run),
+            (&["git", "push", "origin", "main:prod"], false, &run),
+            (&["git", "push", "origin"], false, &run),
+            (&["git", "push", "origin", ""], false, &run),
+            (&["git", "push", "", "origin", "main"], false, &run),
+            (&["git", "push", "origin", "main\n"], false, &run),
+            (&["git", "push", "origin", "ma\u{0456}n"], false, &run),
+            (&["GIT", "push", "origin", "main"], false, &run),
+            (&["/usr/bin/git", "push", "origin", "main"], false, &run),
+            (&["git", "-c", "x=y", "push", "origin", "main"], false, &run),
+            (&[], false, &run),
+        ] {
+            assert_eq!(&summary(&release, argv, inputs), expected, "{argv:?}");
+        }
+        assert_eq!(
+            summary(&release, &["make", "all"], true),
+            ["exec:make release"]
+        );
+    }
+
+    #[test]
+    fn every_matching_pattern_contributes() {
+        let both = target(vec![
+            pattern(
+                &["kubectl", "{verb:word}", "{what:word}"],
+                "exec:kubectl",
+                None,
+                false,
+            ),
+            pattern(
+                &["kubectl", "delete", "{what:word}"],
+                "exec:kubectl-delete",
+                Some("{what}"),
+                false,
+            ),
+        ]);
+        assert_eq!(
+            summary(&both, &["kubectl", "delete", "pod"], false),
+            ["exec:kubectl release", "exec:kubectl-delete release/pod"]
+        );
+        let argv = ["kubectl", "delete", "pod"].map(str::to_owned);
+        assert_eq!(both.classify(&argv, false).arguments.len(), 2);
+    }
+
+    #[test]
+    fn captures_that_contradict_each_other_are_not_understood() {
+        let odd = target(vec![
+            pattern(&["x", "{a:word}", "{b:word}"], "exec:one", None, false),
+            pattern(&["x", "{b:word}", "{a:word}"], "exec:two", None, false),
+        ]);
+        assert!(summary(&odd, &["x", "1a", "2b"], false).contains(&"unclassified release".into()));
+        assert!(!summary(&odd, &["x", "1a", "1a"], false).contains(&"unclassified release".into()));
+    }
+}

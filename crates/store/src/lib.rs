@@ -1,0 +1,133 @@
+//! Where holds, directory, bundle, credentials and the outbox of the log live.
+//!
+//! In scope: one trait, [`Store`], with all reading and one atomic [`Store::commit`]; a SQLite
+//! store, a memory store, and one conformance suite for both.
+//! Out of scope: what the data means; every rule is the core's. The log's file is the gateway's.
+//! Invariant: a commit happens whole or not at all and is durable when it returns; a case is
+//! swapped only from the version it was read at; at most one permit per request and one vote per
+//! person and request can be stored, whatever the caller asks.
+
+mod memory;
+mod model;
+mod row;
+mod sqlite;
+mod write;
+
+pub use memory::MemoryStore;
+pub use model::{
+    ActiveBundle, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
+    StoredCredential,
+};
+pub use sqlite::SqliteStore;
+pub use write::{CaseWrite, Write};
+
+use async_trait::async_trait;
+use countersign_core::{
+    canonical::Hash,
+    digest::AttachKey,
+    id::{CredentialId, PersonId, RequestId},
+    request::Case,
+    time::Timestamp,
+};
+
+/// Why the store did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed it first; read again and decide anew.
+    #[error("the data changed in the meantime")]
+    Conflict,
+    /// A rule of the schema stands against it; the text names it.
+    #[error("the store refuses it: {0}")]
+    Refused(String),
+    /// The disk is full or read-only; nothing was changed.
+    #[error("the store can't be written ({0}); free space or make it writable, then try again")]
+    Unwritable(String),
+    /// What is stored can't be read back.
+    #[error("stored data can't be read: {0}")]
+    Corrupt(String),
+    /// Anything else the database says.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// A case with the signed envelope of each vote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCase {
+    /// The case.
+    pub case: Case,
+    /// Voter and envelope, as they were written.
+    pub envelopes: Vec<(PersonId, Vec<u8>)>,
+}
+
+/// All persistence but the log's own file.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Applies all writes in one durable transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a version, a unique key or a single use stands against any of
+    /// them; then nothing was written.
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// One case.
+    async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError>;
+
+    /// The request that an identical call attaches to: open or running, or closed with its
+    /// `refuse_until` still to come at `now`. Open ones come first.
+    async fn find_attachable(
+        &self,
+        key: &AttachKey,
+        now: Timestamp,
+    ) -> Result<Option<RequestId>, StoreError>;
+
+    /// Requests whose deadline is at or before `now`, earliest first, at most `limit`.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<RequestId>, StoreError>;
+
+    /// The earliest deadline of all.
+    async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// All requests in a phase (`held`, `approved`, `running`), oldest first.
+    async fn in_phase(&self, phase: &str) -> Result<Vec<RequestId>, StoreError>;
+
+    /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
+    async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;
+
+    /// Summaries, newest first.
+    async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError>;
+
+    /// Whether an identical action once ended with an unknown outcome that nobody has since
+    /// approved to repeat.
+    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError>;
+
+    /// The active bundle; `None` before the first start.
+    async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError>;
+
+    /// The directory changes made since the active bundle's directory, oldest first.
+    async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
+
+    /// The credential whose secret has this hash, also when it is revoked, used or expired.
+    async fn credential_by_secret(
+        &self,
+        secret: &Hash,
+    ) -> Result<Option<StoredCredential>, StoreError>;
+
+    /// Credentials of a holder (`person:…`, `agent:…`), or of everybody; newest first.
+    async fn credentials(&self, holder: Option<&str>) -> Result<Vec<StoredCredential>, StoreError>;
+
+    /// One credential by its name.
+    async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError>;
+
+    /// A stored setting, for example the instance's name.
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// The answer given before under an idempotency key of a subject, with the hash of the
+    /// request body it answered.
+    async fn idempotent(
+        &self,
+        subject: &str,
+        key: &str,
+    ) -> Result<Option<(Hash, Vec<u8>)>, StoreError>;
+
+    /// Records waiting to reach the log, in order.
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
+}

@@ -1,0 +1,223 @@
+//! The store in memory, for tests.
+//!
+//! In scope: every method with the semantics of the SQLite store, which the conformance suite
+//! compares.
+//! Out of scope: durability and speed; finding may look at every case.
+//! Invariant: the lock is never held while waiting, and a failed commit leaves no trace.
+
+mod apply;
+mod state;
+
+use std::{
+    cmp::Reverse,
+    sync::{Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use countersign_core::{
+    canonical::Hash,
+    digest::AttachKey,
+    id::{CredentialId, RequestId},
+    time::Timestamp,
+};
+
+use self::{
+    apply::Touched,
+    state::{Batch, Kept, State},
+};
+use crate::{
+    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, OutboxEntry, Page, Store, StoreError,
+    StoredCase, StoredCredential, Write, row,
+};
+
+/// Everything in this process, gone with it.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        // A panic within a commit may have left half of it.
+        let poisoned = |_| StoreError::Failed("an earlier commit failed half-way".into());
+        self.state.lock().map_err(poisoned)
+    }
+}
+
+fn count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        let touched = Touched::by(&writes);
+        let mut batch = Batch::new(&mut state);
+        let applied = writes.into_iter().try_for_each(|write| batch.apply(write));
+        let result = applied.and_then(|()| batch.check_references(&touched));
+        if result.is_err() {
+            batch.roll_back();
+        }
+        result
+    }
+
+    async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError> {
+        let state = self.state()?;
+        Ok(state.cases.get(id).map(|kept| StoredCase {
+            case: kept.case.clone(),
+            envelopes: kept.envelopes.clone(),
+        }))
+    }
+
+    async fn find_attachable(
+        &self,
+        key: &AttachKey,
+        now: Timestamp,
+    ) -> Result<Option<RequestId>, StoreError> {
+        let state = self.state()?;
+        if let Some(open) = state.attached.get(key) {
+            return Ok(Some(open.clone()));
+        }
+        let refusing = state.cases.values().filter(|kept| {
+            kept.row.fixed.attach_key == *key
+                && kept.row.refuse_until.is_some_and(|until| until > now)
+        });
+        let last = refusing.max_by_key(|kept| (kept.row.refuse_until, kept.row.id.clone()));
+        Ok(last.map(|kept| kept.row.id.clone()))
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let mut due: Vec<_> = state
+            .cases
+            .values()
+            .filter_map(|kept| Some((kept.row.deadline?, kept.row.id.clone())))
+            .filter(|(deadline, _)| *deadline <= now)
+            .collect();
+        due.sort();
+        Ok(due
+            .into_iter()
+            .map(|(_, id)| id)
+            .take(count(limit))
+            .collect())
+    }
+
+    async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError> {
+        let state = self.state()?;
+        Ok(state
+            .cases
+            .values()
+            .filter_map(|kept| kept.row.deadline)
+            .min())
+    }
+
+    async fn in_phase(&self, phase: &str) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let mut found: Vec<_> = state
+            .cases
+            .values()
+            .filter(|kept| kept.row.phase == phase)
+            .map(|kept| (kept.row.fixed.at, kept.row.id.clone()))
+            .collect();
+        found.sort();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {
+        let state = self.state()?;
+        let open =
+            |kept: &&Kept| kept.row.fixed.requester == requester && kept.row.deadline.is_some();
+        let open = state.cases.values().filter(open).count();
+        Ok(u32::try_from(open).unwrap_or(u32::MAX))
+    }
+
+    async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {
+        let state = self.state()?;
+        let order = |kept: &Kept| (kept.row.fixed.at, kept.row.id.clone());
+        let after = match &filter.after {
+            Some(after) => {
+                let last = state.cases.get(after);
+                Some(last.map(order).ok_or_else(|| row::no_such_cursor(after))?)
+            }
+            None => None,
+        };
+        let mut found: Vec<_> = state
+            .cases
+            .values()
+            .filter(|kept| kept.row.matches(filter))
+            .filter(|kept| after.as_ref().is_none_or(|after| order(kept) < *after))
+            .collect();
+        found.sort_by_key(|kept| Reverse(order(kept)));
+        let lines = found.into_iter().map(|kept| kept.row.summary());
+        let one_more = count(row::page_size(filter)).saturating_add(1);
+        Ok(row::page(filter, lines.take(one_more).collect()))
+    }
+
+    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError> {
+        Ok(self.state()?.unknown.contains_key(key))
+    }
+
+    async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError> {
+        Ok(self.state()?.bundle.get(&()).cloned())
+    }
+
+    async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        Ok(self.state()?.changes.values().cloned().collect())
+    }
+
+    async fn credential_by_secret(
+        &self,
+        secret: &Hash,
+    ) -> Result<Option<StoredCredential>, StoreError> {
+        let state = self.state()?;
+        let id = state.secrets.get(secret);
+        Ok(id.and_then(|id| state.credentials.get(id)).cloned())
+    }
+
+    async fn credentials(&self, holder: Option<&str>) -> Result<Vec<StoredCredential>, StoreError> {
+        let state = self.state()?;
+        let mut found: Vec<_> = state
+            .credentials
+            .values()
+            .filter(|credential| holder.is_none_or(|holder| credential.holder == holder))
+            .cloned()
+            .collect();
+        found.sort_by_key(|credential| Reverse((credential.issued, credential.id.clone())));
+        Ok(found)
+    }
+
+    async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError> {
+        Ok(self.state()?.credentials.get(id).cloned())
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.state()?.settings.get(key).cloned())
+    }
+
+    async fn idempotent(
+        &self,
+        subject: &str,
+        key: &str,
+    ) -> Result<Option<(Hash, Vec<u8>)>, StoreError> {
+        let state = self.state()?;
+        let kept = state.answers.get(&(subject.to_owned(), key.to_owned()));
+        Ok(kept.map(|kept| (kept.body, kept.answer.clone())))
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        let state = self.state()?;
+        let waiting = state.outbox.iter().take(count(limit));
+        let entry = |(seq, record): (&u64, &Vec<u8>)| OutboxEntry {
+            seq: *seq,
+            record: record.clone(),
+        };
+        Ok(waiting.map(entry).collect())
+    }
+}

@@ -1,0 +1,230 @@
+//! Cases and their votes.
+//!
+//! In scope: writing them, and every reading but the list.
+//! Out of scope: which phases may follow each other; the schema's triggers say so.
+//! Invariant: nothing is cached, and no query here looks at more rows than it returns, but for the
+//! ones of one attach key or one requester.
+
+use countersign_core::{
+    digest::AttachKey,
+    id::{PersonId, RequestId},
+    time::Timestamp,
+};
+use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
+
+use super::{
+    apply::{Statement, changed, run},
+    error::{reading, writing},
+    read::{identifier, identifiers},
+};
+use crate::{
+    CaseWrite, StoreError, StoredCase,
+    row::{self, CaseRow},
+};
+
+pub(super) const FIND_ATTACHABLE: &str = "\
+    SELECT id FROM ( \
+        SELECT id, 0 AS closed, 0 AS refuse_until FROM cases \
+        WHERE attach_key = $1 AND phase IN ('held', 'approved', 'running') \
+        UNION ALL \
+        SELECT id, 1, refuse_until FROM cases WHERE attach_key = $1 AND refuse_until > $2 \
+    ) ORDER BY closed, refuse_until DESC, id DESC LIMIT 1";
+pub(super) const DUE: &str =
+    "SELECT id FROM cases WHERE deadline <= $1 ORDER BY deadline, id LIMIT $2";
+pub(super) const NEXT_DEADLINE: &str = "\
+    SELECT deadline FROM cases WHERE deadline IS NOT NULL ORDER BY deadline LIMIT 1";
+pub(super) const IN_PHASE: &str = "SELECT id FROM cases WHERE phase = $1 ORDER BY at, id";
+pub(super) const OPEN_OF_REQUESTER: &str =
+    "SELECT count(*) FROM cases WHERE requester = $1 AND deadline IS NOT NULL";
+/// The case comes first, with 0 in place of a vote's number; one statement sees one state.
+pub(super) const CASE: &str = "\
+    SELECT 0 AS seq, version, phase AS label, body FROM cases WHERE id = $1 \
+    UNION ALL \
+    SELECT seq, 0, voter, envelope FROM votes WHERE request = $1 \
+    ORDER BY seq";
+/// A trigger adds the people.
+const INSERT: &str = "\
+    INSERT INTO cases (id, version, phase, attach_key, digest, requester, target, at, deadline, \
+                       refuse_until, permit, title, reason, folded, people, voters, body) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+/// Fixed columns are compared and not set, so that their indexes are left alone. A trigger deletes
+/// the envelopes of votes that are gone.
+const SWAP: &str = "\
+    UPDATE cases SET version = $2, phase = $3, deadline = $9, refuse_until = $10, permit = $11, \
+                     voters = $16, body = $17 \
+    WHERE id = $1 AND version = $2 - 1 AND attach_key = $4 AND digest = $5 AND requester = $6 \
+      AND target = $7 AND at = $8 AND title = $12 AND reason IS $13 AND folded = $14 \
+      AND people = $15";
+
+/// Stores a new case.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    write: &CaseWrite,
+) -> Result<(), StoreError> {
+    let row = CaseRow::of(write)?;
+    let body = row::encode_new(&write.case)?;
+    run(connection, bind(INSERT, &row, body)?).await?;
+    insert_envelopes(connection, &row.id, &write.envelopes).await
+}
+
+/// Stores a stepped case.
+pub(super) async fn swap(
+    connection: &mut SqliteConnection,
+    write: &CaseWrite,
+) -> Result<(), StoreError> {
+    let row = CaseRow::of(write)?;
+    let body = row::encode(&write.case)?;
+    if changed(connection, bind(SWAP, &row, body)?).await? == 0 {
+        return Err(why_not_swapped(connection, &row).await);
+    }
+    insert_envelopes(connection, &row.id, &write.envelopes).await
+}
+
+fn bind(statement: &'static str, row: &CaseRow, body: Vec<u8>) -> Result<Statement, StoreError> {
+    let version = i64::try_from(row.version)
+        .map_err(|_| StoreError::Refused("case_version_counts".into()))?;
+    let fixed = &row.fixed;
+    Ok(query(statement)
+        .bind(row.id.as_str().to_owned())
+        .bind(version)
+        .bind(row.phase)
+        .bind(fixed.attach_key.0.0.to_vec())
+        .bind(fixed.digest.0.to_vec())
+        .bind(fixed.requester.clone())
+        .bind(fixed.target.clone())
+        .bind(fixed.at.0)
+        .bind(row.deadline.map(|at| at.0))
+        .bind(row.refuse_until.map(|at| at.0))
+        .bind(row.permit.as_ref().map(|permit| permit.as_str().to_owned()))
+        .bind(fixed.title.clone())
+        .bind(fixed.reason.clone())
+        .bind(fixed.folded.clone())
+        .bind(names(&fixed.people))
+        .bind(names(&row.voters))
+        .bind(body))
+}
+
+/// People as a JSON array.
+fn names<'a>(people: impl IntoIterator<Item = &'a PersonId>) -> String {
+    let names = people.into_iter().map(PersonId::as_str);
+    serde_json::Value::from_iter(names).to_string()
+}
+
+/// Whether somebody was faster, or the write would change the request itself.
+async fn why_not_swapped(connection: &mut SqliteConnection, row: &CaseRow) -> StoreError {
+    let stored: Result<Option<i64>, _> = query_scalar("SELECT version FROM cases WHERE id = $1")
+        .bind(row.id.as_str())
+        .fetch_optional(connection)
+        .await;
+    let before = row.version.checked_sub(1);
+    match stored {
+        Ok(stored) if stored.is_none() || stored.and_then(|v| u64::try_from(v).ok()) != before => {
+            StoreError::Conflict
+        }
+        Ok(_) => StoreError::Refused("case_request_is_fixed".into()),
+        Err(error) => writing(error),
+    }
+}
+
+async fn insert_envelopes(
+    connection: &mut SqliteConnection,
+    request: &RequestId,
+    envelopes: &[(PersonId, Vec<u8>)],
+) -> Result<(), StoreError> {
+    for (voter, envelope) in envelopes {
+        let insert = query("INSERT INTO votes (request, voter, envelope) VALUES ($1, $2, $3)")
+            .bind(request.as_str().to_owned())
+            .bind(voter.as_str().to_owned())
+            .bind(envelope.clone());
+        run(connection, insert).await?;
+    }
+    Ok(())
+}
+
+/// A vote's number or 0, a case's version or 0, voter or phase, envelope or body.
+type CasePart = (i64, i64, String, Vec<u8>);
+
+/// One case with its envelopes.
+pub(super) async fn case(
+    readers: &SqlitePool,
+    id: &RequestId,
+) -> Result<Option<StoredCase>, StoreError> {
+    let parts: Vec<CasePart> = query_as(CASE)
+        .bind(id.as_str())
+        .fetch_all(readers)
+        .await
+        .map_err(reading)?;
+    let mut parts = parts.into_iter();
+    let Some((0, version, phase, body)) = parts.next() else {
+        return Ok(None);
+    };
+    let case = row::decode(id, &body)?;
+    let agrees = case.request.id == *id
+        && u64::try_from(version) == Ok(case.version)
+        && phase == case.phase.name();
+    if !agrees {
+        return Err(StoreError::Corrupt(format!(
+            "`{id}`: what is kept beside the case contradicts it"
+        )));
+    }
+    let envelopes = parts
+        .map(|(_, _, voter, envelope)| Ok((identifier(voter)?, envelope)))
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Some(StoredCase { case, envelopes }))
+}
+
+/// See [`Store::find_attachable`](crate::Store::find_attachable).
+pub(super) async fn find_attachable(
+    readers: &SqlitePool,
+    key: &AttachKey,
+    now: Timestamp,
+) -> Result<Option<RequestId>, StoreError> {
+    let found: Option<String> = query_scalar(FIND_ATTACHABLE)
+        .bind(key.0.0.to_vec())
+        .bind(now.0)
+        .fetch_optional(readers)
+        .await
+        .map_err(reading)?;
+    found.map(identifier).transpose()
+}
+
+/// See [`Store::due`](crate::Store::due).
+pub(super) async fn due(
+    readers: &SqlitePool,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<RequestId>, StoreError> {
+    let found = query_scalar(DUE).bind(now.0).bind(limit);
+    identifiers(found.fetch_all(readers).await.map_err(reading)?)
+}
+
+/// See [`Store::in_phase`](crate::Store::in_phase).
+pub(super) async fn in_phase(
+    readers: &SqlitePool,
+    phase: &str,
+) -> Result<Vec<RequestId>, StoreError> {
+    let found = query_scalar(IN_PHASE).bind(phase);
+    identifiers(found.fetch_all(readers).await.map_err(reading)?)
+}
+
+/// See [`Store::next_deadline`](crate::Store::next_deadline).
+pub(super) async fn next_deadline(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<i64> = query_scalar(NEXT_DEADLINE)
+        .fetch_optional(readers)
+        .await
+        .map_err(reading)?;
+    Ok(found.map(Timestamp))
+}
+
+/// See [`Store::open_of_requester`](crate::Store::open_of_requester).
+pub(super) async fn open_of_requester(
+    readers: &SqlitePool,
+    requester: &str,
+) -> Result<u32, StoreError> {
+    let count: i64 = query_scalar(OPEN_OF_REQUESTER)
+        .bind(requester)
+        .fetch_one(readers)
+        .await
+        .map_err(reading)?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}

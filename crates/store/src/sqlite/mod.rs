@@ -1,0 +1,173 @@
+//! The store in one SQLite file.
+//!
+//! In scope: one writing connection, a few reading ones, and every [`Store`] method as SQL.
+//! Out of scope: several nodes on one database; another process may write the same file, and is
+//! waited for, but nothing here tells of its changes.
+//! Invariant: commits are durable when they return (write-ahead log, `synchronous = FULL`); reads
+//! see every commit that returned; memory does not grow with the number of cases.
+//! Specification: <https://www.sqlite.org/wal.html>.
+
+mod apply;
+mod cases;
+mod credentials;
+mod error;
+mod list;
+mod open;
+#[cfg(test)]
+mod plans;
+mod read;
+#[cfg(test)]
+mod trouble;
+mod writer;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use countersign_core::{
+    canonical::Hash,
+    digest::AttachKey,
+    id::{CredentialId, RequestId},
+    time::Timestamp,
+};
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+
+use self::{error::reading, writer::Writer};
+use crate::{
+    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, OutboxEntry, Page, Store, StoreError,
+    StoredCase, StoredCredential, Write,
+};
+
+/// Enough for the two cores of a small machine to read while pages are fetched.
+const READERS: u32 = 4;
+
+/// Everything in one SQLite file, and its `-wal` and `-shm` files beside it.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database at `path`, readable by its owner alone, and brings its
+    /// schema up to date. The directory must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the file is another program's or a newer version's;
+    /// [`StoreError::Unwritable`] when it can't be created or written; [`StoreError::Corrupt`]
+    /// when it is no database.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        open::prepare_file(path)?;
+        let options = open::options(path);
+        open::migrate(&options).await?;
+        let store = Self::connect(options).await?;
+        open::sync_directory(path)?;
+        Ok(store)
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let writer = Writer::connect(options.clone()).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(reading)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Closes every connection, after the commits and reads under way. Dropping the store loses
+    /// nothing either; this also waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`] when the write-ahead log can't be merged; nothing is lost by it.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.readers.close().await;
+        self.writer.close().await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.writer.commit(writes).await
+    }
+
+    async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError> {
+        cases::case(&self.readers, id).await
+    }
+
+    async fn find_attachable(
+        &self,
+        key: &AttachKey,
+        now: Timestamp,
+    ) -> Result<Option<RequestId>, StoreError> {
+        cases::find_attachable(&self.readers, key, now).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<RequestId>, StoreError> {
+        cases::due(&self.readers, now, limit).await
+    }
+
+    async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError> {
+        cases::next_deadline(&self.readers).await
+    }
+
+    async fn in_phase(&self, phase: &str) -> Result<Vec<RequestId>, StoreError> {
+        cases::in_phase(&self.readers, phase).await
+    }
+
+    async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {
+        cases::open_of_requester(&self.readers, requester).await
+    }
+
+    async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {
+        list::list(&self.readers, filter).await
+    }
+
+    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError> {
+        read::is_unknown(&self.readers, key).await
+    }
+
+    async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError> {
+        read::active_bundle(&self.readers).await
+    }
+
+    async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        read::directory_changes(&self.readers).await
+    }
+
+    async fn credential_by_secret(
+        &self,
+        secret: &Hash,
+    ) -> Result<Option<StoredCredential>, StoreError> {
+        credentials::by_secret(&self.readers, secret).await
+    }
+
+    async fn credentials(&self, holder: Option<&str>) -> Result<Vec<StoredCredential>, StoreError> {
+        credentials::all(&self.readers, holder).await
+    }
+
+    async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError> {
+        credentials::by_id(&self.readers, id).await
+    }
+
+    async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        read::setting(&self.readers, key).await
+    }
+
+    async fn idempotent(
+        &self,
+        subject: &str,
+        key: &str,
+    ) -> Result<Option<(Hash, Vec<u8>)>, StoreError> {
+        read::idempotent(&self.readers, subject, key).await
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        read::outbox(&self.readers, limit).await
+    }
+}

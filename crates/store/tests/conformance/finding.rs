@@ -1,0 +1,163 @@
+//! Finding the case to attach to, the cases that are due, and those to take up after a restart.
+
+use countersign_core::{request::Closure, time::Timestamp};
+
+use super::fixture::*;
+
+stores!(
+    an_identical_call_attaches,
+    a_closed_case_refuses_for_a_while,
+    due_cases_come_earliest_first,
+    phases_are_found_oldest_first,
+    open_cases_are_counted_by_requester,
+);
+
+async fn an_identical_call_attaches(store: Any) {
+    let find = async |now| {
+        let found = store.find_attachable(&key("a"), Timestamp(now)).await;
+        found.unwrap()
+    };
+    assert_eq!(find(0).await, None);
+    let case = held(&Ask::default());
+    let id = Some(case.request.id.clone());
+    store.commit(vec![insert(&case)]).await.unwrap();
+    assert_eq!(find(0).await, id);
+    let next = approved(&case, 9_000);
+    store.commit(vec![swap(&next)]).await.unwrap();
+    // Past its deadline it is still open until a tick closes it.
+    assert_eq!(find(i64::MAX).await, id);
+    let run = running(&next, 1);
+    store
+        .commit(vec![permit(1, &run), swap(&run)])
+        .await
+        .unwrap();
+    assert_eq!(find(0).await, id);
+    let done = finished(&run, 1, countersign_core::request::Outcome::Unknown);
+    store.commit(vec![swap(&done)]).await.unwrap();
+    assert_eq!(find(0).await, None);
+    let other = store.find_attachable(&key("b"), Timestamp(0)).await;
+    assert_eq!(other.unwrap(), None);
+}
+
+async fn a_closed_case_refuses_for_a_while(store: Any) {
+    let find = async |now| {
+        let found = store.find_attachable(&key("a"), Timestamp(now)).await;
+        found.unwrap()
+    };
+    // The later-ending refusal counts, whichever was asked first.
+    for (number, refuse_until) in [(1, 20_000), (2, 30_000), (3, 10_000)] {
+        let case = held(&Ask {
+            number,
+            ..Ask::default()
+        });
+        let writes = vec![insert(&case), swap(&closed(&case, denied(), refuse_until))];
+        store.commit(writes).await.unwrap();
+    }
+    for (now, expected) in [
+        (0, Some(2)),
+        (29_999, Some(2)),
+        (30_000, None),
+        (30_001, None),
+    ] {
+        assert_eq!(find(now).await, expected.map(request_id), "{now}");
+    }
+    let case = held(&Ask {
+        number: 4,
+        ..Ask::default()
+    });
+    store.commit(vec![insert(&case)]).await.unwrap();
+    assert_eq!(find(0).await, Some(request_id(4)));
+}
+
+async fn due_cases_come_earliest_first(store: Any) {
+    assert_eq!(store.next_deadline().await.unwrap(), None);
+    let mut deadlines = Vec::new();
+    for (number, at) in [(1, 3_000), (2, 1_000), (3, 2_000), (4, 2_000)] {
+        let case = held(&Ask {
+            number,
+            at,
+            key: &number.to_string(),
+            ..Ask::default()
+        });
+        deadlines.push(deadline(&case));
+        store.commit(vec![insert(&case)]).await.unwrap();
+    }
+    let due = async |now: Timestamp, limit| store.due(now, limit).await.unwrap();
+    let ids = |numbers: &[u128]| numbers.iter().copied().map(request_id).collect::<Vec<_>>();
+    let [last, first, middle, _] = deadlines[..] else {
+        panic!("four cases")
+    };
+    assert_eq!(store.next_deadline().await.unwrap(), Some(first));
+    assert_eq!(due(Timestamp(first.0 - 1), 9).await, []);
+    assert_eq!(due(first, 9).await, ids(&[2]));
+    assert_eq!(due(middle, 9).await, ids(&[2, 3, 4]));
+    assert_eq!(due(last, 9).await, ids(&[2, 3, 4, 1]));
+    assert_eq!(due(last, 2).await, ids(&[2, 3]));
+    assert_eq!(due(last, 0).await, []);
+
+    let case = stored(&store, &request_id(2)).await;
+    let over = closed(&case, Closure::Expired, 4_000);
+    store.commit(vec![swap(&over)]).await.unwrap();
+    assert_eq!(store.next_deadline().await.unwrap(), Some(middle));
+    assert_eq!(due(last, 9).await, ids(&[3, 4, 1]));
+}
+
+async fn phases_are_found_oldest_first(store: Any) {
+    for (number, at) in [(1, 3_000), (2, 1_000), (3, 2_000)] {
+        let case = held(&Ask {
+            number,
+            at,
+            key: &number.to_string(),
+            ..Ask::default()
+        });
+        store.commit(vec![insert(&case)]).await.unwrap();
+    }
+    let ask = Ask {
+        number: 4,
+        key: "run",
+        ..Ask::default()
+    };
+    store_running(&store, &ask, 1).await;
+    for (phase, expected) in [
+        ("held", &[2, 3, 1][..]),
+        ("running", &[4]),
+        ("approved", &[]),
+        ("nonsense", &[]),
+    ] {
+        let found = store.in_phase(phase).await.unwrap();
+        let expected: Vec<_> = expected.iter().copied().map(request_id).collect();
+        assert_eq!(found, expected, "{phase}");
+    }
+}
+
+async fn open_cases_are_counted_by_requester(store: Any) {
+    let ask = |number, agent| Ask {
+        number,
+        agent,
+        ..Ask::default()
+    };
+    let numbered = [(1, "one"), (2, "one"), (3, "one"), (4, "two")];
+    for (number, agent) in numbered {
+        let case = held(&Ask {
+            key: &number.to_string(),
+            ..ask(number, agent)
+        });
+        store.commit(vec![insert(&case)]).await.unwrap();
+    }
+    let run = Ask {
+        key: "run",
+        ..ask(5, "one")
+    };
+    store_running(&store, &run, 1).await;
+    let first = stored(&store, &request_id(1)).await;
+    let second = stored(&store, &request_id(2)).await;
+    let writes = vec![
+        swap(&closed(&first, denied(), 4_000)),
+        swap(&approved(&second, 9_000)),
+    ];
+    store.commit(writes).await.unwrap();
+    for (who, expected) in [("agent:one", 2), ("agent:two", 1), ("agent:none", 0)] {
+        let count = store.open_of_requester(who).await.unwrap();
+        assert_eq!(count, expected, "{who}");
+    }
+}
