@@ -70,10 +70,9 @@ fn row(id: &str, title: &str, requester: Party, target: &str, why: &str) -> Row 
     }
 }
 
-/// Requests that wait for the viewer.
-pub(crate) fn inbox() -> InboxPage {
+fn rows() -> Vec<Row> {
     let bot = || Party::agent("deploy-bot", "dana@example.com");
-    let rows = vec![
+    vec![
         Row {
             signed: 1,
             left: Some(Deadline::new("2026-11-03T14:06:11Z", 48)),
@@ -126,7 +125,11 @@ pub(crate) fn inbox() -> InboxPage {
                 "Sam joins the database team on Monday.",
             )
         },
-    ];
+    ]
+}
+
+/// Requests that wait for the viewer.
+pub(crate) fn inbox() -> InboxPage {
     InboxPage {
         shell: Shell {
             waiting: 4,
@@ -140,7 +143,7 @@ pub(crate) fn inbox() -> InboxPage {
         },
         agents: vec!["deploy-bot".into(), "support-agent".into()],
         targets: vec!["orders".into(), "payments-api".into()],
-        rows,
+        rows: rows(),
         next: Some("cursor+2".into()),
         ..InboxPage::default()
     }

@@ -7,7 +7,9 @@
 pub mod active;
 pub mod admin;
 pub mod api;
+pub mod cli;
 pub mod clock;
+pub mod demo;
 pub mod engine;
 pub mod gates;
 pub mod gateway;
@@ -16,6 +18,8 @@ pub mod ids;
 pub mod keys;
 pub mod log;
 pub mod runner;
+pub mod sample;
+pub mod server;
 
 /// An error with everything that caused it, in one line.
 #[must_use]
@@ -31,4 +35,15 @@ pub fn explain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Sends diagnostics to standard error: warnings, or what `RUST_LOG` says.
+pub fn start_tracing() {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let already_started =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().is_err();
+    if already_started {
+        tracing::debug!("diagnostics were started before");
+    }
 }

@@ -60,8 +60,20 @@ pub(crate) const STATIC_TYPES: [&str; 7] = [
 /// Names that the generated schema relies on. Cedar would let an own type shadow some of them, and
 /// a value of another type than policies were checked against compares as different, silently.
 const TAKEN_NAMES: [&str; 14] = [
-    "Resource", "Stated", "Entity", "Extension", "String", "Long", "Bool", "Boolean", "Set",
-    "Record", "datetime", "duration", "decimal", "ipaddr",
+    "Resource",
+    "Stated",
+    "Entity",
+    "Extension",
+    "String",
+    "Long",
+    "Bool",
+    "Boolean",
+    "Set",
+    "Record",
+    "datetime",
+    "duration",
+    "decimal",
+    "ipaddr",
 ];
 
 const ENTITIES: &str = "\
@@ -309,10 +321,10 @@ fn read_types(
         .into_iter()
         .flat_map(|types| types.keys())
     {
-        if name == "Stated" {
+        if is_taken(name) {
             refuse(
                 name,
-                "the type `Stated` is taken".into(),
+                format!("the type `{name}` is taken"),
                 "choose another name",
             );
         }

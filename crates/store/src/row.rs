@@ -28,6 +28,23 @@ pub(crate) const IDEMPOTENCY_KEPT: i64 = 24 * 60 * 60 * 1_000;
 /// What is said when a write refers to a row that is not there.
 pub(crate) const DANGLING: &str = "it refers to something that is not stored";
 
+/// Every phase's name, as [`Phase::name`] gives it and the schema's CHECK repeats it.
+pub(crate) const PHASES: [&str; 13] = [
+    "held",
+    "approved",
+    "running",
+    "succeeded",
+    "failed",
+    "unknown",
+    "denied",
+    "expired",
+    "unclaimed",
+    "cancelled",
+    "amended",
+    "unreachable",
+    "policy_changed",
+];
+
 /// The columns that never change.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fixed {

@@ -1,12 +1,12 @@
-//! `countersign agent`: agents and workloads, their tokens, and the kill switch.
+//! `countersign agent`: agents, their tokens, and the kill switch.
 //!
 //! In scope: listing, and proposing changes.
-//! Out of scope: people ([`people`](super::people)).
+//! Out of scope: people ([`people`](super::people)); changing workloads, which the bundle names.
 //! Invariant: every change is a proposal; only the gateway applies it.
 
 use clap::Subcommand;
 use countersign_core::{
-    id::{CredentialId, GroupId, PersonId},
+    id::{AgentId, CredentialId, GroupId, PersonId},
     time::{Span, Timestamp},
 };
 use serde_json::json;
@@ -25,7 +25,6 @@ use crate::api::types::{DirectoryInfo, MachineLine};
 const ADD_EXAMPLES: &str = "\
 Examples:
   countersign agent add deploy-bot --owner olga@example.com --group agents
-  countersign agent add workload:nightly --owner olga@example.com
   countersign agent token deploy-bot --expires 30d     # next: a token for it";
 const TOKEN_EXAMPLES: &str = "\
 Example:
@@ -33,6 +32,9 @@ Example:
 const STOP_EXAMPLES: &str = "\
 Example:
   countersign agent stop deploy-bot      # its requests end, its tokens stop working; `start` undoes it";
+const START_EXAMPLES: &str = "\
+Example:
+  countersign agent start deploy-bot --reason 'the loop is fixed'";
 const REVOKE_EXAMPLES: &str = "\
 Example:
   countersign agent list                 # shows credentials
@@ -43,12 +45,12 @@ Example:
 pub(crate) enum Command {
     /// List agents and workloads with their credentials
     List,
-    /// Propose a new agent or workload
+    /// Propose a new agent
     #[command(after_help = ADD_EXAMPLES)]
     Add {
-        /// Its name: `deploy-bot`, or `workload:nightly`
-        #[arg(value_name = "NAME", value_parser = machine)]
-        name: String,
+        /// Its name
+        #[arg(value_name = "NAME", value_parser = agent)]
+        name: AgentId,
         /// The person answerable for it
         #[arg(long, value_name = "PERSON")]
         owner: PersonId,
@@ -58,33 +60,33 @@ pub(crate) enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Propose a token for an agent or workload; it is shown once
+    /// Propose a token for an agent; it is shown once
     #[command(after_help = TOKEN_EXAMPLES)]
     Token {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = machine)]
-        name: String,
-        /// How long the token lives
-        #[arg(long, default_value = "30d", value_name = "TIME")]
-        expires: Span,
+        #[arg(value_name = "NAME", value_parser = agent)]
+        name: AgentId,
+        /// How long the token lives; the gateway has a default and a limit
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Stop an agent or workload: the kill switch
+    /// Stop an agent: the kill switch
     #[command(after_help = STOP_EXAMPLES)]
     Stop {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = machine)]
-        name: String,
+        #[arg(value_name = "NAME", value_parser = agent)]
+        name: AgentId,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Propose to let a stopped agent or workload go on
-    #[command(after_help = STOP_EXAMPLES)]
+    /// Propose to let a stopped agent go on
+    #[command(after_help = START_EXAMPLES)]
     Start {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = machine)]
-        name: String,
+        #[arg(value_name = "NAME", value_parser = agent)]
+        name: AgentId,
         #[command(flatten)]
         waiting: Waiting,
     },
@@ -99,16 +101,18 @@ pub(crate) enum Command {
     },
 }
 
-/// `deploy-bot` is an agent; `workload:nightly` says what it is.
-fn machine(text: &str) -> Result<String, String> {
-    let (kind, name) = text.split_once(':').unwrap_or(("agent", text));
-    let named = match kind {
-        "agent" => countersign_core::id::AgentId::new(name).map(|_| ()),
-        "workload" => countersign_core::id::WorkloadId::new(name).map(|_| ()),
-        _ => return Err("write `NAME`, `agent:NAME` or `workload:NAME`".into()),
+/// Accepts `deploy-bot` and `agent:deploy-bot`.
+fn agent(text: &str) -> Result<AgentId, String> {
+    let name = match text.split_once(':') {
+        Some(("agent", name)) => name,
+        Some(("workload", _)) => {
+            return Err(
+                "workloads are changed in countersign.toml, with `countersign policy apply`".into(),
+            );
+        }
+        _ => text,
     };
-    named.map_err(|error| error.to_string())?;
-    Ok(format!("{kind}:{name}"))
+    AgentId::new(name).map_err(|error| error.to_string())
 }
 
 /// Runs a subcommand.
@@ -129,7 +133,7 @@ pub(crate) async fn run(
             waiting,
         } => (
             "agent-add",
-            json!({ "subject": name, "owner": owner, "groups": groups }),
+            json!({ "agent": name, "owner": owner, "groups": groups }),
             waiting,
         ),
         Command::Token {
@@ -138,11 +142,11 @@ pub(crate) async fn run(
             waiting,
         } => (
             "agent-token",
-            json!({ "subject": name, "expires": expires }),
+            json!({ "agent": name, "valid_for": expires }),
             waiting,
         ),
-        Command::Stop { name, waiting } => ("agent-stop", json!({ "subject": name }), waiting),
-        Command::Start { name, waiting } => ("agent-start", json!({ "subject": name }), waiting),
+        Command::Stop { name, waiting } => ("agent-stop", json!({ "agent": name }), waiting),
+        Command::Start { name, waiting } => ("agent-start", json!({ "agent": name }), waiting),
         Command::Revoke {
             credential,
             waiting,
@@ -209,19 +213,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_they_are() {
-        for (text, name) in [
-            ("bot", Ok("agent:bot".to_owned())),
-            ("agent:bot", Ok("agent:bot".to_owned())),
-            ("workload:nightly", Ok("workload:nightly".to_owned())),
-            (
-                "person:dana",
-                Err("write `NAME`, `agent:NAME` or `workload:NAME`".to_owned()),
-            ),
-        ] {
-            assert_eq!(machine(text), name);
+    fn names_are_those_of_agents() {
+        for text in ["bot", "agent:bot"] {
+            assert_eq!(agent(text), Ok("bot".parse().unwrap()));
         }
-        assert!(machine("a b").is_err() && machine("").is_err());
+        assert!(
+            agent("workload:nightly")
+                .unwrap_err()
+                .contains("policy apply")
+        );
+        for bad in ["", "a b", "agent:"] {
+            assert!(agent(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -233,6 +236,11 @@ mod tests {
                 {"id":"workload:nightly","owner":null,"groups":[],"disabled":true,"credentials":[]}]"#,
         )
         .unwrap();
-        expect![[r#"X"#]].assert_eq(&table(&machines, Timestamp(0), Paint::plain()));
+        expect![[r#"
+            NAME              STATE    OWNER                      GROUPS  CREDENTIAL      ENDS
+            agent:bot         active   olga@example.com           agents  cred_1 (token)  in 2d
+                                                                          cred_2 (token)  over
+            workload:nightly  stopped  nobody: denied everything          none"#]]
+        .assert_eq(&table(&machines, Timestamp(0), Paint::plain()));
     }
 }

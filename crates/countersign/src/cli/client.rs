@@ -162,7 +162,20 @@ impl Client {
         at: At<'_>,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        json(self.write(&at, body).await?).await
+        json(self.write(&at, body, Repeat::Always).await?).await
+    }
+
+    /// Writes, and reads JSON that is given only once, such as a new token. What may have reached
+    /// the gateway is not sent again.
+    ///
+    /// # Errors
+    /// When the gateway can't be reached, refuses or answers something else.
+    pub(crate) async fn post_once<T: DeserializeOwned>(
+        &self,
+        at: At<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        json(self.write(&at, body, Repeat::Unsent).await?).await
     }
 
     /// Writes, and ignores what a success says.
@@ -170,7 +183,7 @@ impl Client {
     /// # Errors
     /// When the gateway can't be reached or refuses.
     pub(crate) async fn tell(&self, at: At<'_>, body: &impl Serialize) -> Result<(), Failure> {
-        self.write(&at, body).await.map(drop)
+        self.write(&at, body, Repeat::Always).await.map(drop)
     }
 
     /// Sends an archive and reads JSON.
@@ -231,13 +244,18 @@ impl Client {
         self.send(request, Repeat::Unsent).await
     }
 
-    async fn write(&self, at: &At<'_>, body: &impl Serialize) -> Result<Response, Failure> {
+    async fn write(
+        &self,
+        at: &At<'_>,
+        body: &impl Serialize,
+        repeat: Repeat,
+    ) -> Result<Response, Failure> {
         let request = self
             .request(Method::POST, at)?
             .header("idempotency-key", key()?)
             .timeout(ANSWER)
             .json(body);
-        self.send(request, Repeat::Always).await
+        self.send(request, repeat).await
     }
 
     fn request(&self, method: Method, at: &At<'_>) -> Result<RequestBuilder, Failure> {

@@ -209,11 +209,7 @@ async fn token(settings: &Settings) -> Vec<Check> {
         Ok(active) => {
             let hash: String = active.hash.chars().take(12).collect();
             let since = text::relative(active.activated, now());
-            Check::new(
-                "policy",
-                Verdict::Ok,
-                format!("{hash}… active since {since}"),
-            )
+            Check::new("policy", Verdict::Ok, format!("{hash}… activated {since}"))
         }
         Err(failure) if failure.http == Some(403) => Check::new(
             "policy",

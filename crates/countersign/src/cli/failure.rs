@@ -120,7 +120,7 @@ impl Failure {
     /// As problem details, for `--json`.
     #[must_use]
     pub(crate) fn to_json(&self) -> Value {
-        let mut value = json!({ "type": self.kind, "title": self.title, "exit": self.exit });
+        let mut value = json!({ "exit": self.exit, "title": self.title, "type": self.kind });
         let optional = [
             ("detail", self.detail.clone().map(Value::from)),
             ("status", self.http.map(Value::from)),
@@ -208,8 +208,17 @@ mod tests {
             countersign: you asked for this yourself⟨U+001B⟩[2J
               sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token"#]]
         .assert_eq(&refused(401).to_text(Paint::plain()));
-        expect![[r#"{"detail":"sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token","exit":69,"request":"req_1","status":401,"title":"you asked for this yourself\u001b[2J","type":"own_request"}"#]]
-        .assert_eq(&refused(401).to_json().to_string());
+        assert_eq!(
+            refused(401).to_json(),
+            json!({
+                "type": "own_request",
+                "title": "you asked for this yourself\u{1b}[2J",
+                "detail": "sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token",
+                "status": 401,
+                "request": "req_1",
+                "exit": 69,
+            })
+        );
     }
 
     #[test]

@@ -113,17 +113,15 @@ fn take_apart(text: &str, sources: &Sources) -> Result<(Url, String), Failure> {
                 .and_then(Iterator::last)
                 .map(str::to_owned)
         })
-        .filter(|secret| !secret.is_empty() && secret != "login")
+        .filter(|secret| !secret.is_empty() && !matches!(secret.as_str(), "sign-in" | "login"))
         .ok_or_else(nothing)?;
     let mut base = link.clone();
     base.set_fragment(None);
     base.set_query(None);
-    // Everything before `/login` is where the gateway lives.
+    // Everything before the page's own path is where the gateway lives.
     let path = link.path();
-    let prefix = path
-        .rfind("/login")
-        .and_then(|at| path.get(..at))
-        .unwrap_or_default();
+    let own = path.rfind("/sign-in").or_else(|| path.rfind("/login"));
+    let prefix = own.and_then(|at| path.get(..at)).unwrap_or_default();
     base.set_path(prefix);
     Ok((config::gateway(base.as_str())?, secret))
 }
@@ -146,27 +144,27 @@ mod tests {
         };
         for (link, url, secret) in [
             (
-                "https://gate.example.com/login/abc",
+                "https://gate.example.com/sign-in/abc",
                 "https://gate.example.com/",
                 "abc",
             ),
             (
-                "https://gate.example.com/login#abc",
+                "https://gate.example.com/sign-in#abc",
                 "https://gate.example.com/",
                 "abc",
             ),
             (
-                "https://gate.example.com/login?link=a%2Bc",
+                "https://gate.example.com/sign-in?link=a%2Bc",
                 "https://gate.example.com/",
                 "a+c",
             ),
             (
-                "https://example.com/cs/login/abc",
+                "https://example.com/cs/sign-in/abc",
                 "https://example.com/cs/",
                 "abc",
             ),
             (
-                "http://127.0.0.1:8372/login/abc",
+                "http://127.0.0.1:8372/sign-in/abc",
                 "http://127.0.0.1:8372/",
                 "abc",
             ),
@@ -182,9 +180,9 @@ mod tests {
         for bad in [
             "",
             "a b",
-            "http://gate.example.com/login/abc",
-            "https://x.example/login/",
-            "https://x.example/login",
+            "http://gate.example.com/sign-in/abc",
+            "https://x.example/sign-in/",
+            "https://x.example/sign-in",
         ] {
             assert!(take_apart(bad, &configured).is_err(), "{bad}");
         }
@@ -203,7 +201,7 @@ mod tests {
         };
         let (mut output, out, err) = captured(false, true);
         let args = Args {
-            link: Some(format!("{}login/one-time", stub.settings().url)),
+            link: Some(format!("{}sign-in/one-time", stub.settings().url)),
         };
         assert_eq!(run(args, &sources, &mut output).await, Ok(0));
         let url = stub.settings().url;

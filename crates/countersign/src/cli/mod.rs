@@ -9,8 +9,10 @@ mod client;
 mod clock;
 mod completions;
 mod config;
+mod demo;
 mod doctor;
 mod failure;
+mod init;
 mod lines;
 mod log;
 mod login;
@@ -19,18 +21,21 @@ mod output;
 mod people;
 mod policy;
 mod proposal;
+mod recover;
 mod requests;
 mod run;
 mod signals;
 #[cfg(test)]
 mod testing;
 mod text;
+mod up;
 mod whoami;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::up::first_links;
 use self::{config::Sources, failure::Failure, output::Output};
 
 const EXAMPLES: &str = "\
@@ -60,6 +65,14 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show everything on this machine: a gateway, people, an agent, a real target
+    Demo(demo::Args),
+    /// Write a configuration to begin with
+    Init(init::Args),
+    /// Run the gateway
+    Up(up::Args),
+    /// The local way back in, recorded and announced
+    Recover(recover::Args),
     /// Run a command behind its gate: at once, after people countersigned it, or not at all
     Run(run::Args),
     /// Sign in with a link and save a token
@@ -77,7 +90,7 @@ pub(crate) enum Command {
     /// Verify the record, and keep what is needed to verify it later
     #[command(subcommand)]
     Log(log::Command),
-    /// Agents and workloads, their tokens, and the kill switch
+    /// Agents, their tokens, and the kill switch
     #[command(subcommand)]
     Agent(agent::Command),
     /// People, their groups and sign-in links
@@ -128,6 +141,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
     let sources = Sources::of_process(cli.url);
     match cli.command {
+        Command::Demo(args) => Box::pin(demo::run(args, output)).await,
+        Command::Init(args) => init::run(&args, output),
+        Command::Up(args) => Box::pin(up::run(args, output)).await,
+        Command::Recover(args) => Box::pin(recover::run(args, output)).await,
         Command::Run(args) => Box::pin(run::run(args, &sources, output)).await,
         Command::Login(args) => login::run(args, &sources, output).await,
         Command::Logout => logout::run(&sources, output),

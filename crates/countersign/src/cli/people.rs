@@ -28,6 +28,9 @@ Example:
 const DISABLE_EXAMPLES: &str = "\
 Example:
   countersign people disable lea@example.com --reason 'left the company'";
+const ENABLE_EXAMPLES: &str = "\
+Example:
+  countersign people enable lea@example.com --reason 'back from leave'";
 const JOIN_EXAMPLES: &str = "\
 Examples:
   countersign people join lea@example.com dba
@@ -57,7 +60,7 @@ pub(crate) enum Command {
     #[command(after_help = DISABLE_EXAMPLES)]
     Disable(One),
     /// Propose to let a disabled person act again
-    #[command(after_help = DISABLE_EXAMPLES)]
+    #[command(after_help = ENABLE_EXAMPLES)]
     Enable(One),
     /// Propose a single-use sign-in link for a person; it is shown once
     #[command(after_help = LINK_EXAMPLES)]
@@ -228,7 +231,9 @@ mod tests {
                 .await
                 .unwrap_err();
             assert_eq!(failure.exit, 77);
-            assert!(stub.seen()[0].ends_with(body), "{}", stub.seen()[0]);
+            let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            let sent = stub.seen().remove(0);
+            assert_eq!(json(sent.split_once("\r\n\r\n").unwrap().1), json(body));
         }
     }
 }

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use countersign_core::{id::RequestId, time::Span};
+use countersign_core::{
+    id::RequestId,
+    time::{Span, Timestamp},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -52,7 +55,7 @@ pub(crate) async fn carry_out(
         arguments,
         reason: waiting.reason,
     };
-    let mut answer: ProposalAnswer = client.post(At::new(&["proposals"]), &body).await?;
+    let mut answer: ProposalAnswer = client.post_once(At::new(&["proposals"]), &body).await?;
     if answer.state == "held" || answer.state == "approved" {
         tell_held(&answer, output)?;
         tokio::select! {
@@ -60,7 +63,7 @@ pub(crate) async fn carry_out(
             status = signals.next() => return Err(goes_on(&answer.request, "interrupted", status)),
         }
         let at = At::new(&["requests", answer.request.as_str(), "claim"]);
-        answer = client.post(at, &json!({})).await?;
+        answer = client.post_once(at, &json!({})).await?;
     }
     ended(&answer)?;
     print(&answer, output)?;
@@ -188,23 +191,39 @@ fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
             .and_then(Value::as_str)
     };
     if let Some(token) = field("token") {
+        let revoke = field("credential").map_or_else(String::new, |name| {
+            format!("\nEnd it early: countersign agent revoke {}", shown(name))
+        });
         parts.push(format!(
-            "{}\n  {}\n\
-             This is shown once. Give it to the agent as COUNTERSIGN_TOKEN, through its secret store.",
+            "{}{}\n  {}\n\
+             This is shown once. Give it to the agent as COUNTERSIGN_TOKEN, through its secret store.{revoke}",
             paint.bold("Token"),
+            until(answer),
             shown(token)
         ));
     } else if let Some(link) = field("link") {
         parts.push(format!(
-            "{}\n  {}\n\
+            "{}{}\n  {}\n\
              This is shown once and works once. Send it to that person, and nobody else.",
             paint.bold("Sign-in link"),
+            until(answer),
             shown(link)
         ));
     } else if let Some(result) = &answer.result {
         parts.push(text::outline(result, paint));
     }
     parts.join("\n\n")
+}
+
+/// When a secret ends, if the result says so.
+fn until(answer: &ProposalAnswer) -> String {
+    let expires = answer
+        .result
+        .as_ref()
+        .and_then(|result| result.get("expires"));
+    expires
+        .and_then(Value::as_i64)
+        .map_or_else(String::new, |at| format!(", until {}", Timestamp(at)))
 }
 
 #[cfg(test)]
@@ -230,7 +249,7 @@ mod tests {
             reason: Some("new pipeline".into()),
             wait: wait.parse().unwrap(),
         };
-        let arguments = json!({ "subject": "agent:bot" });
+        let arguments = json!({ "agent": "bot" });
         let done = carry_out(
             "agent-token",
             arguments,
@@ -253,11 +272,21 @@ mod tests {
             vec![
                 answer("held", "null"),
                 json_answer(&detail("approved")),
-                answer("succeeded", r#"{"token":"cst_secret"}"#),
+                answer("succeeded", r#"{"token":"cst_secret","credential":"cred_1","holder":"agent:bot","expires":0}"#),
             ],
             "1m",
             0,
-            expect![[r#"X"#]],
+            expect![[r#"
+                held: req_1
+                  page      https://gate.example.com/requests/req_1
+                  can sign  group:admins
+                Done: agent:bot has a new token.
+
+                Token, until 1970-01-01T00:00:00.000Z
+                  cst_secret
+                This is shown once. Give it to the agent as COUNTERSIGN_TOKEN, through its secret store.
+                End it early: countersign agent revoke cred_1
+            "#]],
         )
         .await;
     }
@@ -267,11 +296,17 @@ mod tests {
         check(
             vec![answer(
                 "succeeded",
-                r#"{"link":"https://gate.example.com/login#abc"}"#,
+                r#"{"link":"https://gate.example.com/sign-in/abc"}"#,
             )],
             "1m",
             0,
-            expect![[r#"X"#]],
+            expect![[r#"
+                Done: agent:bot has a new token.
+
+                Sign-in link
+                  https://gate.example.com/sign-in/abc
+                This is shown once and works once. Send it to that person, and nobody else.
+            "#]],
         )
         .await;
     }
@@ -282,14 +317,27 @@ mod tests {
             vec![answer("held", "null"), json_answer(&detail("held"))],
             "0s",
             75,
-            expect![[r#"X"#]],
+            expect![[r#"
+                held: req_1
+                  page      https://gate.example.com/requests/req_1
+                  can sign  group:admins
+                countersign: req_1 still waits for people; nothing was changed yet
+                  once it is approved: countersign requests claim req_1
+                  take it back:        countersign requests cancel req_1
+            "#]],
         )
         .await;
         check(
             vec![answer("held", "null"), json_answer(&detail("denied"))],
             "1m",
             77,
-            expect![[r#"X"#]],
+            expect![[r#"
+                held: req_1
+                  page      https://gate.example.com/requests/req_1
+                  can sign  group:admins
+                countersign: req_1 is denied (dana@example.com: fine); nothing was changed
+                  see why: countersign requests show req_1
+            "#]],
         )
         .await;
     }

@@ -22,7 +22,7 @@ fn accepted_lines() {
         "countersign run -t t --json --url https://a.example -- x",
         "countersign login",
         "countersign login -",
-        "countersign login https://gate.example.com/login/abc",
+        "countersign login https://gate.example.com/sign-in/abc",
         "countersign logout",
         "countersign whoami --json",
         "countersign requests list --state held --since 2h --mine --all",
@@ -51,7 +51,7 @@ fn accepted_lines() {
         "countersign agent list",
         "countersign agent token bot --expires 7d",
         "countersign agent stop bot --reason runaway",
-        "countersign agent start workload:nightly",
+        "countersign agent start agent:bot",
         "countersign agent revoke cred_1",
         "countersign people add lea@example.com --group dba --manager dana@example.com",
         "countersign people list",
@@ -87,7 +87,7 @@ fn refused_lines() {
         "countersign requests list --limit 0",
         "countersign requests amend req_1 -- git push",
         "countersign agent add bot",
-        "countersign agent stop person:dana",
+        "countersign agent stop workload:nightly",
         "countersign people join lea@example.com",
         "countersign completions tcsh",
     ] {
@@ -139,8 +139,5 @@ fn usage_errors_have_a_status_of_their_own() {
         main(line("countersign completions tcsh")),
         ExitCode::from(64)
     );
-    assert_eq!(
-        main(line("countersign completions bash")),
-        ExitCode::SUCCESS
-    );
+    assert_eq!(main(line("countersign --version")), ExitCode::SUCCESS);
 }

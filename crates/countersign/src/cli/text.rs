@@ -282,11 +282,10 @@ mod tests {
             ("page", "https://x".to_owned()),
             ("time left", "a\nb".to_owned()),
         ];
-        expect![[r#"
-              page       https://x
-              time left  a
-                         b"#]]
-        .assert_eq(&pairs(2, &both, Paint::plain()));
+        assert_eq!(
+            pairs(2, &both, Paint::plain()),
+            "  page       https://x\n  time left  a\n             b"
+        );
         assert_eq!(
             pairs(0, &[("a", "b".to_owned())], Paint::new(true)),
             "\u{1b}[2ma\u{1b}[0m  b"
@@ -312,8 +311,8 @@ mod tests {
     #[test]
     fn unknown_json_is_an_outline() {
         let value = json!({
-            "decision": "hold", "rules": ["dba"], "effects": [{"action": "exec:run", "ok": true}],
-            "source": "permit (\n  principal\n);", "none": [], "why": null
+            "decision": "hold", "effects": [{"action": "exec:run", "ok": true}], "none": [],
+            "rules": ["dba"], "source": "permit (\n  principal\n);", "why": null
         });
         expect![[r#"
             decision: hold

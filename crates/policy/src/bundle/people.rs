@@ -256,6 +256,17 @@ impl DirectoryChange {
                 let removed = found.groups.remove(group).map(drop);
                 removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))
             }
+            Self::AddAgent { .. }
+            | Self::StopAgent { .. }
+            | Self::StartAgent { .. }
+            | Self::AddWorkload { .. }
+            | Self::StopWorkload { .. }
+            | Self::StartWorkload { .. } => self.apply_to_machines(directory),
+        }
+    }
+
+    fn apply_to_machines(&self, directory: &mut Directory) -> Result<(), RefusedChange> {
+        match self {
             Self::AddAgent {
                 agent,
                 owner,
@@ -284,6 +295,11 @@ impl DirectoryChange {
                 find(&mut directory.workloads, workload, "workload")
                     .map(|found| found.disabled = false)
             }
+            Self::AddPerson { .. }
+            | Self::DisablePerson { .. }
+            | Self::EnablePerson { .. }
+            | Self::AddMembership { .. }
+            | Self::RemoveMembership { .. } => Ok(()),
         }
     }
 }

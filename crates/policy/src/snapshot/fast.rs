@@ -206,8 +206,7 @@ impl Ready {
         let reached = snapshot
             .reachable_entities(principal, touched, &slice, &mut HashSet::new())
             .ok_or_else(|| DenyReason::EvaluationFailed("an entity is missing".into()))?;
-        let entities = store(snapshot, touched, &reached)
-            .map_err(|error| DenyReason::EvaluationFailed(crate::schema::report(&error)))?;
+        let entities = store(snapshot, touched, &reached)?;
         Ok(Box::new(Self {
             request: AsRef::<ast::Request>::as_ref(&request).clone(),
             entities,
@@ -245,7 +244,7 @@ fn store(
     snapshot: &Snapshot,
     touched: &Touched,
     reached: &[cedar_policy::Entity],
-) -> Result<Entities, cedar_policy_core::entities::err::EntitiesError> {
+) -> Result<Entities, DenyReason> {
     let resource: &ast::EntityUID = touched.resource.as_ref();
     let above = snapshot
         .base
@@ -266,6 +265,7 @@ fn store(
     let computed = TCComputation::AssumeAlreadyComputed;
     let extensions = Extensions::all_available();
     Entities::from_entities(entities, None::<&NoEntitiesSchema>, computed, extensions)
+        .map_err(|error| DenyReason::EvaluationFailed(crate::schema::report(&error)))
 }
 
 /// The statements that hold.

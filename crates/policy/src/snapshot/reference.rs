@@ -173,18 +173,20 @@ impl Asked<'_> {
             Some(&self.snapshot.bundle.generated.schema),
         )
         .map_err(|error| failed(&error))?;
-        let entities = self.entities().map_err(|error| failed(&error))?;
+        let entities = self.entities()?;
         Ok(Authorizer::new().is_authorized(&request, &self.snapshot.bundle.set, &entities))
     }
 
-    fn entities(&self) -> Result<Entities, cedar_policy::entities_errors::EntitiesError> {
+    fn entities(&self) -> Result<Entities, DenyReason> {
         let resource = self.touched.entity.clone();
         let schema = &self.snapshot.bundle.generated.schema;
-        self.snapshot
+        let entities = self
+            .snapshot
             .base
             .entities
             .clone()
-            .add_entities(resource, Some(schema))
+            .add_entities(resource, Some(schema));
+        entities.map_err(|error| DenyReason::EvaluationFailed(report(&error)))
     }
 }
 

@@ -451,6 +451,18 @@ fn own_schemas() {
             "schema/own.cedarschema: error: own types are in the namespace `X`",
         ),
         (
+            "type datetime = Long;",
+            "schema/own.cedarschema:1: error: the type `datetime` is taken",
+        ),
+        (
+            "entity datetime in [Target];",
+            "schema/own.cedarschema:1: error: the type `datetime` is taken",
+        ),
+        (
+            "type Person = Long;",
+            "schema/own.cedarschema:1: error: the type `Person` is taken",
+        ),
+        (
             "type Stated = { x: Long };",
             "schema/own.cedarschema:1: error: the type `Stated` is taken",
         ),

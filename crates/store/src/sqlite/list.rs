@@ -61,11 +61,14 @@ pub(super) fn plan(filter: &CaseFilter, after: Option<(Timestamp, &RequestId)>) 
         )
     };
     let mut phases = filter.phases.clone();
+    phases.retain(|phase| row::PHASES.contains(&phase.as_str()));
     phases.sort();
     phases.dedup();
     let phases: Vec<_> = phases.iter().map(|phase| plan.text(phase)).collect();
     plan.text = match phases.as_slice() {
-        [] => select(""),
+        [] if filter.phases.is_empty() => select(""),
+        // Only names that no phase has: nothing is in them.
+        [] => select(" AND FALSE"),
         [phase] => select(&format!(" AND c.phase = {phase}")),
         many if filter.side_of.is_some() => {
             select(&format!(" AND c.phase IN ({})", many.join(", ")))

@@ -58,9 +58,10 @@ impl SqliteStore {
     /// [`StoreError::Unwritable`] when it can't be created or written; [`StoreError::Corrupt`]
     /// when it is no database.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        open::prepare_file(path)?;
+        open::create_file(path)?;
         let options = open::options(path);
         open::migrate(&options).await?;
+        open::restrict(path)?;
         let store = Self::connect(options).await?;
         open::sync_directory(path)?;
         Ok(store)

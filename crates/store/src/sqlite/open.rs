@@ -46,20 +46,27 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Creates the file for its owner alone, or takes everybody else's access away.
-pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
-    let unwritable =
-        |error: io::Error| StoreError::Unwritable(format!("`{}`: {error}", path.display()));
+/// Creates the file, for its owner alone, where there is none.
+pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
     let mut create = OpenOptions::new();
     create.read(true).write(true).create(true).mode(0o600);
-    create.open(path).map_err(unwritable)?;
+    create.open(path).map_err(unwritable(path))?;
+    Ok(())
+}
+
+/// Takes everybody else's access away. Called once the file is known to be ours.
+pub(super) fn restrict(path: &Path) -> Result<(), StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::set_permissions(beside(path, suffix), Permissions::from_mode(0o600)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(unwritable)?,
+            result => result.map_err(unwritable(path))?,
         }
     }
     Ok(())
+}
+
+fn unwritable(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    move |error| StoreError::Unwritable(format!("`{}`: {error}", path.display()))
 }
 
 /// Makes the names of new files durable.
@@ -70,7 +77,7 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     };
     File::open(directory)
         .and_then(|directory| directory.sync_all())
-        .map_err(|error| StoreError::Unwritable(format!("`{}`: {error}", directory.display())))
+        .map_err(unwritable(directory))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

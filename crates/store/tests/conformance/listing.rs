@@ -104,6 +104,7 @@ async fn filters_narrow(store: Any) {
         (phases(&["held", "denied", "held", "nonsense"]), &[4, 3, 1]),
         (phases(&["held", "approved", "denied"]), &[4, 3, 2, 1]),
         (phases(&["nonsense"]), &[]),
+        (phases(&["nonsense"; 600]), &[]),
         (text("übergabe"), &[2, 1]),
         (text("100%"), &[2]),
         (text("f_i"), &[2]),

@@ -147,7 +147,7 @@ const OF_THE_REST: &[(&str, &str)] = &[
     ),
     (
         "INSERT INTO votes (request, voter, envelope) VALUES ('absent', 'eve', x'00')",
-        "FOREIGN KEY",
+        "envelope_has_its_vote",
     ),
     (
         "INSERT INTO votes (request, voter, envelope) \

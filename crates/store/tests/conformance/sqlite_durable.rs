@@ -118,10 +118,13 @@ async fn what_is_not_ours_is_refused_and_left_alone() {
     let other = directory.path().join("other.db");
     fs::write(&other, b"").unwrap();
     edit(&other, "CREATE TABLE theirs (x)").await.unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o644)).unwrap();
     let before = fs::read(&other).unwrap();
     let result = SqliteStore::open(&other).await.map(|_| ());
     assert_refused(result, "the file is another program's database");
     assert_eq!(fs::read(&other).unwrap(), before);
+    let mode = fs::metadata(&other).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
 
     let text = directory.path().join("notes.txt");
     fs::write(

@@ -6,6 +6,8 @@ use countersign_core::{
     time::Timestamp,
 };
 
+use countersign_store::CaseFilter;
+
 use super::fixture::*;
 
 stores!(
@@ -112,6 +114,13 @@ async fn phases_only_move_forward(store: Any) {
         let result = store.commit(vec![swap(&next)]).await;
         if may_follow(before, after) {
             assert!(result.is_ok(), "{before} → {after}: {result:?}");
+            let filter = CaseFilter {
+                phases: vec![after.into()],
+                limit: 200,
+                ..CaseFilter::default()
+            };
+            let listed = store.list(&filter).await.unwrap().items;
+            assert!(listed.iter().any(|line| line.id == request_id(number)));
         } else {
             assert_refused(result, "case_phase_moves_forward");
             assert_eq!(stored(&store, &case.request.id).await, case);

@@ -230,10 +230,10 @@ fn words() -> impl Strategy<Value = Word> {
         3 => Just(Word::Restart),
         3 => Just(Word::Told),
         3 => Just(Word::Again),
-        4 => (who(), 0..GROUPS, any::<bool>(), mostly.clone()).prop_map(
+        4 => (who(), 0..GROUPS, any::<bool>(), mostly).prop_map(
             |(who, group, countersigned, told)| Word::Group { who, group, countersigned, told }
         ),
-        2 => (who(), mostly.clone()).prop_map(|(who, told)| Word::Disable { who, told }),
+        2 => (who(), mostly).prop_map(|(who, told)| Word::Disable { who, told }),
         2 => (who(), mostly).prop_map(|(who, told)| Word::Owner { who, told }),
         2 => rules().prop_map(Word::Rule),
         1 => (0u8..2).prop_map(Word::RuleGone),

@@ -61,3 +61,71 @@ pub(super) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
     };
     carry_out("bundle-apply", arguments, waiting, sources, output).await
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::files::example, *};
+    use crate::cli::{
+        output::capture::captured,
+        testing::{Stub, json_answer},
+    };
+
+    async fn apply(files: &[(&str, &str)], answers: Vec<String>) -> (u8, Vec<String>, String) {
+        let directory = example::directory(files);
+        let stub = Stub::start(answers).await;
+        let (mut output, _, err) = captured(false, false);
+        let args = Args {
+            directory: Directory {
+                directory: directory.path().to_owned(),
+            },
+            reason: Some("two people".into()),
+            wait: Span::from_millis(0),
+        };
+        let done = run(args, &stub.sources(), &mut output).await;
+        (
+            done.unwrap_or_else(|failure| failure.exit),
+            stub.seen(),
+            err.text(),
+        )
+    }
+
+    fn active(text: &str) -> String {
+        let mut files: serde_json::Map<String, Value> = serde_json::Map::new();
+        for (path, good) in example::GOOD {
+            let text = if text.is_empty() { *good } else { text };
+            files.insert((*path).to_owned(), text.into());
+        }
+        let active = json!({ "hash": "ab", "files": files, "activated": 0, "request": null });
+        json_answer(&active.to_string())
+    }
+
+    #[tokio::test]
+    async fn what_was_checked_and_shown_is_proposed() {
+        let answer = r#"{"request":"req_1","state":"succeeded","url":"u","approvers":[],"message":"Active."}"#;
+        let (status, seen, said) =
+            apply(example::GOOD, vec![active("# old\n"), json_answer(answer)]).await;
+        assert_eq!(status, 0);
+        assert!(
+            said.contains("-# old") && said.contains("+[group.agents]"),
+            "{said}"
+        );
+        let (head, body) = seen.last().unwrap().split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /v1/proposals "), "{head}");
+        let sent: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(sent["operation"], "bundle-apply");
+        assert_eq!(sent["reason"], "two people");
+        for (path, text) in example::GOOD {
+            assert_eq!(sent["arguments"]["files"][*path], *text);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_proposed_that_is_wrong_or_active_already() {
+        let (status, seen, _) = apply(&[("countersign.toml", "[nonsense]\n")], vec![]).await;
+        assert_eq!((status, seen.len()), (1, 0));
+        let (status, seen, _) = apply(example::GOOD, vec![active("")]).await;
+        assert_eq!((status, seen.len()), (0, 1));
+    }
+}

@@ -107,6 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn a_good_directory_is_taken() {
+        let directory = files::example::directory(files::example::GOOD);
+        let (mut output, out, _) = captured(false, false);
+        let args = Directory {
+            directory: directory.path().to_owned(),
+        };
+        assert_eq!(run(&args, &mut output), Ok(0), "{}", out.text());
+        assert!(out.text().contains("Good:"), "{}", out.text());
+    }
+
+    #[test]
     fn a_broken_directory_is_refused_with_status_1() {
         let directory = files::example::directory(&[("countersign.toml", "nonsense = [\n")]);
         let (mut output, out, _) = captured(true, false);

@@ -104,6 +104,15 @@ pub(super) mod example {
 
     use tempfile::TempDir;
 
+    /// A bundle that holds together.
+    pub(crate) const GOOD: &[(&str, &str)] = &[
+        ("countersign.toml", "[group.agents]\n"),
+        (
+            "policies/read.cedar",
+            "@id(\"reads\")\npermit (principal in Group::\"agents\", action in Action::\"read\", resource);\n",
+        ),
+    ];
+
     /// A directory with these files.
     pub(crate) fn directory(files: &[(&str, &str)]) -> TempDir {
         let directory = tempfile::tempdir().unwrap();

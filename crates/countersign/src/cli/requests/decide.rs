@@ -19,15 +19,19 @@ use crate::{
     },
 };
 
-const EXAMPLES: &str = "\
+pub(super) const APPROVE_EXAMPLES: &str = "\
 Example:
   countersign requests approve req_01j9…
+
+A vote needs a fresh act of yours in the browser: this command shows and opens the page.";
+pub(super) const DENY_EXAMPLES: &str = "\
+Example:
+  countersign requests deny req_01j9…
 
 A vote needs a fresh act of yours in the browser: this command shows and opens the page.";
 
 /// Arguments of `countersign requests approve` and `deny`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The request
     #[arg(value_name = "REQUEST")]

@@ -23,22 +23,29 @@ pub(crate) enum Command {
     /// Follow what happens, until Ctrl-C or until one request ends
     Watch(watch::Args),
     /// Open a request's page to countersign it
+    #[command(after_help = decide::APPROVE_EXAMPLES)]
     Approve(decide::Args),
     /// Open a request's page to deny it
+    #[command(after_help = decide::DENY_EXAMPLES)]
     Deny(decide::Args),
     /// Say something about a request
+    #[command(after_help = tell::COMMENT_EXAMPLES)]
     Comment(tell::Said),
     /// Ask the requester something; the time to decide goes on
+    #[command(after_help = tell::ASK_EXAMPLES)]
     Ask(tell::Said),
     /// Answer a question
     Answer(tell::Answered),
     /// Propose another command instead; the requester decides whether to run it
     Amend(tell::Amended),
     /// Take your own request back
+    #[command(after_help = tell::CANCEL_EXAMPLES)]
     Cancel(tell::Named),
     /// Take your vote back, until the action is claimed
+    #[command(after_help = tell::WITHDRAW_EXAMPLES)]
     Withdraw(tell::Named),
     /// Apply an approved change of Countersign itself
+    #[command(after_help = tell::CLAIM_EXAMPLES)]
     Claim(tell::Named),
 }
 

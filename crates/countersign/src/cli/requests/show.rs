@@ -223,6 +223,37 @@ mod tests {
     fn a_request_is_shown_whole() {
         let detail: RequestDetail =
             serde_json::from_str(&crate::cli::testing::detail("held")).unwrap();
-        expect![[r#"X"#]].assert_eq(&page(&detail, Timestamp(1_120_000), Paint::plain()));
+        expect![[r#"
+            req_1  held
+              action    git push origin main
+              target    release (exec, enforcing)
+              touches   branch main of release
+              asked by  agent:bot (owner olga@example.com)
+              it says   model m-1
+                        reason: ship 1.2
+              asked     2m ago, changes by itself in 28m
+              digest    ab12
+              page      https://gate.example.com/requests/req_1
+
+            Approvals
+              dba
+                ✓ 1 of group:dba; signed by dana@example.com
+                · 1 of group:security
+
+            Votes
+              dana@example.com approved 60s ago: fine
+
+            Conversation
+              msg_1 30s ago lea@example.com (question)
+                which⟨U+001B⟩ branch?
+
+            Decided by
+              prod  Releases need a DBA  (policies/prod.cedar:3)
+
+            You can
+              countersign requests approve req_1   (or deny)
+              countersign requests answer req_1 TEXT
+              countersign requests cancel req_1"#]]
+        .assert_eq(&page(&detail, Timestamp(1_120_000), Paint::plain()));
     }
 }

@@ -17,9 +17,12 @@ use crate::{
     },
 };
 
-const SAY_EXAMPLES: &str = "\
+pub(super) const COMMENT_EXAMPLES: &str = "\
 Example:
   countersign requests comment req_01j9… 'the backup is done'";
+pub(super) const ASK_EXAMPLES: &str = "\
+Example:
+  countersign requests ask req_01j9… 'which branch is this for?'";
 const ANSWER_EXAMPLES: &str = "\
 Examples:
   countersign requests answer req_01j9… 'branch main only'            # the latest open question
@@ -27,13 +30,20 @@ Examples:
 const AMEND_EXAMPLES: &str = "\
 Example:
   countersign requests amend req_01j9… --text 'without --force, please' -- git push origin main";
-const NAMED_EXAMPLES: &str = "\
+pub(super) const CANCEL_EXAMPLES: &str = "\
 Example:
   countersign requests cancel req_01j9…";
+pub(super) const WITHDRAW_EXAMPLES: &str = "\
+Example:
+  countersign requests withdraw req_01j9…";
+pub(super) const CLAIM_EXAMPLES: &str = "\
+Example:
+  countersign requests claim req_01j9…
+
+A command is claimed by running it again: countersign run --target TARGET -- COMMAND";
 
 /// A request and what to say about it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = SAY_EXAMPLES)]
 pub(crate) struct Said {
     /// The request
     #[arg(value_name = "REQUEST")]
@@ -75,7 +85,6 @@ pub(crate) struct Amended {
 
 /// A request.
 #[derive(Debug, clap::Args)]
-#[command(after_help = NAMED_EXAMPLES)]
 pub(crate) struct Named {
     /// The request
     #[arg(value_name = "REQUEST")]
@@ -187,7 +196,7 @@ pub(super) async fn claim(
 ) -> Result<u8, Failure> {
     let client = Client::new(&sources.settings()?)?;
     let at = At::new(&["requests", args.request.as_str(), "claim"]);
-    let answer: ProposalAnswer = client.post(at, &json!({})).await?;
+    let answer: ProposalAnswer = client.post_once(at, &json!({})).await?;
     proposal::ended(&answer)?;
     proposal::print(&answer, output)?;
     Ok(0)
@@ -205,7 +214,7 @@ async fn tell(
     client
         .tell(At::new(&["requests", request.as_str(), what]), body)
         .await?;
-    let value: Value = json!({ "request": request, "done": what });
+    let value: Value = json!({ "done": what, "request": request });
     output.result(&value, |_, _| done.to_owned())?;
     Ok(0)
 }

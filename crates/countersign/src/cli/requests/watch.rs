@@ -119,6 +119,10 @@ async fn follow(
             if event.id.is_some() {
                 last.clone_from(&event.id);
             }
+            if event.kind == "missed" {
+                // Connecting again looks at the request's state.
+                return Ok(Followed::Broken("some events were missed".into()));
+            }
             let Ok(happened) = serde_json::from_str::<Happened>(&event.data) else {
                 continue;
             };

@@ -30,6 +30,13 @@ pub(super) async fn send(
         .map(|path| bind(path))
         .collect::<Result<Vec<_>, _>>()?;
     let info: TargetInfo = client.get(At::new(&["targets", target])).await?;
+    if info.max_input_bytes == 0 {
+        return Err(
+            Failure::usage(format!("the target `{}` takes no files", info.name)).next(
+                "run it without `--bind`, or have an administrator allow inputs for the target",
+            ),
+        );
+    }
     let keep = keep(&info.keep)?;
     let limits = Limits {
         total_bytes: info.max_input_bytes,

@@ -1,0 +1,107 @@
+//! `countersign recover`: the local way back in, recorded and announced.
+
+use std::path::PathBuf;
+
+use countersign_core::{id::PersonId, subject::SubjectId};
+use countersign_evidence::body::{ActivatedBy, Body, Recovered};
+use countersign_store::{CredentialKind, Write};
+use serde_json::json;
+
+use super::{failure::Failure, output::Output};
+use crate::{
+    admin,
+    gateway::{Gateway, Options, RECOVERED, read_bundle},
+    identity::{Issue, LINK},
+    log::Record,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign recover --config /etc/countersign --person dana@example.com   # a new sign-in link
+  countersign recover --config /etc/countersign --bundle                    # trust the files again
+
+Stop the gateway first. Recovery is recorded in the log and shown on every page from then on.";
+
+/// What `recover` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Args {
+    /// The configuration directory
+    #[arg(long, short, default_value = ".", value_name = "DIR")]
+    config: PathBuf,
+    /// The data directory; the configuration's own when absent
+    #[arg(long, short, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Issue a sign-in link for this person
+    #[arg(long, value_name = "NAME", required_unless_present = "bundle")]
+    person: Option<PersonId>,
+    /// Make the files in the configuration directory the active bundle
+    #[arg(long)]
+    bundle: bool,
+}
+
+/// Recovers.
+pub(crate) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> {
+    recover(args, output)
+        .await
+        .map(|()| 0)
+        .map_err(|error| Failure::new("recovery", format!("{error:#}")))
+}
+
+async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let Args {
+        config,
+        data,
+        person,
+        bundle,
+    } = args;
+    let gateway = Gateway::open(Options {
+        config,
+        data,
+        url: None,
+    })
+    .await?;
+    let now = gateway.clock.now();
+    let what = match (&person, bundle) {
+        (Some(_), true) => "link and bundle",
+        (Some(_), false) => "link",
+        (None, _) => "bundle",
+    };
+    let record = Record {
+        at: now,
+        body: Body::Recovered(Recovered { what: what.into() }),
+        digest: None,
+        request: None,
+        evidence: json!({ "person": person }),
+    };
+    gateway.log.record(record).await?;
+    let notice = format!("Recovery ({what}) was used on this machine at {now}.");
+    let set = Write::Set {
+        key: RECOVERED.into(),
+        value: notice.clone(),
+    };
+    gateway.store.commit(vec![set]).await?;
+    if bundle {
+        let files = read_bundle(&gateway.config)?;
+        admin::replace_bundle(&gateway, files, None, now, false, ActivatedBy::Recovery).await?;
+        output.note("the files are the active bundle now");
+    }
+    if let Some(person) = person {
+        let issue = Issue {
+            kind: CredentialKind::Link,
+            holder: SubjectId::Person(person.clone()),
+            issued_by: None,
+            parent: None,
+            valid_for: LINK,
+        };
+        let (secret, _) = gateway.identity.issue(&issue).await?;
+        let link = format!("{}/sign-in/{}", gateway.url(), secret.text());
+        output.note(&format!(
+            "sign-in link for {person}, once, within 24 hours: {link}"
+        ));
+    }
+    output.note(&notice);
+    gateway.log.checkpoint().await;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `countersign up`: the gateway.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use countersign_core::subject::SubjectId;
+use countersign_store::CredentialKind;
+
+use super::{failure::Failure, output::Output};
+use crate::{
+    gateway::{Gateway, Options, read_bundle},
+    identity::{Issue, LINK},
+    server,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign up                                    # configuration in ., data where it says
+  countersign up --config /etc/countersign --data /var/lib/countersign
+
+The files in the configuration directory are trusted once, at the first start. Afterwards they are
+proposals: change them, then run `countersign policy apply`.";
+
+/// What `up` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The configuration directory
+    #[arg(long, short, default_value = ".", value_name = "DIR")]
+    config: PathBuf,
+    /// The data directory; the configuration's own when absent
+    #[arg(long, short, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Serves until told to stop.
+pub(crate) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> {
+    serve(args, output)
+        .await
+        .map(|()| 0)
+        .map_err(|error| Failure::new("gateway", format!("{error:#}")))
+}
+
+async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let gateway = Gateway::open(Options {
+        config: args.config,
+        data: args.data,
+        url: None,
+    })
+    .await?;
+    let address = gateway.active().bundle.server().listen;
+    server::check_exposure(&gateway, address)?;
+    let listener = server::bind(address).await?;
+    output.note(&format!(
+        "countersign {} at {}",
+        env!("CARGO_PKG_VERSION"),
+        gateway.url()
+    ));
+    if gateway.is_first_start() {
+        for (person, link) in first_links(&gateway).await? {
+            output.note(&format!(
+                "sign-in link for {person}, once, within 24 hours: {link}"
+            ));
+        }
+        output.note("Give each link to its person, and to nobody else.");
+    }
+    for notice in gateway.notices().await {
+        output.note(&format!("note: {notice}"));
+    }
+    let on_disk = read_bundle(&gateway.config).map(|bundle| bundle.hash());
+    if on_disk.ok() != Some(gateway.active().hash) {
+        output.note(
+            "note: the configuration files differ from the active bundle; compare with \
+             `countersign policy diff`, propose with `countersign policy apply`",
+        );
+    }
+    server::serve(gateway, listener, server::told_to_stop()).await
+}
+
+/// A sign-in link for every person, at the first start.
+///
+/// # Errors
+/// The links can't be stored or recorded.
+pub(crate) async fn first_links(gateway: &Gateway) -> anyhow::Result<Vec<(String, String)>> {
+    let mut links = Vec::new();
+    for person in gateway.active().directory.people.keys() {
+        let issue = Issue {
+            kind: CredentialKind::Link,
+            holder: SubjectId::Person(person.clone()),
+            issued_by: None,
+            parent: None,
+            valid_for: LINK,
+        };
+        let (secret, _) = gateway
+            .identity
+            .issue(&issue)
+            .await
+            .context("no sign-in link")?;
+        links.push((
+            person.to_string(),
+            format!("{}/sign-in/{}", gateway.url(), secret.text()),
+        ));
+    }
+    Ok(links)
+}
