@@ -33,7 +33,7 @@ use crate::{
     active::Active,
     admin,
     clock::Clock,
-    engine::{self, Admission, Engine, EngineError, Parts},
+    engine::{self, Admission, Engine, EngineError, Parts, Unknown},
     identity::{Caller, Identity},
     ids,
     keys::Keys,
@@ -171,6 +171,7 @@ impl Gateway {
             clock: clock.clone(),
             keys: keys.clone(),
             active: watched.clone(),
+            unknown: Unknown::of(store.unknown().await?),
             max_held_per_subject: max_held,
         };
         let engine = engine::start(parts.clone(), &resumed).await?;

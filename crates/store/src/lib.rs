@@ -95,9 +95,9 @@ pub trait Store: Send + Sync + 'static {
     /// Summaries, newest first.
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError>;
 
-    /// Whether an identical action once ended with an unknown outcome that nobody has since
-    /// approved to repeat.
-    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError>;
+    /// The actions that ended with an unknown outcome and that nobody has since approved to
+    /// repeat, in no order.
+    async fn unknown(&self) -> Result<Vec<AttachKey>, StoreError>;
 
     /// The active bundle; `None` before the first start.
     async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError>;

@@ -139,6 +139,15 @@ fn self_by_every_route() {
 }
 
 #[test]
+fn an_owner_by_the_directory_is_self_before_any_event() {
+    let owned_by_ann = |rules: &[&str]| Scene::try_with(rules, |town, _| town.give_bot_to("ann"));
+    assert!(owned_by_ann(&["r: 1 user:ann"]).is_err());
+    let scene = owned_by_ann(&["r: 1 user:ann user:dan"]).ok().unwrap();
+    let told = eligible_voters(&scene.case, scene.town.world(), scene.now);
+    assert_eq!(told, [person("dan")].into());
+}
+
+#[test]
 fn ownership_for_a_moment_makes_self_for_good() {
     let mut scene = Scene::new(ONE);
     scene.town.give_bot_to("ann");

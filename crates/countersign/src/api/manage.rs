@@ -230,6 +230,10 @@ pub(super) async fn log_key(State(api): State<Api>) -> Result<String, ApiError> 
     read(&api, "log/key.pub").await
 }
 
+pub(super) async fn vote_key(State(api): State<Api>) -> Result<String, ApiError> {
+    read(&api, "log/vote-key.pub").await
+}
+
 async fn read(api: &Api, name: &str) -> Result<String, ApiError> {
     let path = api.gateway.data.join(name);
     tokio::fs::read_to_string(path)

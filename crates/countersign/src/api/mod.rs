@@ -269,6 +269,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/directory", get(manage::directory))
         .route("/v1/log/checkpoint", get(manage::checkpoint))
         .route("/v1/log/key", get(manage::log_key))
+        .route("/v1/log/vote-key", get(manage::vote_key))
         .merge(authzen::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -376,6 +376,11 @@ pub async fn propose_instead(
             ));
         }
     };
+    // Whoever edited an earlier version, or became *self* there, is *self* for this one too.
+    let earlier = case.request.amends.iter().map(|amends| amends.editor.clone());
+    let people = earlier.chain(case.self_grown.iter().cloned()).collect();
+    let grew = Input::Event(Event::SelfGrew { people });
+    gateway.engine.step(into.clone(), grew).await?;
     let message = Message {
         id: new_message_id(api)?,
         by: caller.subject.id.clone(),

@@ -1,5 +1,7 @@
 //! Routes of the exec gate.
 
+use std::{convert::Infallible, time::Duration};
+
 use axum::{
     Json,
     body::Body,
@@ -10,13 +12,12 @@ use axum::{
 use countersign_core::id::TargetId;
 use countersign_runner::inputs::{Limits, receive};
 use futures_util::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
     Api, StrictJson,
     problem::ApiError,
-    types::{InputsReceived, RunRequest, TargetInfo},
+    types::{InputsReceived, RunEvent, RunRequest, TargetInfo},
 };
 use crate::{explain, gates::exec, identity::Caller};
 
@@ -24,6 +25,8 @@ use crate::{explain, gates::exec, identity::Caller};
 pub const MAX_INPUTS: u64 = 64 << 20;
 /// Events that wait for a slow caller.
 const EVENTS: usize = 64;
+/// How often an empty line keeps a quiet connection open.
+const BEAT: Duration = Duration::from_secs(15);
 
 pub(super) async fn target(
     State(api): State<Api>,
@@ -89,11 +92,20 @@ pub(super) async fn run(
 ) -> Response {
     let (to, events) = tokio::sync::mpsc::channel(EVENTS);
     tokio::spawn(exec::serve(api.gateway, caller, call, to));
-    let lines = ReceiverStream::new(events).map(|event| {
-        let mut line = serde_json::to_vec(&event)?;
-        line.push(b'\n');
-        Ok::<_, serde_json::Error>(line)
+    let lines = futures_util::stream::unfold(events, |mut events| async {
+        let line = match tokio::time::timeout(BEAT, events.recv()).await {
+            Ok(None) => return None,
+            Ok(Some(event)) => line(&event),
+            Err(_quiet) => vec![b'\n'],
+        };
+        Some((Ok::<_, Infallible>(line), events))
     });
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     (headers, Body::from_stream(lines)).into_response()
+}
+
+fn line(event: &RunEvent) -> Vec<u8> {
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
 }

@@ -55,9 +55,11 @@ pub struct WhoAmI {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
-    /// The target.
+    /// The target; not needed with `claim`.
+    #[serde(default)]
     pub target: String,
-    /// The command and its arguments, at least one.
+    /// The command and its arguments, at least one; not needed with `claim`.
+    #[serde(default)]
     pub argv: Vec<String>,
     /// Environment values the target allows callers to set.
     #[serde(default)]
@@ -74,8 +76,8 @@ pub struct RunRequest {
     pub origin: Origin,
     /// How long to wait for people, in milliseconds; then the answer is `still_held`.
     pub wait_ms: u64,
-    /// Claim this approved request instead of asking again; it must be this very action, unless
-    /// it is an amendment of one of the caller's requests, whose stored action then runs.
+    /// Claim this approved or amended request of the caller instead of asking again: its stored
+    /// action runs, whatever else is said here.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub claim: Option<RequestId>,

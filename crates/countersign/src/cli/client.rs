@@ -6,22 +6,22 @@
 //! Every write has an `Idempotency-Key`; only what never reached the gateway, or carries such a
 //! key, is sent again.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use countersign_core::id::base32;
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION},
+    Method, RequestBuilder, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    answer::{chain, checked, json, unexpected, whole},
     config::{Settings, Token, is_loopback},
     failure::{Failure, UNAVAILABLE},
 };
-use crate::api::types::Problem;
 
 /// How long an ordinary answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -31,8 +31,11 @@ const UPLOAD: Duration = Duration::from_secs(900);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Pauses before an unanswered request is sent again.
 const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
-/// The largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 << 20;
+
+/// The kind of a failure before anything was sent.
+pub(crate) const UNREACHABLE: &str = "unreachable";
+/// The kind of a failure after something may have arrived.
+pub(crate) const NO_ANSWER: &str = "no_answer";
 
 /// A path below `/v1` and its query.
 #[derive(Debug, Clone)]
@@ -303,12 +306,18 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let why = chain(error);
-        Failure::new(
-            "unreachable",
-            format!("{} can't be reached: {why}", self.base),
-        )
-        .next("check the address with `countersign doctor`, and that the gateway runs")
-        .exit(UNAVAILABLE)
+        let failure = if error.is_connect() {
+            Failure::new(
+                UNREACHABLE,
+                format!("{} can't be reached: {why}", self.base),
+            )
+            .next("check the address with `countersign doctor`, and that the gateway runs")
+        } else {
+            Failure::new(NO_ANSWER, format!("{} gave no answer: {why}", self.base)).next(
+                "what was asked may have arrived all the same: see `countersign requests list --mine`",
+            )
+        };
+        failure.exit(UNAVAILABLE)
     }
 }
 
@@ -333,24 +342,6 @@ impl Repeat {
     }
 }
 
-/// An error with its causes, without the address, on one line.
-pub(super) fn chain(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = match cause {
-        Some(_) => String::new(),
-        None => error.to_string(),
-    };
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// A key under which the gateway knows a write again: 26 random characters.
 fn key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
@@ -359,183 +350,6 @@ fn key() -> Result<String, Failure> {
     Ok(base32(u128::from_be_bytes(bytes)))
 }
 
-/// Passes successes on and turns everything else into a failure.
-async fn checked(answer: Response) -> Result<Response, Failure> {
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(answer);
-    }
-    if status.is_redirection() {
-        let to = answer
-            .headers()
-            .get(LOCATION)
-            .and_then(|to| to.to_str().ok())
-            .unwrap_or("?");
-        return Err(Failure::new("redirect", format!("the gateway points to `{to}`"))
-            .next("the token was not sent there; if that is right, use that address as COUNTERSIGN_URL")
-            .exit(UNAVAILABLE));
-    }
-    let bytes = whole(answer).await?;
-    let problem = serde_json::from_slice::<Problem>(&bytes).unwrap_or_else(|_| Problem {
-        kind: "http".into(),
-        status: status.as_u16(),
-        title: format!("the gateway answered {status}"),
-        detail: not_ours(status),
-        request: None,
-    });
-    Err(Failure::of_problem(problem, status))
-}
-
-fn not_ours(status: StatusCode) -> Option<String> {
-    (status == StatusCode::NOT_FOUND)
-        .then(|| "check that the address is that of a Countersign gateway of this version".into())
-}
-
-async fn json<T: DeserializeOwned>(answer: Response) -> Result<T, Failure> {
-    let bytes = whole(answer).await?;
-    serde_json::from_slice(&bytes).map_err(|error| unexpected(&error.to_string()))
-}
-
-async fn whole(mut answer: Response) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let broken = |error: reqwest::Error| {
-        Failure::new(
-            "broken",
-            format!("the gateway's answer broke off: {}", chain(&error)),
-        )
-        .next("try again")
-        .exit(UNAVAILABLE)
-    };
-    while let Some(piece) = answer.chunk().await.map_err(broken)? {
-        if bytes.len().saturating_add(piece.len()) > MAX_ANSWER {
-            return Err(unexpected("more than 64 MiB"));
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes)
-}
-
-fn unexpected(what: &str) -> Failure {
-    Failure::new(
-        "unexpected_answer",
-        format!("the gateway's answer is not understood: {what}"),
-    )
-    .next("compare the versions with `countersign doctor`")
-    .exit(UNAVAILABLE)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        api::types::Health,
-        cli::{
-            config::gateway,
-            testing::{Stub, json_answer, problem},
-        },
-    };
-
-    fn client(stub: &Stub) -> Client {
-        Client::new(&stub.settings()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn requests_carry_token_key_and_escaped_paths() {
-        let stub = Stub::start(vec![json_answer("null"), json_answer("null")]).await;
-        let client = client(&stub);
-        let at = At::new(&["targets", "a/b #1"])
-            .with("text", Some("x&y z"))
-            .with("no", None::<u8>);
-        let _: () = client.get(at).await.unwrap();
-        client
-            .tell(At::new(&["requests", "req_1", "cancel"]), &())
-            .await
-            .unwrap();
-        let seen = stub.seen();
-        assert!(
-            seen[0].starts_with("GET /v1/targets/a%2Fb%20%231?text=x%26y+z HTTP/1.1"),
-            "{}",
-            seen[0]
-        );
-        assert!(seen[0].contains("authorization: Bearer secret\r\n"));
-        assert!(!seen[0].contains("idempotency-key"));
-        assert!(seen[1].starts_with("POST /v1/requests/req_1/cancel "));
-        assert!(seen[1].contains("idempotency-key: "));
-    }
-
-    #[tokio::test]
-    async fn refusals_are_told_and_redirects_are_not_followed() {
-        let elsewhere = "HTTP/1.1 307 Temporary Redirect\r\nlocation: https://evil.example/\r\ncontent-length: 0\r\n\r\n";
-        for (answer, kind, exit) in [
-            (
-                problem(401, "bad_token", "the token is not valid"),
-                "bad_token",
-                69,
-            ),
-            (problem(403, "not_yours", "not yours"), "not_yours", 77),
-            (elsewhere.to_owned(), "redirect", 69),
-            (
-                "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 2\r\n\r\nno".to_owned(),
-                "http",
-                69,
-            ),
-            (json_answer("{}"), "unexpected_answer", 69),
-            (
-                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_owned(),
-                "broken",
-                69,
-            ),
-        ] {
-            let stub = Stub::start(vec![answer]).await;
-            let failure = client(&stub)
-                .get::<Health>(At::new(&["health"]))
-                .await
-                .unwrap_err();
-            assert_eq!(
-                (failure.kind.as_str(), failure.exit),
-                (kind, exit),
-                "{failure:?}"
-            );
-            assert_eq!(stub.seen().len(), 1);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_write_that_got_no_answer_is_sent_again_with_its_key() {
-        let stub = Stub::start(vec![String::new(), json_answer("null")]).await;
-        client(&stub)
-            .tell(At::new(&["requests", "r", "claim"]), &())
-            .await
-            .unwrap();
-        let keys: Vec<String> = stub
-            .seen()
-            .iter()
-            .flat_map(|request| {
-                request
-                    .lines()
-                    .filter(|line| line.starts_with("idempotency-key"))
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        assert_eq!(keys.len(), 2);
-        assert_eq!(keys[0], keys[1]);
-    }
-
-    #[tokio::test]
-    async fn without_token_or_gateway_the_status_is_69() {
-        let stub = Stub::start(vec![]).await;
-        let failure = Client::new(&Settings {
-            token: None,
-            ..stub.settings()
-        })
-        .unwrap_err();
-        assert_eq!((failure.kind.as_str(), failure.exit), ("no_token", 69));
-        let nobody = Client::anonymous(&gateway("http://127.0.0.1:1").unwrap()).unwrap();
-        let failure = nobody
-            .get::<Health>(At::new(&["health"]))
-            .await
-            .unwrap_err();
-        assert_eq!((failure.kind.as_str(), failure.exit), ("unreachable", 69));
-    }
-}
+#[path = "client_tests.rs"]
+mod tests;

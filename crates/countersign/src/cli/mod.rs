@@ -5,6 +5,7 @@
 //! Invariant: a token is never an argument, so no list of processes shows it.
 
 mod agent;
+mod answer;
 mod client;
 mod clock;
 mod completions;

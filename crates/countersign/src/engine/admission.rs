@@ -131,10 +131,7 @@ impl Admission {
         let none = BTreeSet::new();
         let asked = question(&request, &none, now);
         let decision = active.snapshot.evaluate(&asked).decision;
-        let unknown = match decision {
-            Decision::Permit { .. } => self.parts.store.is_unknown(&request.attach_key).await?,
-            _ => false,
-        };
+        let unknown = self.parts.unknown.contains(&request.attach_key);
         let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
         request.decided.decision = decision.clone();
         match decision {

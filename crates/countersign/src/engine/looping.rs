@@ -9,7 +9,7 @@ use countersign_store::Store;
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Command, Engine, EngineError, Input, Updates, recovery,
+    Answer, Command, Engine, EngineError, Input, Unknown, Updates, recovery,
     turn::{Done, Job, Turns},
 };
 use crate::{
@@ -41,6 +41,8 @@ pub struct Parts {
     pub keys: Arc<Keys>,
     /// What decides.
     pub active: ActivePolicy,
+    /// Actions that ended unknown.
+    pub unknown: Unknown,
     /// The most requests one subject can have waiting.
     pub max_held_per_subject: u32,
 }

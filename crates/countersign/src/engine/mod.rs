@@ -11,6 +11,7 @@ mod looping;
 mod records;
 mod recovery;
 mod turn;
+mod unknown;
 mod updates;
 
 use countersign_core::{
@@ -30,6 +31,7 @@ pub use looping::{Parts, start};
 pub use records::{
     closed_reason, decided_record, outcome_record, permitted_record, requested_record,
 };
+pub use unknown::Unknown;
 pub use updates::{Update, Updates};
 
 use crate::log::LogError;

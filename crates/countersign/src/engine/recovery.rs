@@ -34,6 +34,7 @@ pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), 
         let at = turns.parts.clock.now();
         if let Some(key) = open.attach {
             let request = open.request.clone();
+            turns.parts.unknown.insert(key);
             turns.parts.store.commit(vec![Write::RememberUnknown { key, request, at }]).await?;
         }
         let ended = Ended {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use countersign_core::{
     decision::{Decided, DenyReason},
+    digest::AttachKey,
     id::{PermitId, RequestId},
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::{Intent, LogIndex},
@@ -68,6 +69,8 @@ struct Turn {
     writes: Vec<Write>,
     records: Vec<Record>,
     updates: Vec<Update>,
+    /// Actions whose repetition a person approved.
+    repeated: Vec<AttachKey>,
 }
 
 impl Turns {
@@ -104,6 +107,7 @@ impl Turns {
             writes: Vec::new(),
             records: Vec::new(),
             updates: Vec::new(),
+            repeated: Vec::new(),
         };
         let mut pending = Vec::new();
         for job in jobs {
@@ -113,6 +117,9 @@ impl Turns {
             });
         }
         let last = self.write(&mut turn).await?;
+        for key in &turn.repeated {
+            self.parts.unknown.remove(key);
+        }
         for update in turn.updates {
             self.updates.send(update);
         }
@@ -365,9 +372,13 @@ impl Turn {
         if let Some(intent) = &intent {
             let (permit, request) = (intent.id().clone(), intent.request().clone());
             self.writes.push(Write::InsertPermit { permit, request, at: self.now });
-            self.writes.push(Write::ForgetUnknown { key: case.request.attach_key });
+            let key = case.request.attach_key;
+            if parts.unknown.contains(&key) {
+                self.writes.push(Write::ForgetUnknown { key });
+                self.repeated.push(key);
+            }
         }
-        self.remember_unknown(&case, &facts);
+        self.remember_unknown(parts, &case, &facts);
         self.swap(&case, envelopes, new);
         for fact in &facts {
             self.announce(&case, &describe(fact));
@@ -376,12 +387,13 @@ impl Turn {
         Ok(Pending::Stepped { case: Box::new(case), intent, refused })
     }
 
-    fn remember_unknown(&mut self, case: &Case, facts: &[Fact]) {
+    fn remember_unknown(&mut self, parts: &Parts, case: &Case, facts: &[Fact]) {
         let unknown = |fact: &Fact| {
             matches!(fact, Fact::Ended { outcome: countersign_core::request::Outcome::Unknown, .. })
         };
         if facts.iter().any(unknown) {
             let (key, request) = (case.request.attach_key, case.request.id.clone());
+            parts.unknown.insert(key);
             self.writes.push(Write::RememberUnknown { key, request, at: self.now });
         }
     }

@@ -160,8 +160,8 @@ impl Store for MemoryStore {
         Ok(row::page(filter, lines.take(one_more).collect()))
     }
 
-    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError> {
-        Ok(self.state()?.unknown.contains_key(key))
+    async fn unknown(&self) -> Result<Vec<AttachKey>, StoreError> {
+        Ok(self.state()?.unknown.keys().copied().collect())
     }
 
     async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError> {

@@ -129,8 +129,8 @@ impl Store for SqliteStore {
         list::list(&self.readers, filter).await
     }
 
-    async fn is_unknown(&self, key: &AttachKey) -> Result<bool, StoreError> {
-        read::is_unknown(&self.readers, key).await
+    async fn unknown(&self) -> Result<Vec<AttachKey>, StoreError> {
+        read::unknown(&self.readers).await
     }
 
     async fn active_bundle(&self) -> Result<Option<ActiveBundle>, StoreError> {

@@ -43,13 +43,13 @@ pub(super) fn json(text: &str) -> Result<Value, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// Whether an identical action ended unknown.
-pub(super) async fn is_unknown(readers: &SqlitePool, key: &AttachKey) -> Result<bool, StoreError> {
-    query_scalar("SELECT EXISTS (SELECT 1 FROM unknown_actions WHERE attach_key = $1)")
-        .bind(key.0.0.to_vec())
-        .fetch_one(readers)
+/// The actions that ended unknown.
+pub(super) async fn unknown(readers: &SqlitePool) -> Result<Vec<AttachKey>, StoreError> {
+    let keys: Vec<Vec<u8>> = query_scalar("SELECT attach_key FROM unknown_actions")
+        .fetch_all(readers)
         .await
-        .map_err(reading)
+        .map_err(reading)?;
+    keys.iter().map(|key| hash(key).map(AttachKey)).collect()
 }
 
 /// The active bundle.

@@ -27,7 +27,7 @@ async fn everything(store: &Any) -> String {
     for name in ["a", "b", "new"] {
         let found = store.find_attachable(&key(name), Timestamp(0)).await;
         seen += &format!("{:?}", found.unwrap());
-        seen += &format!("{:?}", store.is_unknown(&key(name)).await.unwrap());
+        seen += &format!("{:?}", store.unknown().await.unwrap().contains(&key(name)));
         seen += &format!("{:?}", store.setting(name).await.unwrap());
         seen += &format!("{:?}", store.idempotent("s", name).await.unwrap());
     }

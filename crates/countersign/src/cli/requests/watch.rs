@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::types::RequestDetail,
     cli::{
-        client::{At, Client, chain},
+        answer::chain,
+        client::{At, Client},
         config::Sources,
         failure::Failure,
         lines::{Events, Lines},

@@ -15,7 +15,8 @@ use super::watch::{Phase, Watch};
 use crate::{
     api::types::{RequestDetail, RunEvent, RunRequest},
     cli::{
-        client::{At, Client, chain},
+        answer::chain,
+        client::{At, Client, NO_ANSWER, UNREACHABLE},
         clock::now,
         failure::{Failure, REFUSED, UNKNOWN},
         lines::Lines,
@@ -74,7 +75,11 @@ async fn attend(
     let opened = client.stream_of_write(At::new(&["run"]), request).await;
     let mut stream = match opened {
         Ok(stream) => stream,
-        Err(failure) if failure.kind == "unreachable" && *watch.phase() != Phase::Asked => {
+        // Of what was sent nobody knows what it did; of what was not sent one knows only on the first try.
+        Err(failure)
+            if failure.kind == NO_ANSWER
+                || (failure.kind == UNREACHABLE && *watch.phase() != Phase::Asked) =>
+        {
             return Ok(Ended::Broken(failure.title));
         }
         Err(failure) => return Err(failure),

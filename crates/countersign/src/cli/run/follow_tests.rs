@@ -222,6 +222,22 @@ async fn a_break_before_any_event_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_request_without_answer_is_not_repeated() {
+    let ending = run_against(vec![String::new(), json_answer("{}")], false, false).await;
+    assert_eq!(
+        (ending.exit, ending.requests.len()),
+        (69, 1),
+        "{}",
+        ending.err
+    );
+    assert!(
+        ending.err.contains("requests list --mine"),
+        "{}",
+        ending.err
+    );
+}
+
+#[tokio::test]
 async fn a_break_while_held_is_taken_up_if_it_still_waits() {
     let answers = vec![
         stream_answer(&[HELD], false),

@@ -56,7 +56,14 @@ Environment:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The target that runs the command
-    #[arg(long, short, env = "COUNTERSIGN_TARGET", value_name = "TARGET")]
+    #[arg(
+        long,
+        short,
+        env = "COUNTERSIGN_TARGET",
+        value_name = "TARGET",
+        required_unless_present = "claim",
+        default_value_if("claim", clap::builder::ArgPredicate::IsPresent, "")
+    )]
     pub(crate) target: String,
     /// Capture a file or directory by content and give it to the command; PATH=NAME finds it there as NAME
     #[arg(long = "bind", short, value_name = "PATH[=NAME]")]
@@ -74,7 +81,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REQUEST")]
     pub(crate) claim: Option<RequestId>,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "claim", value_name = "COMMAND")]
     pub(crate) argv: Vec<String>,
 }
 
