@@ -30,6 +30,9 @@ use countersign_core::{
 use countersign_store::{CaseWrite, Write};
 use serde_json::json;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CLIENTS: usize = 64;
 const FOR: Duration = Duration::from_secs(5);
 const VOTES: usize = 200;

@@ -62,12 +62,13 @@ pub struct StoredCase {
 /// All persistence but the log's own file.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Applies all writes in one durable transaction.
+    /// Applies all writes in one durable transaction. Returns the outbox number of the last
+    /// record written; those before it have the numbers right below.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a version, a unique key or a single use stands against any of
     /// them; then nothing was written.
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+    async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError>;
 
     /// One case.
     async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError>;

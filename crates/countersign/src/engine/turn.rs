@@ -137,18 +137,34 @@ impl Turns {
             return Ok(0);
         }
         let mut writes = std::mem::take(&mut turn.writes);
+        if self.flushed > self.acknowledged {
+            writes.push(Write::Acknowledge(self.flushed));
+        }
         for record in &turn.records {
             let bytes = serde_json::to_vec(record)
                 .map_err(|error| EngineError::Internal(error.to_string()))?;
             writes.push(Write::Record(bytes));
         }
-        if self.flushed > self.acknowledged {
-            writes.push(Write::Acknowledge(self.flushed));
-        }
-        self.parts.store.commit(writes).await?;
+        let last = self.parts.store.commit(writes).await?;
         self.acknowledged = self.flushed;
         // A crash here loses nothing: the outbox has the records and the next start moves them.
-        self.flush().await
+        let count = turn.records.len() as u64;
+        match last {
+            // Nothing older waits, so the records need not be read back.
+            Some(last) if last == self.flushed + count => self.append(&turn.records, last).await,
+            _ => self.flush().await,
+        }
+    }
+
+    /// Brings records to the log, of which the last has the outbox number `last`.
+    async fn append(&mut self, records: &[Record], last: u64) -> Result<u64, EngineError> {
+        let first = last + 1 - records.len() as u64;
+        let prepared: anyhow::Result<Vec<Prepared>> =
+            (first..).zip(records).map(|(seq, record)| record.clone().prepare(Some(seq))).collect();
+        let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
+        let index = self.parts.log.append(prepared).await?;
+        self.flushed = last;
+        Ok(index.0 + records.len() as u64 - 1)
     }
 
     /// Moves everything in the outbox to the log. Returns the index of the last record moved.

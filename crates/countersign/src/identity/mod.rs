@@ -228,7 +228,7 @@ impl Identity {
         let used = Write::UseCredential { id: link.credential.id, at: self.clock.now() };
         let issued = Write::InsertCredential(Box::new(credential.clone()));
         match self.store.commit(vec![used, issued]).await {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(StoreError::Conflict) => return Err(IdentityError::Invalid),
             Err(error) => return Err(error.into()),
         }

@@ -56,16 +56,17 @@ fn count(limit: u32) -> usize {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError> {
         let mut state = self.state()?;
         let touched = Touched::by(&writes);
+        let records = writes.iter().any(|write| matches!(write, Write::Record(_)));
         let mut batch = Batch::new(&mut state);
         let applied = writes.into_iter().try_for_each(|write| batch.apply(write));
         let result = applied.and_then(|()| batch.check_references(&touched));
         if result.is_err() {
             batch.roll_back();
         }
-        result
+        result.map(|()| records.then_some(state.last_record))
     }
 
     async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError> {

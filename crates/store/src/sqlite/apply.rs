@@ -32,7 +32,7 @@ pub(super) async fn apply(
             request,
             at,
         } => run(connection, insert_permit(&permit, &request, at)).await,
-        Write::Record(record) => run(connection, insert_records(vec![record])).await,
+        Write::Record(record) => insert_records(connection, vec![record]).await.map(|_| ()),
         Write::Acknowledge(seq) => run(connection, acknowledge(seq)).await,
         Write::ActivateBundle { bundle, replaces } => activate(connection, &bundle, replaces).await,
         Write::ChangeDirectory(entry) => run(connection, change_directory(&entry)).await,
@@ -86,12 +86,18 @@ fn insert_permit(permit: &PermitId, request: &RequestId, at: Timestamp) -> State
         .bind(at.0)
 }
 
-/// Adds records in this order.
-pub(super) fn insert_records(records: Vec<Vec<u8>>) -> Statement {
+/// Adds records in this order; gives the outbox number of the last.
+pub(super) async fn insert_records(
+    connection: &mut SqliteConnection,
+    records: Vec<Vec<u8>>,
+) -> Result<u64, StoreError> {
     let places: Vec<_> = (1..=records.len()).map(|n| format!("(${n})")).collect();
     let text = format!("INSERT INTO outbox (record) VALUES {}", places.join(", "));
     let statement = query(AssertSqlSafe(text));
-    records.into_iter().fold(statement, Statement::bind)
+    let statement: Statement = records.into_iter().fold(statement, Statement::bind);
+    let done = statement.execute(connection).await.map_err(writing)?;
+    u64::try_from(done.last_insert_rowid())
+        .map_err(|_| StoreError::Corrupt("an outbox number is negative".into()))
 }
 
 fn acknowledge(seq: u64) -> Statement {

@@ -45,7 +45,7 @@ async fn a_full_file_is_unwritable_until_there_is_room() {
             let mut writes = record(10);
             writes.extend(record(20_000));
             match store.commit(writes).await {
-                Ok(()) => added += 2,
+                Ok(_) => added += 2,
                 Err(StoreError::Unwritable(_)) => return added,
                 Err(other) => panic!("{other:?}"),
             }

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOp
 use tokio::sync::Mutex;
 
 use super::{
-    apply::{apply, insert_records, run},
+    apply::{apply, insert_records},
     error::{is_no_transaction, writing},
 };
 use crate::{StoreError, Write};
@@ -34,7 +34,8 @@ impl Writer {
         })
     }
 
-    pub(super) async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    /// Applies all writes; gives the outbox number of the last record.
+    pub(super) async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError> {
         let mut place = self.connection.lock().await;
         // Taken out, so that a caller who goes away leaves nothing behind: dropping a connection
         // rolls back what it had not committed.
@@ -57,22 +58,27 @@ impl Writer {
     }
 }
 
-async fn transact(connection: &mut SqliteConnection, writes: Vec<Write>) -> Result<(), StoreError> {
+async fn transact(
+    connection: &mut SqliteConnection,
+    writes: Vec<Write>,
+) -> Result<Option<u64>, StoreError> {
     // sqlx's own transaction counts its depth and loses count when SQLite rolls back by itself,
     // which it does when the disk is full.
     execute(connection, "BEGIN IMMEDIATE").await?;
     let mut writes = writes.into_iter().peekable();
+    let mut last = None;
     while let Some(write) = writes.next() {
         match write {
             Write::Record(record) => {
                 let records = following_records(record, &mut writes);
-                run(connection, insert_records(records)).await?;
+                last = Some(insert_records(connection, records).await?);
             }
             other => apply(connection, other).await?,
         }
     }
     // A crash before this returns leaves either the old state or the new one, never a mixture.
-    execute(connection, "COMMIT").await
+    execute(connection, "COMMIT").await?;
+    Ok(last)
 }
 
 /// A record with those right behind it, as many as one statement takes.

@@ -295,11 +295,11 @@ pub(crate) async fn stored(store: &Any, id: &RequestId) -> Case {
     store.case(id).await.unwrap().unwrap().case
 }
 
-pub(crate) fn assert_conflict(result: Result<(), StoreError>) {
+pub(crate) fn assert_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert!(matches!(result, Err(StoreError::Conflict)), "{result:?}");
 }
 
-pub(crate) fn assert_refused(result: Result<(), StoreError>, name: &str) {
+pub(crate) fn assert_refused<T: std::fmt::Debug>(result: Result<T, StoreError>, name: &str) {
     match result {
         Err(StoreError::Refused(said)) => assert!(said.starts_with(name), "{said} is not {name}"),
         other => panic!("{other:?} instead of {name}"),

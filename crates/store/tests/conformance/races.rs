@@ -29,7 +29,7 @@ async fn winners(store: &Any, commits: impl Iterator<Item = Vec<Write>>) -> usiz
     let mut won = 0;
     for racer in racers {
         match racer.await.unwrap() {
-            Ok(()) => won += 1,
+            Ok(_) => won += 1,
             Err(StoreError::Conflict) => {}
             Err(other) => panic!("{other}"),
         }

@@ -294,7 +294,7 @@ async fn a_full_disk_loses_nothing_and_is_recovered_from() {
             });
             let writes = vec![Write::Record(vec![7; 20_000]), insert(&case)];
             match store.commit(writes).await {
-                Ok(()) => kept.push(case.request.id),
+                Ok(_) => kept.push(case.request.id),
                 Err(StoreError::Unwritable(_)) => break,
                 Err(other) => panic!("{other:?}"),
             }
