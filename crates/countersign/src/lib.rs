@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod console;
 pub mod demo;
 pub mod engine;
 pub mod gates;

@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     api::{self, Api},
+    console,
     gateway::Gateway,
 };
 
@@ -60,7 +61,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let api = Api::new(gateway.clone());
-    let app = api::routes(api).layer(CatchPanicLayer::new());
+    let app = api::routes(api.clone()).merge(console::routes(api)).layer(CatchPanicLayer::new());
     let (told, stopping) = tokio::sync::oneshot::channel::<()>();
     let graceful = async move {
         stop.await;

@@ -1,5 +1,6 @@
 //! Tests of the repository itself, in one binary.
 
+#[cfg(test)]
 mod tidy {
     mod commands;
     mod dependencies;
