@@ -182,9 +182,13 @@ fn resource(target: &TargetId, about: &str) -> Resource {
     }
 }
 
-/// Whether policy lets the caller read everything.
+/// Whether policy lets the caller read everything. Only people audit: a policy that lets agents
+/// read what they work on must not show them everybody's requests.
 #[must_use]
 pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
+    if caller.person().is_none() {
+        return false;
+    }
     let (Ok(target), Ok(action)) = (TARGET.parse(), "countersign:audit-read".parse()) else {
         return false;
     };

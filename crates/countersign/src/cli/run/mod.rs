@@ -61,10 +61,9 @@ pub(crate) struct Args {
         short,
         env = "COUNTERSIGN_TARGET",
         value_name = "TARGET",
-        required_unless_present = "claim",
-        default_value_if("claim", clap::builder::ArgPredicate::IsPresent, "")
+        required_unless_present = "claim"
     )]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
     /// Capture a file or directory by content and give it to the command; PATH=NAME finds it there as NAME
     #[arg(long = "bind", short, value_name = "PATH[=NAME]")]
     pub(crate) binds: Vec<PathBuf>,
@@ -107,9 +106,10 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
 async fn prepare(args: Args, sources: &Sources) -> Result<(Client, RunRequest), Failure> {
     let client = Client::new(&sources.settings()?)?;
     let env = environment(&args.env, |name| std::env::var(name).ok())?;
-    let inputs = inputs::send(&client, &args.target, &args.binds).await?;
+    let target = args.target.unwrap_or_default();
+    let inputs = inputs::send(&client, &target, &args.binds).await?;
     let request = RunRequest {
-        target: args.target,
+        target,
         argv: args.argv,
         env,
         inputs,
