@@ -53,7 +53,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         chain: request.chain.members().map(member).collect(),
         origin: request.chain.origin.clone(),
         gate: request.action.gate.clone(),
-        advisory: false,
+        advisory: is_advisory(&request.action.gate),
         action: request.presentation.body.clone(),
         arguments: request.action.arguments.clone(),
         blast_radius: request.presentation.blast_radius.clone(),
@@ -68,6 +68,12 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         why_not_vote,
         act,
     }
+}
+
+/// Whether somebody else executes what this gate decides about (P1).
+#[must_use]
+pub fn is_advisory(gate: &str) -> bool {
+    !matches!(gate, "exec" | "admin")
 }
 
 fn member(subject: &Subject) -> String {

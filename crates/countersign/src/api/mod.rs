@@ -10,6 +10,7 @@ pub mod authzen;
 pub mod detail;
 mod events;
 mod manage;
+pub mod openapi;
 pub mod problem;
 pub mod requests;
 mod run;
@@ -63,16 +64,18 @@ pub struct Api {
     rates: Arc<DefaultKeyedRateLimiter<String>>,
     strangers: Arc<DefaultDirectRateLimiter>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
+    outstanding: Arc<authzen::Outstanding>,
 }
 
 impl Api {
-    /// The interface over a gateway.
+    /// The interface over a gateway. Call it once, within the runtime that serves it.
     #[must_use]
     pub fn new(gateway: Gateway) -> Self {
         let per_second = |rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second(RATE)).allow_burst(per_second(RATE * 10));
         let strangers = Quota::per_second(per_second(STRANGERS));
         Self {
+            outstanding: authzen::Outstanding::start(&gateway),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
@@ -206,6 +209,25 @@ where
     T: Serialize,
     F: Future<Output = Result<T, ApiError>>,
 {
+    once_if(api, caller, headers, body, |_| true, work).await
+}
+
+/// Like [`once`], for answers of which only some are final: the others are given anew each time.
+///
+/// # Errors
+/// What `work` says; 422 when the key was used for another body.
+pub(crate) async fn once_if<T, F>(
+    api: &Api,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &impl Serialize,
+    is_final: impl FnOnce(&T) -> bool,
+    work: F,
+) -> Result<Response, ApiError>
+where
+    T: Serialize,
+    F: Future<Output = Result<T, ApiError>>,
+{
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     let Some(key) = key else { return Ok(axum::Json(work.await?).into_response()) };
     if key.is_empty() || key.len() > 200 {
@@ -226,7 +248,11 @@ where
         }
         return Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response());
     }
-    let answer = serde_json::to_vec(&work.await?)
+    let said = work.await?;
+    if !is_final(&said) {
+        return Ok(axum::Json(said).into_response());
+    }
+    let answer = serde_json::to_vec(&said)
         .map_err(|error| EngineError::Internal(error.to_string()))?;
     let write = Write::Idempotent {
         subject: subject.clone(),
@@ -270,6 +296,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/log/checkpoint", get(manage::checkpoint))
         .route("/v1/log/key", get(manage::log_key))
         .route("/v1/log/vote-key", get(manage::vote_key))
+        .route("/openapi.json", get(openapi::serve))
         .merge(authzen::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -10,17 +10,18 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 use countersign_core::{
     action::{Action, Effect},
     decision::{Decided, Decision, DenyReason},
-    digest::{Nonce, action_digest, attach_key},
+    digest::{ActionDigest, AttachKey, Nonce, action_digest, attach_key},
     directory::Directory,
     id::{PermitId, PersonId, RequestId, RuleName},
     lifecycle,
     permit::{Intent, Permit},
-    request::{Amends, Case, Presentation, Request},
+    request::{Amends, Case, Outcome, Presentation, Request},
     subject::SubjectChain,
     time::Timestamp,
 };
 use countersign_evidence::{body::Phase, reference::Ref};
 use countersign_policy::Question;
+use countersign_store::Write;
 use serde_json::Value;
 
 use super::{
@@ -77,11 +78,29 @@ pub enum Admitted {
     },
 }
 
+/// A request that policy has decided about, before anything is recorded.
+pub(super) struct Considered {
+    pub(super) request: Request,
+    pub(super) active: Arc<Active>,
+    pub(super) now: Timestamp,
+}
+
+/// What the record of an outcome names of a permitted request without a case.
+#[derive(Debug, Clone)]
+pub struct Uncased {
+    /// The request.
+    pub request: RequestId,
+    /// The action it was permitted for.
+    pub digest: ActionDigest,
+    /// How an identical call is recognised.
+    pub attach_key: AttachKey,
+}
+
 /// Admits actions. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
-    parts: Parts,
-    engine: Engine,
+    pub(super) parts: Parts,
+    pub(super) engine: Engine,
 }
 
 /// The question to policy about a request.
@@ -125,6 +144,25 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not run.
     pub async fn ask(&self, asked: Asked) -> Result<Admitted, EngineError> {
+        let Considered { request, active, now } = self.consider(asked).await?;
+        match request.decided.decision.clone() {
+            Decision::Permit { .. } if request.amends.is_none() => {
+                self.permit(request, &active, now).await
+            }
+            Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
+                Opened::Held(case) => Admitted::Held(case),
+                Opened::Attached(case) => Admitted::Attached(case),
+                Opened::Denied { request, reason } => {
+                    Admitted::Denied { request, reason, policies: BTreeSet::new() }
+                }
+            }),
+            Decision::Permit { .. } => self.deny(request, &active, now, amendment_unheld()).await,
+            decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await,
+        }
+    }
+
+    /// Makes the request and asks policy. Nothing is recorded or stored yet.
+    pub(super) async fn consider(&self, asked: Asked) -> Result<Considered, EngineError> {
         let now = self.parts.clock.now();
         let active = self.parts.active.borrow().clone();
         let mut request = self.request(asked, &active, now)?;
@@ -133,27 +171,12 @@ impl Admission {
         let decision = active.snapshot.evaluate(&asked).decision;
         let unknown = self.parts.unknown.contains(&request.attach_key);
         let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
-        request.decided.decision = decision.clone();
-        match decision {
-            Decision::Permit { .. } if request.amends.is_none() => {
-                self.permit(request, &active, now).await
-            }
-            Decision::Hold { rules, .. } => {
-                request.rules = rules
-                    .iter()
-                    .filter_map(|name| active.snapshot.rules().get(name).cloned())
-                    .collect();
-                Ok(match self.engine.open(request).await? {
-                    Opened::Held(case) => Admitted::Held(case),
-                    Opened::Attached(case) => Admitted::Attached(case),
-                    Opened::Denied { request, reason } => {
-                        Admitted::Denied { request, reason, policies: BTreeSet::new() }
-                    }
-                })
-            }
-            Decision::Permit { .. } => self.deny(request, &active, now, amendment_unheld()).await,
-            Decision::Deny { .. } => self.deny(request, &active, now, decision).await,
+        if let Decision::Hold { rules, .. } = &decision {
+            let named = rules.iter().filter_map(|name| active.snapshot.rules().get(name));
+            request.rules = named.cloned().collect();
         }
+        request.decided.decision = decision;
+        Ok(Considered { request, active, now })
     }
 
     fn request(
@@ -195,18 +218,23 @@ impl Admission {
         })
     }
 
-    fn first_records(&self, request: &Request, active: &Active, now: Timestamp) -> [Record; 2] {
+    pub(super) fn first_records(
+        &self,
+        request: &Request,
+        active: &Active,
+        now: Timestamp,
+    ) -> [Record; 2] {
         let keys = &self.parts.keys;
         let refs = self_refs(request, &active.directory, keys);
         let none = BTreeSet::new();
         let input = active.snapshot.recorded_input(&question(request, &none, now));
         let asked = requested_record(request, refs, &keys.pseudonyms);
-        let decided =
-            decided_record(request, 1, now, Phase::Request, &request.decided, &[], &input);
+        let (decided, rules) = (&request.decided, &request.rules);
+        let decided = decided_record(request, 1, now, Phase::Request, decided, rules, &input);
         [asked, decided]
     }
 
-    async fn append(
+    pub(super) async fn append(
         &self,
         records: Vec<Record>,
     ) -> Result<countersign_core::permit::LogIndex, EngineError> {
@@ -216,7 +244,7 @@ impl Admission {
         Ok(self.parts.log.append(prepared).await?)
     }
 
-    async fn permit(
+    pub(super) async fn permit(
         &self,
         request: Request,
         active: &Active,
@@ -238,7 +266,7 @@ impl Admission {
         Ok(Admitted::Permitted { request: Box::new(request), permit })
     }
 
-    async fn deny(
+    pub(super) async fn deny(
         &self,
         mut request: Request,
         active: &Active,
@@ -262,8 +290,27 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when the outcome is not durable; the caller is told so.
     pub async fn ended(&self, request: &Request, ended: &Ended) -> Result<(), EngineError> {
+        let of = Uncased {
+            request: request.id.clone(),
+            digest: request.digest,
+            attach_key: request.attach_key,
+        };
+        self.ended_uncased(&of, ended).await
+    }
+
+    /// Like [`ended`](Self::ended), for whoever kept only what an outcome's record names.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the outcome is not durable.
+    pub async fn ended_uncased(&self, of: &Uncased, ended: &Ended) -> Result<(), EngineError> {
         let at = self.parts.clock.now();
-        let record = outcome_record((request.id.clone(), 3), request.digest, at, ended);
+        if ended.outcome == Outcome::Unknown {
+            // First, so that a crash in between holds a repetition rather than permits it (P7).
+            let (key, request) = (of.attach_key, of.request.clone());
+            self.parts.unknown.insert(key);
+            self.parts.store.commit(vec![Write::RememberUnknown { key, request, at }]).await?;
+        }
+        let record = outcome_record((of.request.clone(), 3), of.digest, at, ended);
         self.append(vec![record]).await.map(|_| ())
     }
 }

@@ -7,6 +7,7 @@
 //! order store, log, answer. A permit leaves here only after its intent is in the log.
 
 mod admission;
+mod evaluate;
 mod looping;
 mod records;
 mod recovery;
@@ -26,7 +27,8 @@ use countersign_store::StoreError;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use admission::{Admission, Admitted, Asked};
+pub use admission::{Admission, Admitted, Asked, Uncased};
+pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
 pub use records::{
     closed_reason, decided_record, outcome_record, permitted_record, requested_record,

@@ -1,0 +1,282 @@
+//! Permitted actions whose outcome nobody has reported yet.
+//!
+//! In scope: keeping them for an hour, at most 100,000; recording as unknown what nobody reports.
+//! Out of scope: outliving the process. A start marks every permit without an outcome as unknown
+//! by itself, from the log and from the cases that run.
+//! Invariant: a place is reserved before anything is permitted, so nothing permitted is ever
+//! forgotten; an outcome is taken out before it is recorded, so it is recorded once (P7).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use countersign_core::{
+    id::{PermitId, RequestId},
+    request::Outcome,
+    subject::SubjectId,
+    time::{Span, Timestamp},
+};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    api::problem::ApiError,
+    clock::Clock,
+    engine::{Admission, Ended, Engine, EngineError, Input, Uncased},
+    gateway::Gateway,
+};
+
+/// How long an outcome can be reported.
+pub(super) const REPORT_WITHIN: Span = Span::from_millis(60 * 60_000);
+/// The most outcomes awaited at once.
+const MAX_AWAITED: usize = 100_000;
+/// How often it is looked whether an hour has passed.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after a failed attempt to record it is tried again.
+const AGAIN_AFTER: Span = Span::from_millis(30_000);
+
+/// A permitted action whose outcome is awaited.
+#[derive(Debug, Clone)]
+pub(super) struct Awaited {
+    /// What its record names.
+    pub(super) of: Uncased,
+    /// The permit.
+    pub(super) permit: PermitId,
+    /// Who alone reports.
+    pub(super) requester: SubjectId,
+    /// Whether it has a case.
+    pub(super) has_case: bool,
+    /// Until when.
+    pub(super) until: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    reserved: usize,
+    awaited: BTreeMap<RequestId, Awaited>,
+}
+
+/// Every action whose outcome is awaited. Dropping it ends its task.
+#[derive(Debug)]
+pub struct Outstanding {
+    places: Mutex<Places>,
+    limit: usize,
+    _ends_the_task: DropGuard,
+}
+
+/// A reserved place. Dropping it unused frees it.
+#[derive(Debug)]
+pub(super) struct Place {
+    of: Arc<Outstanding>,
+}
+
+/// What records an outcome.
+#[derive(Clone)]
+struct Recorders {
+    admission: Admission,
+    engine: Engine,
+    clock: Arc<Clock>,
+}
+
+impl Recorders {
+    fn of(gateway: &Gateway) -> Self {
+        Self {
+            admission: gateway.admission.clone(),
+            engine: gateway.engine.clone(),
+            clock: gateway.clock.clone(),
+        }
+    }
+}
+
+impl Outstanding {
+    /// Begins empty and, within a runtime, looks for what nobody reported.
+    #[must_use]
+    pub fn start(gateway: &Gateway) -> Arc<Self> {
+        let stop = CancellationToken::new();
+        let started = Arc::new(Self::new(MAX_AWAITED, stop.clone()));
+        let recorders = Recorders::of(gateway);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(look(Arc::downgrade(&started), recorders, stop));
+        }
+        started
+    }
+
+    fn new(limit: usize, stop: CancellationToken) -> Self {
+        Self { places: Mutex::default(), limit, _ends_the_task: stop.drop_guard() }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reserves a place, to be filled once something is permitted.
+    ///
+    /// # Errors
+    /// 503 when too many outcomes are awaited.
+    pub(super) fn reserve(self: &Arc<Self>) -> Result<Place, ApiError> {
+        let mut places = self.places();
+        if places.reserved + places.awaited.len() >= self.limit {
+            let title = "too many permitted actions have no outcome yet; nothing more is permitted";
+            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_outstanding", title)
+                .with_detail(
+                    "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.",
+                ));
+        }
+        places.reserved += 1;
+        drop(places);
+        Ok(Place { of: self.clone() })
+    }
+
+    /// Takes out what `matches` and belongs to `requester`.
+    pub(super) fn take(
+        &self,
+        requester: &SubjectId,
+        matches: impl Fn(&Awaited) -> bool,
+    ) -> Option<Awaited> {
+        let mut places = self.places();
+        let found = places.awaited.values().find(|one| one.requester == *requester && matches(one));
+        let id = found.map(|one| one.of.request.clone())?;
+        places.awaited.remove(&id)
+    }
+
+    /// Puts back what could not be recorded.
+    pub(super) fn put_back(&self, awaited: Awaited) {
+        self.places().awaited.insert(awaited.of.request.clone(), awaited);
+    }
+
+    /// Records as unknown what nobody reported in time.
+    async fn sweep(&self, recorders: &Recorders, now: Timestamp) {
+        for mut awaited in self.take_overdue(now) {
+            let ended = unknown(&awaited);
+            let recorded = record(&recorders.admission, &recorders.engine, &awaited, ended).await;
+            // Refused: something else ended the case, and there is nothing left to record.
+            if let Err(error) = recorded.or_else(unless_refused) {
+                let request = &awaited.of.request;
+                tracing::error!(%error, %request, "an unknown outcome was not recorded");
+                awaited.until = now.after(AGAIN_AFTER);
+                self.put_back(awaited);
+            }
+        }
+    }
+
+    /// As if it were `now`.
+    #[cfg(test)]
+    pub(super) async fn sweep_at(&self, gateway: &Gateway, now: Timestamp) {
+        self.sweep(&Recorders::of(gateway), now).await;
+    }
+
+    fn take_overdue(&self, now: Timestamp) -> Vec<Awaited> {
+        let mut places = self.places();
+        let overdue: Vec<_> = places
+            .awaited
+            .iter()
+            .filter(|(_, one)| one.until <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        overdue.iter().filter_map(|id| places.awaited.remove(id)).collect()
+    }
+}
+
+impl Place {
+    /// Fills the place.
+    pub(super) fn fill(self, awaited: Awaited) {
+        self.of.put_back(awaited);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.of.places();
+        places.reserved = places.reserved.saturating_sub(1);
+    }
+}
+
+async fn look(outstanding: Weak<Outstanding>, recorders: Recorders, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let Some(outstanding) = outstanding.upgrade() else { return };
+        outstanding.sweep(&recorders, recorders.clock.now()).await;
+    }
+}
+
+fn unless_refused(error: EngineError) -> Result<(), EngineError> {
+    match error {
+        EngineError::Refused(_) => Ok(()),
+        error => Err(error),
+    }
+}
+
+fn unknown(awaited: &Awaited) -> Ended {
+    let result = json!({ "why": "the caller reported no outcome within an hour" });
+    ended(awaited, Outcome::Unknown, result)
+}
+
+/// How an awaited action ended.
+pub(super) fn ended(awaited: &Awaited, outcome: Outcome, result: Value) -> Ended {
+    Ended { permit: awaited.permit.clone(), outcome, exit: None, result }
+}
+
+/// Records an outcome, with the case or without.
+///
+/// # Errors
+/// [`EngineError`] when it is not durable.
+pub(super) async fn record(
+    admission: &Admission,
+    engine: &Engine,
+    awaited: &Awaited,
+    ended: Ended,
+) -> Result<(), EngineError> {
+    if !awaited.has_case {
+        return admission.ended_uncased(&awaited.of, &ended).await;
+    }
+    engine.step(awaited.of.request.clone(), Input::Ended { ended }).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::{
+        canonical::Hash,
+        digest::{ActionDigest, AttachKey},
+    };
+
+    use super::*;
+
+    fn awaited(n: u128, who: &str, until: i64) -> Awaited {
+        Awaited {
+            of: Uncased {
+                request: RequestId::from_bits(n),
+                digest: ActionDigest(Hash::of(b"d")),
+                attach_key: AttachKey(Hash::of(b"k")),
+            },
+            permit: PermitId::from_bits(n),
+            requester: SubjectId::Agent(who.parse().unwrap()),
+            has_case: false,
+            until: Timestamp(until),
+        }
+    }
+
+    #[test]
+    fn places_are_bounded_and_each_outcome_is_taken_once_by_its_requester() {
+        let all = Arc::new(Outstanding::new(2, CancellationToken::new()));
+        let (one, two) = (all.reserve().unwrap(), all.reserve().unwrap());
+        assert_eq!(all.reserve().unwrap_err().problem().status, 503);
+        drop(two);
+        one.fill(awaited(1, "a", 10));
+        all.reserve().unwrap().fill(awaited(2, "b", 20));
+        assert_eq!(all.reserve().unwrap_err().problem().kind, "too_many_outstanding");
+        let of = |n| move |one: &Awaited| one.permit == PermitId::from_bits(n);
+        let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
+        assert!(all.take(&agent("b"), of(1)).is_none());
+        assert!(all.take(&agent("a"), of(1)).is_some());
+        assert!(all.take(&agent("a"), of(1)).is_none());
+        assert!(all.take_overdue(Timestamp(19)).is_empty());
+        assert_eq!(all.take_overdue(Timestamp(20)).len(), 1);
+        assert!(all.reserve().is_ok());
+    }
+}

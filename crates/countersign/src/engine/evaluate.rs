@@ -1,0 +1,148 @@
+//! Asking policy apart from acting: for callers that execute themselves and ask first.
+//!
+//! In scope: an evaluation, which permits or says what would be needed; a submission, which asks
+//! people and never permits.
+//! Out of scope: claiming, which is the loop's, and what a caller does with a permit.
+//! Invariant: an evaluation asks nothing of people, whatever policy says; a submission leads to no
+//! permit. Each leaves the request and policy's decision in the log before it is answered.
+
+use std::collections::BTreeSet;
+
+use countersign_core::{
+    decision::{Decision, DenyReason},
+    id::{PolicyId, RequestId},
+    lifecycle,
+    permit::Permit,
+    request::{Case, Phase, Request},
+};
+
+use super::{
+    Admission, Admitted, Asked, EngineError, Opened,
+    admission::Considered,
+};
+
+/// What an evaluation says.
+#[derive(Debug)]
+pub enum Evaluated {
+    /// It may happen now; the intent is recorded.
+    Permitted {
+        /// The request.
+        request: Box<Request>,
+        /// The permit.
+        permit: Permit,
+    },
+    /// Not without people, who were not asked.
+    Requestable(Box<Request>),
+    /// No.
+    Denied {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: DenyReason,
+        /// The statements that said so.
+        policies: BTreeSet<PolicyId>,
+    },
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub enum Submitted {
+    /// People are asked.
+    Held(Box<Case>),
+    /// They were asked already: it waits, is approved or runs.
+    Attached(Box<Case>),
+    /// Policy permits it now without anybody; nothing was permitted by saying so.
+    NotNeeded(RequestId),
+    /// No.
+    Denied {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        reason: DenyReason,
+    },
+}
+
+impl Admission {
+    /// Asks policy about an action that somebody else would execute.
+    ///
+    /// A hold is recorded like any decision: that it was asked and that policy said *hold*, with
+    /// the rules it named. Nothing else follows, neither a case nor a closing record, because
+    /// nobody was asked: none of the reasons for which a request closes would be true. Should the
+    /// caller submit it, that is a request of its own with its own digest.
+    ///
+    /// What people could not lift is a denial already here: rules that nobody is left to satisfy,
+    /// and an identical call that was denied a short while ago.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it could not be decided or recorded; then it must not happen.
+    pub async fn evaluate(&self, asked: Asked) -> Result<Evaluated, EngineError> {
+        let Considered { mut request, active, now } = self.consider(asked).await?;
+        let admitted = match request.decided.decision.clone() {
+            Decision::Permit { .. } => self.permit(request, &active, now).await?,
+            Decision::Hold { .. } => match self.hopeless(&request).await? {
+                None => {
+                    let records = self.first_records(&request, &active, now);
+                    self.append(records.into()).await?;
+                    return Ok(Evaluated::Requestable(Box::new(request)));
+                }
+                Some(reason) => {
+                    request.rules.clear();
+                    self.deny(request, &active, now, Decision::deny(reason)).await?
+                }
+            },
+            decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await?,
+        };
+        match admitted {
+            Admitted::Permitted { request, permit } => Ok(Evaluated::Permitted { request, permit }),
+            Admitted::Denied { request, reason, policies } => {
+                Ok(Evaluated::Denied { request, reason, policies })
+            }
+            Admitted::Held(_) | Admitted::Attached(_) => {
+                Err(EngineError::Internal("an evaluation became a case".into()))
+            }
+        }
+    }
+
+    /// Why asking people would come to nothing.
+    async fn hopeless(&self, request: &Request) -> Result<Option<DenyReason>, EngineError> {
+        let active = self.parts.active.borrow().clone();
+        if let Err(reason) = lifecycle::open(request.clone(), active.world()) {
+            return Ok(Some(reason));
+        }
+        let store = &self.parts.store;
+        let Some(id) = store.find_attachable(&request.attach_key, request.at).await? else {
+            return Ok(None);
+        };
+        Ok(store.case(&id).await?.and_then(|stored| match stored.case.phase {
+            Phase::Closed { refuse_until, .. } if refuse_until > request.at => {
+                Some(DenyReason::RecentlyDenied(refuse_until))
+            }
+            _ => None,
+        }))
+    }
+
+    /// Asks people about an action that policy holds, or attaches to an identical request.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it could not be decided or recorded; then nobody was asked.
+    pub async fn submit(&self, asked: Asked) -> Result<Submitted, EngineError> {
+        let Considered { request, active, now } = self.consider(asked).await?;
+        let id = request.id.clone();
+        match request.decided.decision.clone() {
+            Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
+                Opened::Held(case) => Submitted::Held(case),
+                Opened::Attached(case) => Submitted::Attached(case),
+                Opened::Denied { request, reason } => Submitted::Denied { request, reason },
+            }),
+            Decision::Permit { .. } => {
+                self.append(self.first_records(&request, &active, now).into()).await?;
+                Ok(Submitted::NotNeeded(id))
+            }
+            Decision::Deny { reason, policies } => {
+                let decision = Decision::Deny { reason: reason.clone(), policies };
+                self.deny(request, &active, now, decision).await?;
+                Ok(Submitted::Denied { request: id, reason })
+            }
+        }
+    }
+}
