@@ -275,7 +275,7 @@
     source.addEventListener("error", () => {
       showState("Updates are interrupted; trying again. What you see may be out of date.");
     });
-    for (const name of ["message", "request", "directory"]) {
+    for (const name of ["message", "request", "directory", "missed"]) {
       source.addEventListener(name, () => refreshSoon(150));
     }
     window.addEventListener("pagehide", () => source.close());

@@ -8,7 +8,10 @@ use std::{
     fs::OpenOptions,
     io::Write as _,
     path::Path,
-    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +22,10 @@ use countersign::{
 };
 use countersign_core::{
     action::{Action, Effect, Resource},
-    approval::{rule::Assurance, vote::{Credential, Verdict}},
+    approval::{
+        rule::Assurance,
+        vote::{Credential, Verdict},
+    },
     canonical::Hash,
     digest::AttachKey,
     id::{CredentialId, RequestId},
@@ -72,8 +78,21 @@ const POLICY: &str = r#"
 @id("review") @approval("review") forbid (principal, action in Action::"write", resource in Target::"tools");
 "#;
 
-fn figure(metric: &str, value: f64, unit: &str, goal: Option<f64>, more_is_better: bool, beside: &str) {
-    let meets = goal.map(|goal| if more_is_better { value >= goal } else { value <= goal });
+fn figure(
+    metric: &str,
+    value: f64,
+    unit: &str,
+    goal: Option<f64>,
+    more_is_better: bool,
+    beside: &str,
+) {
+    let meets = goal.map(|goal| {
+        if more_is_better {
+            value >= goal
+        } else {
+            value <= goal
+        }
+    });
     let value = (value * 1_000.0).round() / 1_000.0;
     println!(
         "{}",
@@ -93,7 +112,10 @@ fn millis(duration: Duration) -> f64 {
 
 /// What the disk takes for one small append, p50.
 fn fdatasync(dir: &Path) -> anyhow::Result<Duration> {
-    let mut file = OpenOptions::new().create(true).append(true).open(dir.join("sync-probe"))?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("sync-probe"))?;
     let mut taken = Vec::new();
     for _ in 0..200 {
         let start = Instant::now();
@@ -111,7 +133,12 @@ async fn gateway(dir: &Path) -> anyhow::Result<Gateway> {
     std::fs::write(config.join("countersign.toml"), CONFIG)?;
     std::fs::write(config.join("approvals.toml"), APPROVALS)?;
     std::fs::write(config.join("policies/tools.cedar"), POLICY)?;
-    Gateway::open(Options { config, data: Some(dir.join("data")), url: None }).await
+    Gateway::open(Options {
+        config,
+        data: Some(dir.join("data")),
+        url: None,
+    })
+    .await
 }
 
 fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> {
@@ -133,7 +160,10 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             arguments: json!({ "argv": [action, what] }),
             session: json!(null),
         },
-        effects: vec![Effect { action: format!("exec:{action}").parse()?, resource }],
+        effects: vec![Effect {
+            action: format!("exec:{action}").parse()?,
+            resource,
+        }],
         captures: BTreeMap::from([("what".into(), json!(what))]),
         reason: Some("a benchmark".into()),
         presentation: Presentation {
@@ -159,7 +189,9 @@ async fn permitted(gateway: &Gateway) -> anyhow::Result<()> {
             while start.elapsed() < FOR {
                 let n = number.fetch_add(1, Ordering::Relaxed);
                 let admitted = gateway.admission.ask(asked(&gateway, "look", n)?).await?;
-                let Admitted::Permitted { request, permit } = admitted else { bail!("not permitted") };
+                let Admitted::Permitted { request, permit } = admitted else {
+                    bail!("not permitted")
+                };
                 let spent = permit.spend(request.digest, gateway.clock.now())?;
                 let ended = Ended {
                     permit: spent.permit,
@@ -177,7 +209,14 @@ async fn permitted(gateway: &Gateway) -> anyhow::Result<()> {
         client??;
     }
     let rate = done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
-    figure("permitted actions, intent and outcome recorded durably, 64 clients", rate, "/s", Some(20_000.0), true, "");
+    figure(
+        "permitted actions, intent and outcome recorded durably, 64 clients",
+        rate,
+        "/s",
+        Some(20_000.0),
+        true,
+        "",
+    );
     Ok(())
 }
 
@@ -186,12 +225,16 @@ async fn votes(gateway: &Gateway, sync: Duration) -> anyhow::Result<()> {
     let (mut woken, mut permitted) = (Vec::new(), Vec::new());
     for n in 0..VOTES {
         let asked = asked(gateway, "change", 1_000_000 + n as u64)?;
-        let Admitted::Held(case) = gateway.admission.ask(asked).await? else { bail!("not held") };
+        let Admitted::Held(case) = gateway.admission.ask(asked).await? else {
+            bail!("not held")
+        };
         let id = case.request.id.clone();
         let waiter = gateway.engine.updates().waiter(&id);
         let changed = waiter.changed();
         let start = Instant::now();
-        let voting = gateway.engine.step(id.clone(), Input::Event(Event::Vote(ballot(&case)?)));
+        let voting = gateway
+            .engine
+            .step(id.clone(), Input::Event(Event::Vote(ballot(&case)?)));
         let (voted, ()) = tokio::join!(voting, async {
             changed.await;
             woken.push(start.elapsed());
@@ -201,16 +244,42 @@ async fn votes(gateway: &Gateway, sync: Duration) -> anyhow::Result<()> {
         let claimed = gateway.engine.step(id.clone(), Input::Claim { by }).await?;
         let permit = claimed.permit.context("no permit")?;
         permitted.push(start.elapsed());
-        let ended = Ended { permit: permit.id().clone(), outcome: Outcome::Succeeded, exit: Some(0), result: json!({}) };
+        let ended = Ended {
+            permit: permit.id().clone(),
+            outcome: Outcome::Succeeded,
+            exit: Some(0),
+            result: json!({}),
+        };
         gateway.engine.step(id, Input::Ended { ended }).await?;
     }
     woken.sort();
     permitted.sort();
     let over = |taken: Duration| millis(taken.saturating_sub(sync));
     let beside = format!("fdatasync p50 {:.3} ms", millis(sync));
-    figure("vote received to waiting runner resumed, p50 over fdatasync", over(percentile(&woken, 50)), "ms", Some(0.5), false, &beside);
-    figure("vote received to waiting runner resumed, p99", millis(percentile(&woken, 99)), "ms", None, false, &beside);
-    figure("vote received to permit recorded, p50", millis(percentile(&permitted, 50)), "ms", None, false, &beside);
+    figure(
+        "vote received to waiting runner resumed, p50 over fdatasync",
+        over(percentile(&woken, 50)),
+        "ms",
+        Some(0.5),
+        false,
+        &beside,
+    );
+    figure(
+        "vote received to waiting runner resumed, p99",
+        millis(percentile(&woken, 99)),
+        "ms",
+        None,
+        false,
+        &beside,
+    );
+    figure(
+        "vote received to permit recorded, p50",
+        millis(percentile(&permitted, 50)),
+        "ms",
+        None,
+        false,
+        &beside,
+    );
     Ok(())
 }
 
@@ -231,7 +300,10 @@ fn ballot(case: &Case) -> anyhow::Result<Ballot> {
 
 fn resident() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .context("no VmRSS")?;
     let kilobytes = line.split_whitespace().nth(1).context("no value")?;
     Ok(kilobytes.parse::<f64>()? * 1_024.0)
 }
@@ -247,7 +319,10 @@ async fn held(dir: &Path) -> anyhow::Result<()> {
         let mut case = Case::clone(&model);
         case.request.id = RequestId::from_bits(u128::from(n) + 1);
         case.request.attach_key = AttachKey(Hash::of(&n.to_be_bytes()));
-        writes.push(Write::InsertCase(Box::new(CaseWrite { case, envelopes: Vec::new() })));
+        writes.push(Write::InsertCase(Box::new(CaseWrite {
+            case,
+            envelopes: Vec::new(),
+        })));
         if writes.len() == 500 {
             first.store.commit(std::mem::take(&mut writes)).await?;
         }
@@ -264,8 +339,22 @@ async fn held(dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(waiting > 100_000, "only {waiting} are held");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let each = (resident()? - before).max(0.0) / f64::from(HELD);
-    figure("start-up with 100,000 held", opened.as_secs_f64(), "s", Some(2.0), false, "");
-    figure("memory with 100,000 held, each", each / 1_024.0, "KB", Some(1.5), false, "");
+    figure(
+        "start-up with 100,000 held",
+        opened.as_secs_f64(),
+        "s",
+        Some(2.0),
+        false,
+        "",
+    );
+    figure(
+        "memory with 100,000 held, each",
+        each / 1_024.0,
+        "KB",
+        Some(1.5),
+        false,
+        "",
+    );
     Ok(())
 }
 
@@ -273,7 +362,14 @@ async fn held(dir: &Path) -> anyhow::Result<()> {
 async fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let sync = fdatasync(dir.path())?;
-    figure("fdatasync of 600 bytes, p50", millis(sync), "ms", None, false, "");
+    figure(
+        "fdatasync of 600 bytes, p50",
+        millis(sync),
+        "ms",
+        None,
+        false,
+        "",
+    );
     held(&dir.path().join("held")).await?;
     let gateway = gateway(&dir.path().join("flow")).await?;
     votes(&gateway, sync).await?;

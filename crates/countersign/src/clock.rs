@@ -26,7 +26,9 @@ pub struct Clock {
 }
 
 fn system_millis() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -48,7 +50,10 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let system = system_millis();
         let before = self.last.fetch_max(system, Ordering::AcqRel);
-        self.behind.store(system < before.saturating_sub(MAX_BEHIND), Ordering::Release);
+        self.behind.store(
+            system < before.saturating_sub(MAX_BEHIND),
+            Ordering::Release,
+        );
         Timestamp(before.max(system))
     }
 

@@ -105,10 +105,15 @@ pub fn read_files(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         }
     }
     for (folder, ending) in [("policies", "cedar"), ("schema", "cedarschema")] {
-        let Ok(entries) = fs::read_dir(dir.join(folder)) else { continue };
+        let Ok(entries) = fs::read_dir(dir.join(folder)) else {
+            continue;
+        };
         for entry in entries {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if path.extension().is_some_and(|found| found == ending) {
                 take(&path, format!("{folder}/{name}"))?;
             }
@@ -150,7 +155,8 @@ impl Gateway {
             .unwrap_or_else(|| options.config.join(&from_files.store().path));
         fs::create_dir_all(&data)?;
         let lock = lock(&data)?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
         let fresh = stored.is_none() && !data.join("log/journal").exists();
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
@@ -161,7 +167,10 @@ impl Gateway {
         let clock = Arc::new(Clock::starting_after(resumed.last_recorded));
         let (active, first_start) = match stored {
             Some(stored) => (load(store.as_ref(), stored).await?, false),
-            None => (first_start(store.as_ref(), &log, &clock, from_files).await?, true),
+            None => (
+                first_start(store.as_ref(), &log, &clock, from_files).await?,
+                true,
+            ),
         };
         let max_held = active.bundle.server().limits.max_held_per_subject;
         let (active, watched) = watch::channel(Arc::new(active));
@@ -175,8 +184,13 @@ impl Gateway {
             max_held_per_subject: max_held,
         };
         let engine = engine::start(parts.clone(), &resumed).await?;
-        let identity =
-            Identity::new(store.clone(), log.clone(), clock.clone(), keys.clone(), watched);
+        let identity = Identity::new(
+            store.clone(),
+            log.clone(),
+            clock.clone(),
+            keys.clone(),
+            watched,
+        );
         let machine = machine(&data, &options.config)?;
         let url = url(options.url, &active.borrow().bundle);
         Ok(Self {
@@ -242,7 +256,12 @@ impl Gateway {
     #[must_use]
     pub fn may_see(&self, caller: &Caller, case: &Case) -> bool {
         let active = self.active();
-        if case.request.chain.members().any(|member| member.id == caller.subject.id) {
+        if case
+            .request
+            .chain
+            .members()
+            .any(|member| member.id == caller.subject.id)
+        {
             return true;
         }
         let by_person = caller.person().is_some_and(|person| {
@@ -263,7 +282,12 @@ impl Gateway {
     /// Warnings that every page shows.
     pub async fn notices(&self) -> Vec<String> {
         let active = self.active();
-        let people = active.directory.people.values().filter(|person| !person.disabled).count();
+        let people = active
+            .directory
+            .people
+            .values()
+            .filter(|person| !person.disabled)
+            .count();
         let mut notices = Vec::new();
         if people < 2 {
             notices.push(
@@ -296,27 +320,42 @@ fn now() -> Timestamp {
 /// Another one does.
 pub fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     let path = data.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow::anyhow!("another gateway uses `{}`; stop it first", data.display())
-    })
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow::anyhow!("another gateway uses `{}`; stop it first", data.display()))
 }
 
 /// Writes the keys that verify the log beside it, for whoever verifies offline.
 fn write_public_keys(dir: &Path, keys: &Keys) -> anyhow::Result<()> {
     fs::write(dir.join("key.pub"), format!("{}\n", keys.log.verifying()))?;
-    fs::write(dir.join("vote-key.pub"), format!("{}\n", keys.vote.verifying()))?;
+    fs::write(
+        dir.join("vote-key.pub"),
+        format!("{}\n", keys.vote.verifying()),
+    )?;
     Ok(())
 }
 
 fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
-    let limits = InputLimits { total_bytes: MAX_INPUTS };
+    let limits = InputLimits {
+        total_bytes: MAX_INPUTS,
+    };
     // Commands may run as a user who can't enter the data directory, so runs get their own.
     let scratch = std::env::temp_dir().join(format!("countersign-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(&scratch, mode)?;
-    let path = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+    let path = [
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+        "/usr/local/sbin",
+        "/usr/sbin",
+        "/sbin",
+    ];
     Ok(Machine {
         inputs: Arc::new(InputStore::new(data.join("inputs"), limits)?),
         scratch,
@@ -327,7 +366,11 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
 
 fn url(given: Option<String>, bundle: &Bundle) -> String {
     let server = bundle.server();
-    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    let scheme = if server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let url = server.public_url.clone().or(given);
     let url = url.unwrap_or_else(|| format!("{scheme}://{}", server.listen));
     url.trim_end_matches('/').to_owned()
@@ -345,7 +388,12 @@ async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active>
         let change: DirectoryChange = serde_json::from_value(entry.change)?;
         change.apply(&mut directory, entry.at, entry.countersigned)?;
     }
-    make_active(Arc::new(bundle), Arc::new(directory), stored.activated, stored.request)
+    make_active(
+        Arc::new(bundle),
+        Arc::new(directory),
+        stored.activated,
+        stored.request,
+    )
 }
 
 /// An active state from its parts.
@@ -361,7 +409,15 @@ pub fn make_active(
     let snapshot = Snapshot::new(bundle.clone(), directory.clone())
         .map_err(|problems| problems_error(&problems))?;
     let hash = bundle.hash();
-    Ok(Active { snapshot, bundle, directory, hash, activated, request, suspended: Default::default() })
+    Ok(Active {
+        snapshot,
+        bundle,
+        directory,
+        hash,
+        activated,
+        request,
+        suspended: Default::default(),
+    })
 }
 
 /// Trusts the files once.
@@ -374,12 +430,28 @@ async fn first_start(
     let at = clock.now();
     let directory = bundle.directory(at, None, true);
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
-    let body = PolicyActivated { bundle: active.hash, by: ActivatedBy::FirstStart, previous: None };
+    let body = PolicyActivated {
+        bundle: active.hash,
+        by: ActivatedBy::FirstStart,
+        previous: None,
+    };
     let evidence = json!({ "files": active.bundle.files() });
     let body = Body::PolicyActivated(body);
-    log.record(Record { at, body, digest: None, request: None, evidence }).await?;
+    log.record(Record {
+        at,
+        body,
+        digest: None,
+        request: None,
+        evidence,
+    })
+    .await?;
     let bundle = Box::new(stored_bundle(&active)?);
-    store.commit(vec![Write::ActivateBundle { bundle, replaces: None }]).await?;
+    store
+        .commit(vec![Write::ActivateBundle {
+            bundle,
+            replaces: None,
+        }])
+        .await?;
     Ok(active)
 }
 

@@ -72,16 +72,25 @@ fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
                 path.display()
             );
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         writeln!(file, "{}", Hash(random()?))?;
         file.sync_all()?;
     }
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
-        bail!("the key `{0}` can be read by others; run `chmod 600 {0}`", path.display());
+        bail!(
+            "the key `{0}` can be read by others; run `chmod 600 {0}`",
+            path.display()
+        );
     }
     let text = fs::read_to_string(path)?;
-    let hash: Hash =
-        text.trim().parse().with_context(|| format!("`{}` is not a key", path.display()))?;
+    let hash: Hash = text
+        .trim()
+        .parse()
+        .with_context(|| format!("`{}` is not a key", path.display()))?;
     Ok(hash.0)
 }

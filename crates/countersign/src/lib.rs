@@ -42,8 +42,11 @@ pub fn explain(error: &dyn std::error::Error) -> String {
 pub fn start_tracing() {
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let already_started =
-        fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().is_err();
+    let already_started = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init()
+        .is_err();
     if already_started {
         tracing::debug!("diagnostics were started before");
     }

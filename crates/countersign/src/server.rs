@@ -61,7 +61,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let api = Api::new(gateway.clone());
-    let app = api::routes(api.clone()).merge(console::routes(api)).layer(CatchPanicLayer::new());
+    let app = api::routes(api.clone())
+        .merge(console::routes(api))
+        .layer(CatchPanicLayer::new());
     let (told, stopping) = tokio::sync::oneshot::channel::<()>();
     let graceful = async move {
         stop.await;

@@ -39,8 +39,11 @@ pub(super) async fn apply(
     permit.spend(digest, now)?;
     let proposal: Proposal = serde_json::from_value(request.action.arguments.clone())
         .context("the stored proposal can't be read")?;
-    let proposers: BTreeSet<PersonId> =
-        request.chain.members().flat_map(|member| member.people().cloned()).collect();
+    let proposers: BTreeSet<PersonId> = request
+        .chain
+        .members()
+        .flat_map(|member| member.people().cloned())
+        .collect();
     match proposal {
         Proposal::Bundle { files, replaces } => {
             let bundle =
@@ -48,8 +51,15 @@ pub(super) async fn apply(
             if gateway.active().hash != replaces {
                 bail!("another bundle was applied in the meantime; compare and propose again");
             }
-            replace_bundle(gateway, bundle, Some(request), now, countersigned, ActivatedBy::Request)
-                .await?;
+            replace_bundle(
+                gateway,
+                bundle,
+                Some(request),
+                now,
+                countersigned,
+                ActivatedBy::Request,
+            )
+            .await?;
             gateway.engine.world_changed(proposers).await?;
             Ok(json!({ "bundle": gateway.active().hash }))
         }
@@ -60,7 +70,14 @@ pub(super) async fn apply(
         }
         Proposal::Token { agent, valid_for } => {
             let holder = SubjectId::Agent(agent);
-            issue(gateway, CredentialKind::Token, holder, &proposers, valid_for).await
+            issue(
+                gateway,
+                CredentialKind::Token,
+                holder,
+                &proposers,
+                valid_for,
+            )
+            .await
         }
         Proposal::Link { person } => {
             let holder = SubjectId::Person(person);
@@ -127,19 +144,39 @@ pub async fn replace_bundle(
     for entry in gateway.store.directory_changes().await? {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
         let named = concerns_files(&change, &of_files);
-        if !named && change.apply(&mut directory, entry.at, entry.countersigned).is_ok() {
+        if !named
+            && change
+                .apply(&mut directory, entry.at, entry.countersigned)
+                .is_ok()
+        {
             kept.push(Write::ChangeDirectory(entry));
         }
     }
     let id = request.map(|request| request.id.clone());
     let files = make_active(Arc::new(bundle), Arc::new(of_files), now, id.clone())?;
     let active = make_active(files.bundle.clone(), Arc::new(directory), now, id)?;
-    let body = PolicyActivated { bundle: active.hash, by, previous: Some(before.hash) };
+    let body = PolicyActivated {
+        bundle: active.hash,
+        by,
+        previous: Some(before.hash),
+    };
     let evidence = json!({ "files": active.bundle.files() });
     let body = Body::PolicyActivated(body);
-    gateway.log.record(Record { at: now, body, digest: None, request: None, evidence }).await?;
+    gateway
+        .log
+        .record(Record {
+            at: now,
+            body,
+            digest: None,
+            request: None,
+            evidence,
+        })
+        .await?;
     let bundle = Box::new(stored_bundle(&files)?);
-    let mut writes = vec![Write::ActivateBundle { bundle, replaces: Some(before.hash) }];
+    let mut writes = vec![Write::ActivateBundle {
+        bundle,
+        replaces: Some(before.hash),
+    }];
     writes.extend(kept);
     gateway.store.commit(writes).await?;
     gateway.activate(active);
@@ -178,13 +215,33 @@ async fn change_directory(
     let names = &gateway.keys.pseudonyms;
     let body = Body::DirectoryChanged(DirectoryChanged {
         subject: names.of(&subject_of(change)),
-        what: value.get("change").and_then(Value::as_str).unwrap_or("change").into(),
+        what: value
+            .get("change")
+            .and_then(Value::as_str)
+            .unwrap_or("change")
+            .into(),
     });
     let evidence = json!({ "change": value, "countersigned": countersigned });
-    gateway.log.record(Record { at, body, digest: None, request: None, evidence }).await?;
-    let mut writes = vec![Write::ChangeDirectory(DirectoryEntry { change: value, at, countersigned })];
+    gateway
+        .log
+        .record(Record {
+            at,
+            body,
+            digest: None,
+            request: None,
+            evidence,
+        })
+        .await?;
+    let mut writes = vec![Write::ChangeDirectory(DirectoryEntry {
+        change: value,
+        at,
+        countersigned,
+    })];
     if let DirectoryChange::DisablePerson { .. } | DirectoryChange::StopAgent { .. } = change {
-        writes.push(Write::RevokeHolder { holder: subject_of(change).to_string(), at });
+        writes.push(Write::RevokeHolder {
+            holder: subject_of(change).to_string(),
+            at,
+        });
     }
     gateway.store.commit(writes).await?;
     gateway.activate(active);

@@ -66,16 +66,30 @@ pub async fn propose(
     match gateway.admission.ask(asked).await? {
         Admitted::Permitted { request, permit } => {
             let result = execute(gateway, &request, permit, None, false).await?;
-            Ok(answer(gateway, &request.id, "succeeded", Vec::new(), Some(result), "applied"))
+            Ok(answer(
+                gateway,
+                &request.id,
+                "succeeded",
+                Vec::new(),
+                Some(result),
+                "applied",
+            ))
         }
         Admitted::Held(case) => Ok(held(gateway, &case, "held: others must countersign it")),
         Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
             claim(gateway, caller, &case.request.id).await
         }
         Admitted::Attached(case) => Ok(held(gateway, &case, "the same proposal waits already")),
-        Admitted::Denied { request, reason, .. } => {
-            Ok(answer(gateway, &request, "denied", Vec::new(), None, &reason.to_string()))
-        }
+        Admitted::Denied {
+            request, reason, ..
+        } => Ok(answer(
+            gateway,
+            &request,
+            "denied",
+            Vec::new(),
+            None,
+            &reason.to_string(),
+        )),
     }
 }
 
@@ -92,7 +106,9 @@ pub async fn claim(
     if case.request.action.gate != "admin" {
         return Err(InvalidProposal::NotAdministrative(id.clone()).into());
     }
-    let input = Input::Claim { by: caller.subject.id.clone() };
+    let input = Input::Claim {
+        by: caller.subject.id.clone(),
+    };
     let stepped = gateway.engine.step(id.clone(), input).await?;
     let Some(permit) = stepped.permit else {
         return Err(EngineError::Internal("a claim without a permit".into()).into());
@@ -100,14 +116,25 @@ pub async fn claim(
     let countersigned = is_countersigned(&stepped.case);
     let request = stepped.case.request;
     let result = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
-    Ok(answer(gateway, id, "succeeded", Vec::new(), Some(result), "applied"))
+    Ok(answer(
+        gateway,
+        id,
+        "succeeded",
+        Vec::new(),
+        Some(result),
+        "applied",
+    ))
 }
 
 /// Whether somebody of the other side approved; a confirmation does not count.
 fn is_countersigned(case: &Case) -> bool {
     let rules = &case.request.rules;
     let signs = rules.iter().any(|rule| !rule.confirmation);
-    signs && case.votes.iter().any(|vote| vote.verdict == Verdict::Approve)
+    signs
+        && case
+            .votes
+            .iter()
+            .any(|vote| vote.verdict == Verdict::Approve)
 }
 
 async fn execute(
@@ -123,7 +150,12 @@ async fn execute(
         Ok(_) => (Outcome::Succeeded, json!({ "applied": true })),
         Err(error) => (Outcome::Failed, json!({ "error": error.to_string() })),
     };
-    let ended = Ended { permit: id, outcome, exit: None, result };
+    let ended = Ended {
+        permit: id,
+        outcome,
+        exit: None,
+        result,
+    };
     match held {
         Some(id) => {
             gateway.engine.step(id, Input::Ended { ended }).await?;
@@ -192,7 +224,10 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
     let (Ok(target), Ok(action)) = (TARGET.parse(), "countersign:audit-read".parse()) else {
         return false;
     };
-    let effects = [Effect { action, resource: resource(&target, "audit") }];
+    let effects = [Effect {
+        action,
+        resource: resource(&target, "audit"),
+    }];
     let chain = SubjectChain::of(caller.subject.clone());
     let decision = active.snapshot.evaluate(&Question {
         chain: &chain,
@@ -211,8 +246,18 @@ fn held(gateway: &Gateway, case: &Case, message: &str) -> ProposalAnswer {
     let active = gateway.active();
     let people = lifecycle::eligible_voters(case, active.world(), gateway.clock.now());
     let names = lifecycle::electorate_names(&case.request.rules);
-    let approvers = names.into_iter().chain(people.iter().map(ToString::to_string)).collect();
-    answer(gateway, &case.request.id, case.phase.name(), approvers, None, message)
+    let approvers = names
+        .into_iter()
+        .chain(people.iter().map(ToString::to_string))
+        .collect();
+    answer(
+        gateway,
+        &case.request.id,
+        case.phase.name(),
+        approvers,
+        None,
+        message,
+    )
 }
 
 fn answer(

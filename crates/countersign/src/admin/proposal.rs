@@ -134,7 +134,9 @@ impl Proposal {
                 let RevokeArguments { credential } = arguments(body)?;
                 Ok(Self::Revoke { credential })
             }
-            other => Err(InvalidProposal::NoOperation(other.chars().take(60).collect())),
+            other => Err(InvalidProposal::NoOperation(
+                other.chars().take(60).collect(),
+            )),
         }
     }
 
@@ -145,15 +147,21 @@ impl Proposal {
         active: &Active,
     ) -> Result<Self, InvalidProposal> {
         let wrong = |why: String| InvalidProposal::Arguments(operation.into(), why);
-        let mut fields = given.as_object().cloned().ok_or_else(|| wrong("not an object".into()))?;
+        let mut fields = given
+            .as_object()
+            .cloned()
+            .ok_or_else(|| wrong("not an object".into()))?;
         fields.insert("change".into(), json!(change));
-        let change: DirectoryChange =
-            serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
+        let change: DirectoryChange = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| wrong(error.to_string()))?;
         let mut trial = active.directory.as_ref().clone();
         change
             .apply(&mut trial, active.activated, false)
             .map_err(|error| wrong(error.to_string()))?;
-        Ok(Self::Directory { name: operation.into(), change })
+        Ok(Self::Directory {
+            name: operation.into(),
+            change,
+        })
     }
 
     fn bundle(given: BundleArguments, active: &Active) -> Result<Self, InvalidProposal> {
@@ -164,7 +172,10 @@ impl Proposal {
         if bundle.hash() == active.hash {
             return Err(InvalidProposal::Unchanged);
         }
-        Ok(Self::Bundle { files: given.files, replaces: active.hash })
+        Ok(Self::Bundle {
+            files: given.files,
+            replaces: active.hash,
+        })
     }
 
     /// The operation's name, as policies know it behind `countersign:`.
@@ -211,11 +222,14 @@ impl Proposal {
             ),
             Self::Link { person } => (
                 format!("Issue a sign-in link for {person}"),
-                format!("person  {person}\n\nWhoever asks for the link sees it and counts as the same person in votes cast with it.\n"),
+                format!(
+                    "person  {person}\n\nWhoever asks for the link sees it and counts as the same person in votes cast with it.\n"
+                ),
             ),
-            Self::Revoke { credential } => {
-                (format!("Revoke {credential}"), format!("credential  {credential}\n"))
-            }
+            Self::Revoke { credential } => (
+                format!("Revoke {credential}"),
+                format!("credential  {credential}\n"),
+            ),
         }
     }
 }
@@ -223,7 +237,9 @@ impl Proposal {
 fn text_of(change: &DirectoryChange) -> String {
     let value = serde_json::to_value(change).unwrap_or_default();
     let field = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let who = field("person").or_else(|| field("agent")).or_else(|| field("workload"));
+    let who = field("person")
+        .or_else(|| field("agent"))
+        .or_else(|| field("workload"));
     match (who, field("group")) {
         (Some(who), Some(group)) => format!("{who} in {group}"),
         (Some(who), None) => who,

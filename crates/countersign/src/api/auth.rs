@@ -12,7 +12,10 @@ use countersign_store::CredentialKind;
 use serde_json::json;
 
 use super::{Api, problem::ApiError};
-use crate::{identity::{Caller, IdentityError}, log::Record};
+use crate::{
+    identity::{Caller, IdentityError},
+    log::Record,
+};
 
 /// The name of the session cookie.
 pub const COOKIE: &str = "countersign_session";
@@ -20,7 +23,10 @@ pub const COOKIE: &str = "countersign_session";
 /// The session cookie's value.
 #[must_use]
 pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -39,9 +45,17 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let found = match (bearer(&parts.headers), session_cookie(&parts.headers)) {
-            (Some(token), _) => api.gateway.identity.caller(token, CredentialKind::Token).await,
+            (Some(token), _) => {
+                api.gateway
+                    .identity
+                    .caller(token, CredentialKind::Token)
+                    .await
+            }
             (None, Some(session)) => {
-                api.gateway.identity.caller(session, CredentialKind::Session).await
+                api.gateway
+                    .identity
+                    .caller(session, CredentialKind::Session)
+                    .await
             }
             (None, None) => Err(IdentityError::Missing),
         };
@@ -61,7 +75,10 @@ impl FromRequestParts<Api> for Caller {
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         // Forms carry the token in a field, which their handlers check.
         if by_cookie && !is_safe(&parts.method) && !is_form {
-            let token = parts.headers.get("x-csrf-token").and_then(|value| value.to_str().ok());
+            let token = parts
+                .headers
+                .get("x-csrf-token")
+                .and_then(|value| value.to_str().ok());
             check_csrf(api, &caller, token.unwrap_or_default())?;
         }
         Ok(caller)
@@ -77,11 +94,20 @@ fn is_safe(method: &Method) -> bool {
 /// # Errors
 /// 403 when it is not the session's.
 pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiError> {
-    if api.gateway.identity.acts().is_csrf(&caller.credential.id, token) {
+    if api
+        .gateway
+        .identity
+        .acts()
+        .is_csrf(&caller.credential.id, token)
+    {
         return Ok(());
     }
-    Err(ApiError::new(StatusCode::FORBIDDEN, "csrf", "the request did not come from this session's own page")
-        .with_detail("Reload the page and try again."))
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "csrf",
+        "the request did not come from this session's own page",
+    )
+    .with_detail("Reload the page and try again."))
 }
 
 /// Records that somebody came with a credential that is none. Limited, so that strangers can't
@@ -97,7 +123,10 @@ pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     }
     let record = Record {
         at: api.gateway.clock.now(),
-        body: Body::Refused(Refused { by: None, code: code.into() }),
+        body: Body::Refused(Refused {
+            by: None,
+            code: code.into(),
+        }),
         digest: None,
         request: None,
         evidence: json!({}),

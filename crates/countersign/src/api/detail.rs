@@ -19,8 +19,26 @@ use crate::{active::Active, gateway::Gateway, identity::Caller};
 /// One line of a list.
 #[must_use]
 pub fn line(summary: CaseSummary) -> RequestLine {
-    let CaseSummary { id, phase, requester, target, title, reason, at, deadline } = summary;
-    RequestLine { id, state: phase, requester, target, title, reason, at, deadline }
+    let CaseSummary {
+        id,
+        phase,
+        requester,
+        target,
+        title,
+        reason,
+        at,
+        deadline,
+    } = summary;
+    RequestLine {
+        id,
+        state: phase,
+        requester,
+        target,
+        title,
+        reason,
+        at,
+        deadline,
+    }
 }
 
 fn line_of(case: &Case) -> RequestLine {
@@ -43,9 +61,15 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
     let request = &case.request;
     let why_not_vote = why_not_vote(gateway, &active, caller, case);
     let can = can(gateway, &active, caller, case, why_not_vote.is_none());
-    let act = why_not_vote.is_none().then(|| {
+    // Whoever has a session gets the proof of having looked; whether they may decide is told them
+    // when they try, with the reason.
+    let may_try = caller.assurance().is_some() && case.phase.is_open();
+    let act = may_try.then(|| {
         let now = gateway.clock.now();
-        gateway.identity.acts().act(&caller.credential.id, &request.id, &request.digest, now)
+        gateway
+            .identity
+            .acts()
+            .act(&caller.credential.id, &request.id, &request.digest, now)
     });
     RequestDetail {
         line: line_of(case),
@@ -60,7 +84,13 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         digest: request.digest.to_string(),
         needs_typed_digest: !request.presentation.allows_one_click(),
         rules: rules(&active, case),
-        policies: request.decided.decision.policies().iter().map(|id| policy(&active, id)).collect(),
+        policies: request
+            .decided
+            .decision
+            .policies()
+            .iter()
+            .map(|id| policy(&active, id))
+            .collect(),
         votes: votes(case),
         conversation: conversation(case),
         amends: request.amends.as_ref().map(|amends| amends.request.clone()),
@@ -86,13 +116,18 @@ fn member(subject: &Subject) -> String {
 fn rules(active: &Active, case: &Case) -> Vec<RuleProgress> {
     let tally = lifecycle::progress(case, active.world());
     let signed = |rule: &countersign_core::id::RuleName, stage: u32| {
-        let of_stage = tally.filled.iter().filter(|(slot, _)| slot.rule == *rule && slot.stage == stage);
+        let of_stage = tally
+            .filled
+            .iter()
+            .filter(|(slot, _)| slot.rule == *rule && slot.stage == stage);
         of_stage.map(|(_, person)| person.to_string()).collect()
     };
     let progress = |rule: &countersign_core::approval::ApprovalRule| {
         let counts: BTreeMap<u32, u32> = (0u32..).zip(stage_counts(rule)).collect();
         let stages = counts.into_iter().map(|(stage, count)| {
-            let from = usize::try_from(stage).ok().and_then(|index| rule.stages.get(index));
+            let from = usize::try_from(stage)
+                .ok()
+                .and_then(|index| rule.stages.get(index));
             StageProgress {
                 from: match from {
                     Some(stage) => stage.from.iter().map(ToString::to_string).collect(),
@@ -152,7 +187,12 @@ fn conversation(case: &Case) -> Vec<MessageLine> {
 }
 
 /// Why this caller can't decide, in words; `None` when they can.
-fn why_not_vote(gateway: &Gateway, active: &Active, caller: &Caller, case: &Case) -> Option<String> {
+fn why_not_vote(
+    gateway: &Gateway,
+    active: &Active,
+    caller: &Caller,
+    case: &Case,
+) -> Option<String> {
     let Some(person) = caller.person() else {
         return Some("Only people decide, never agents or workloads.".into());
     };
@@ -172,7 +212,10 @@ fn why_not_vote(gateway: &Gateway, active: &Active, caller: &Caller, case: &Case
     if myself(case, &active.directory).contains(person) {
         let requester = &case.request.chain.requester;
         return Some(match requester.owner.as_ref() == Some(person) {
-            true => format!("You own {}, which asked. Somebody else must decide.", requester.id),
+            true => format!(
+                "You own {}, which asked. Somebody else must decide.",
+                requester.id
+            ),
             false => "You are on the requester's side. Somebody else must decide.".into(),
         });
     }
@@ -187,15 +230,21 @@ fn can(
     vote: bool,
 ) -> Vec<String> {
     let open = case.phase.is_open();
-    let chain = case.request.chain.members().any(|member| member.id == caller.subject.id);
+    let chain = case
+        .request
+        .chain
+        .members()
+        .any(|member| member.id == caller.subject.id);
     let person = caller.person();
-    let side = chain
-        || person.is_some_and(|person| myself(case, &active.directory).contains(person));
+    let side =
+        chain || person.is_some_and(|person| myself(case, &active.directory).contains(person));
     let voted = person.is_some_and(|person| case.votes.iter().any(|vote| vote.voter == *person));
     let reviewer = !side
         && (vote || voted || {
             let now = gateway.clock.now();
-            person.is_some_and(|one| lifecycle::eligible_voters(case, active.world(), now).contains(one))
+            person.is_some_and(|one| {
+                lifecycle::eligible_voters(case, active.world(), now).contains(one)
+            })
         });
     let administrative = case.request.action.gate == "admin";
     let requester = case.request.chain.requester.id == caller.subject.id;
@@ -206,7 +255,10 @@ fn can(
         ("comment", side || reviewer),
         ("ask", open && reviewer),
         ("answer", open && side),
-        ("amend", open && reviewer && case.request.action.gate == "exec"),
+        (
+            "amend",
+            open && reviewer && case.request.action.gate == "exec",
+        ),
         ("cancel", open && side),
         ("claim", approved && requester && administrative),
     ]

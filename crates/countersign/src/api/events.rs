@@ -24,13 +24,16 @@ pub(super) async fn stream(
     let events = futures_util::StreamExt::filter_map(updates, move |update| {
         let (api, caller) = (api.clone(), caller.clone());
         async move {
+            // A session that ended, or a person who was disabled, hears nothing more.
+            if !api.gateway.identity.is_current(&caller).await {
+                return None;
+            }
             let Ok(update) = update else {
                 // Some were missed; whoever listens looks again.
                 return Some(Ok(Event::default().event("missed").data("{}")));
             };
             api.gateway.case_of(&caller, &update.request).await.ok()?;
-            let data =
-                json!({ "id": update.request, "state": update.phase, "text": update.text });
+            let data = json!({ "id": update.request, "state": update.phase, "text": update.text });
             Some(Ok(Event::default().event("request").data(data.to_string())))
         }
     });

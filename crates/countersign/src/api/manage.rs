@@ -33,7 +33,13 @@ use crate::{
 };
 
 pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
-    let held = api.gateway.store.in_phase("held").await.map(|ids| ids.len()).unwrap_or(0);
+    let held = api
+        .gateway
+        .store
+        .in_phase("held")
+        .await
+        .map(|ids| ids.len())
+        .unwrap_or(0);
     let fault = api.gateway.clock.fault();
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
@@ -49,11 +55,15 @@ pub(super) async fn who_am_i(State(api): State<Api>, caller: Caller) -> Json<Who
     let groups: BTreeSet<String> = match &caller.subject.id {
         SubjectId::Person(id) => {
             let person = active.directory.people.get(id);
-            person.map(|p| p.groups.keys().map(ToString::to_string).collect()).unwrap_or_default()
+            person
+                .map(|p| p.groups.keys().map(ToString::to_string).collect())
+                .unwrap_or_default()
         }
         machine => {
             let machine = active.directory.machine(machine);
-            machine.map(|m| m.groups.iter().map(ToString::to_string).collect()).unwrap_or_default()
+            machine
+                .map(|m| m.groups.iter().map(ToString::to_string).collect())
+                .unwrap_or_default()
         }
     };
     Json(WhoAmI {
@@ -77,8 +87,11 @@ pub(super) async fn login(
     State(api): State<Api>,
     StrictJson(body): StrictJson<LoginBody>,
 ) -> Result<Json<IssuedToken>, ApiError> {
-    let (secret, caller) =
-        api.gateway.identity.use_link(&body.link, CredentialKind::Token, TOKEN).await?;
+    let (secret, caller) = api
+        .gateway
+        .identity
+        .use_link(&body.link, CredentialKind::Token, TOKEN)
+        .await?;
     Ok(Json(IssuedToken {
         token: secret.text().into(),
         subject: caller.subject.id.to_string(),
@@ -98,7 +111,7 @@ pub(super) async fn propose(
     if secret {
         return Ok(Json::<ProposalAnswer>(work.await?).into_response());
     }
-    once(&api, &caller, &headers, &body, work).await
+    Box::pin(once(&api, &caller, &headers, &body, work)).await
 }
 
 pub(super) async fn claim(
@@ -132,7 +145,10 @@ pub(super) async fn explain(
     let active = api.gateway.active();
     let chain = chain(&active, &body)?;
     let target = body.target.as_deref().unwrap_or_default();
-    let target = target.parse().ok().and_then(|id| active.snapshot.target(&id));
+    let target = target
+        .parse()
+        .ok()
+        .and_then(|id| active.snapshot.target(&id));
     let exec = target
         .and_then(|target| target.exec())
         .ok_or_else(|| ApiError::invalid("`target` names no target that runs commands"))?;
@@ -158,12 +174,20 @@ pub(super) async fn explain(
 
 fn chain(active: &Active, body: &ExplainBody) -> Result<SubjectChain, ApiError> {
     let member = |text: &String| -> Result<Subject, ApiError> {
-        let id = parse_subject(text)
-            .ok_or_else(|| ApiError::invalid(format!("`{}` names no subject", text.escape_debug())))?;
-        Ok(active.directory.resolve(&id).unwrap_or(Subject { id, owner: None }))
+        let id = parse_subject(text).ok_or_else(|| {
+            ApiError::invalid(format!("`{}` names no subject", text.escape_debug()))
+        })?;
+        Ok(active
+            .directory
+            .resolve(&id)
+            .unwrap_or(Subject { id, owner: None }))
     };
     let mut chain = SubjectChain::of(member(&body.subject)?);
-    chain.on_behalf_of = body.on_behalf_of.iter().map(member).collect::<Result<_, _>>()?;
+    chain.on_behalf_of = body
+        .on_behalf_of
+        .iter()
+        .map(member)
+        .collect::<Result<_, _>>()?;
     Ok(chain)
 }
 
@@ -171,12 +195,19 @@ fn chain(active: &Active, body: &ExplainBody) -> Result<SubjectChain, ApiError> 
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError> {
+pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError> {
     let active = api.gateway.active();
     let now = api.gateway.clock.now();
-    let all = api.gateway.store.credentials(None).await.map_err(EngineError::from)?;
+    let all = api
+        .gateway
+        .store
+        .credentials(None)
+        .await
+        .map_err(EngineError::from)?;
     let credentials = |holder: &str| -> Vec<CredentialLine> {
-        let of = all.iter().filter(|one| one.holder == holder && one.kind == CredentialKind::Token);
+        let of = all
+            .iter()
+            .filter(|one| one.holder == holder && one.kind == CredentialKind::Token);
         of.map(|one| CredentialLine {
             id: one.id.clone(),
             kind: kind(one).into(),
@@ -194,8 +225,14 @@ pub async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError> {
         manager: person.manager.as_ref().map(ToString::to_string),
         disabled: person.disabled,
     });
-    let agents = directory.agents.iter().map(|(id, one)| (format!("agent:{id}"), one));
-    let workloads = directory.workloads.iter().map(|(id, one)| (format!("workload:{id}"), one));
+    let agents = directory
+        .agents
+        .iter()
+        .map(|(id, one)| (format!("agent:{id}"), one));
+    let workloads = directory
+        .workloads
+        .iter()
+        .map(|(id, one)| (format!("workload:{id}"), one));
     let machines = agents.chain(workloads).map(|(id, machine)| MachineLine {
         owner: machine.owner.as_ref().map(ToString::to_string),
         groups: machine.groups.iter().map(ToString::to_string).collect(),
@@ -216,7 +253,11 @@ pub(super) async fn directory(
 ) -> Result<Json<DirectoryInfo>, ApiError> {
     // Agents have no business with the names of people.
     if caller.person().is_none() {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "people_only", "only people read the directory"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "people_only",
+            "only people read the directory",
+        ));
     }
     directory_info(&api).await.map(Json)
 }

@@ -5,6 +5,7 @@
 //! Invariant: every route but health, sign-in and the log's public parts needs a caller; every
 //! body is read with a limit and without ambiguity.
 
+pub mod amend;
 pub mod auth;
 pub mod authzen;
 pub mod detail;
@@ -88,10 +89,16 @@ impl Api {
     /// # Errors
     /// 429 when it is used up.
     pub fn check_rate(&self, caller: &Caller) -> Result<(), ApiError> {
-        self.rates.check_key(&caller.credential.holder).map_err(|_| {
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests")
+        self.rates
+            .check_key(&caller.credential.holder)
+            .map_err(|_| {
+                ApiError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "too many requests",
+                )
                 .with_detail("Wait a second and go on more slowly.")
-        })
+            })
     }
 
     pub(crate) fn may_record_stranger(&self) -> bool {
@@ -103,14 +110,22 @@ impl Api {
     /// # Errors
     /// The record could not be written; then the page is not shown.
     pub async fn record_opened(&self, caller: &Caller, id: &RequestId) -> Result<(), ApiError> {
-        let Some(person) = caller.person() else { return Ok(()) };
+        let Some(person) = caller.person() else {
+            return Ok(());
+        };
         if !self.is_new_visit(caller, id) {
             return Ok(());
         }
         let by = self.gateway.keys.pseudonyms.of_person(person);
-        let body = RecordBody::Opened(Opened { by, page: "request".into() });
+        let body = RecordBody::Opened(Opened {
+            by,
+            page: "request".into(),
+        });
         let evidence = json!({ "person": person });
-        self.gateway.engine.step(id.clone(), Input::Note { body, evidence }).await?;
+        self.gateway
+            .engine
+            .step(id.clone(), Input::Note { body, evidence })
+            .await?;
         Ok(())
     }
 
@@ -118,7 +133,10 @@ impl Api {
         let now = self.gateway.clock.now();
         let key = (caller.credential.id.to_string(), id.clone());
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
-        if visits.get(&key).is_some_and(|last| now.millis_since(*last) < VISIT) {
+        if visits
+            .get(&key)
+            .is_some_and(|last| now.millis_since(*last) < VISIT)
+        {
             return false;
         }
         if visits.len() >= VISITS {
@@ -142,7 +160,10 @@ impl Api {
     /// Records that an attempt on a request was refused.
     pub async fn record_refused(&self, caller: &Caller, id: &RequestId, code: &str) {
         let by = Some(self.gateway.keys.pseudonyms.of(&caller.subject.id));
-        let body = RecordBody::Refused(Refused { by, code: code.into() });
+        let body = RecordBody::Refused(Refused {
+            by,
+            code: code.into(),
+        });
         let evidence = json!({ "by": caller.subject.id });
         let note = Input::Note { body, evidence };
         if let Err(error) = self.gateway.engine.step(id.clone(), note).await {
@@ -159,7 +180,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for StrictJson<T> {
 
     async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
         let kind = request.headers().get(header::CONTENT_TYPE);
-        let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = kind
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if !is_json(kind) {
             return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -228,16 +251,26 @@ where
     T: Serialize,
     F: Future<Output = Result<T, ApiError>>,
 {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let Some(key) = key else { return Ok(axum::Json(work.await?).into_response()) };
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|value| value.to_str().ok());
+    let Some(key) = key else {
+        return Ok(axum::Json(work.await?).into_response());
+    };
     if key.is_empty() || key.len() > 200 {
-        return Err(ApiError::invalid("an `Idempotency-Key` has 1 to 200 characters"));
+        return Err(ApiError::invalid(
+            "an `Idempotency-Key` has 1 to 200 characters",
+        ));
     }
     let subject = &caller.credential.holder;
-    let hash = countersign_core::canonical::hash_in_domain("idempotency", body)
-        .unwrap_or(Hash([0; 32]));
-    if let Some((before, answer)) =
-        api.gateway.store.idempotent(subject, key).await.map_err(EngineError::from)?
+    let hash =
+        countersign_core::canonical::hash_in_domain("idempotency", body).unwrap_or(Hash([0; 32]));
+    if let Some((before, answer)) = api
+        .gateway
+        .store
+        .idempotent(subject, key)
+        .await
+        .map_err(EngineError::from)?
     {
         if before != hash {
             return Err(ApiError::new(
@@ -252,8 +285,8 @@ where
     if !is_final(&said) {
         return Ok(axum::Json(said).into_response());
     }
-    let answer = serde_json::to_vec(&said)
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    let answer =
+        serde_json::to_vec(&said).map_err(|error| EngineError::Internal(error.to_string()))?;
     let write = Write::Idempotent {
         subject: subject.clone(),
         key: key.into(),
@@ -269,7 +302,6 @@ where
 }
 
 /// All routes of the interface.
-#[must_use]
 pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/v1/health", get(manage::health))
@@ -304,7 +336,11 @@ pub fn routes(api: Api) -> Router {
 }
 
 async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this address",
+    )
 }
 
 async fn wrong_method() -> ApiError {

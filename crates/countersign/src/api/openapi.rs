@@ -84,7 +84,9 @@ fn operation(route: &Route) -> Operation {
     }
     match route.public {
         true => operation.build(),
-        false => operation.security(SecurityRequirement::new(BEARER, Vec::<String>::new())).build(),
+        false => operation
+            .security(SecurityRequirement::new(BEARER, Vec::<String>::new()))
+            .build(),
     }
 }
 
@@ -100,7 +102,8 @@ fn tag(path: &str) -> &'static str {
 }
 
 fn placeholders(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
 fn text_parameter(name: &str, place: ParameterIn, required: Required) -> Parameter {
@@ -115,11 +118,22 @@ fn text_parameter(name: &str, place: ParameterIn, required: Required) -> Paramet
 fn body(sent: Sent) -> Option<RequestBody> {
     let content = match sent {
         Sent::Nothing => return None,
-        Sent::Json(name) => ("application/json", Content::new(Some(Ref::from_schema_name(name)))),
-        Sent::Bytes => ("application/octet-stream", Content::new(None::<RefOr<Schema>>)),
+        Sent::Json(name) => (
+            "application/json",
+            Content::new(Some(Ref::from_schema_name(name))),
+        ),
+        Sent::Bytes => (
+            "application/octet-stream",
+            Content::new(None::<RefOr<Schema>>),
+        ),
     };
     let (kind, content) = content;
-    Some(RequestBodyBuilder::new().content(kind, content).required(Some(Required::True)).build())
+    Some(
+        RequestBodyBuilder::new()
+            .content(kind, content)
+            .required(Some(Required::True))
+            .build(),
+    )
 }
 
 fn answer(given: Given) -> Response {
@@ -141,7 +155,9 @@ fn answer(given: Given) -> Response {
 fn problem() -> Response {
     let mut response = Response::new("What was wrong and what to do next.");
     let content = Content::new(Some(Ref::from_schema_name("Problem")));
-    response.content.insert("application/problem+json".into(), content.into());
+    response
+        .content
+        .insert("application/problem+json".into(), content.into());
     response
 }
 

@@ -96,7 +96,9 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let text = explain(&error);
         match &error {
-            EngineError::Refused(refusal) => Self::new(refusal_status(refusal), refusal.code(), text),
+            EngineError::Refused(refusal) => {
+                Self::new(refusal_status(refusal), refusal.code(), text)
+            }
             EngineError::NoSuchRequest(id) => {
                 Self::new(StatusCode::NOT_FOUND, "no_such_request", text)
                     .with_detail("It does not exist, or you are not among those who may see it.")
@@ -139,7 +141,11 @@ impl From<ExecError> for ApiError {
     fn from(error: ExecError) -> Self {
         match error {
             ExecError::Engine(error) => error.into(),
-            other => Self::new(StatusCode::UNPROCESSABLE_ENTITY, other.code(), explain(&other)),
+            other => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                other.code(),
+                explain(&other),
+            ),
         }
     }
 }

@@ -11,7 +11,7 @@ use countersign_core::{
     digest::ActionDigest,
     id::{MessageId, RequestId},
     lifecycle::{Ballot, Event},
-    request::{Amends, Message, MessageKind},
+    request::{Message, MessageKind},
     time::Timestamp,
 };
 use countersign_store::CaseFilter;
@@ -26,11 +26,9 @@ use super::{
 };
 use crate::{
     admin,
-    engine::{Admitted, EngineError, Input, credential},
-    gates::exec,
+    engine::{EngineError, Input, credential},
     identity::Caller,
     ids,
-    runner::{self, capture},
 };
 
 /// Lines a page has when nobody says.
@@ -109,20 +107,31 @@ pub async fn visible(
     let mut items = Vec::new();
     // What the caller may not see is left out after reading, so several pages may be read.
     for _ in 0..20 {
-        let page = gateway.store.list(&filter).await.map_err(EngineError::from)?;
+        let page = gateway
+            .store
+            .list(&filter)
+            .await
+            .map_err(EngineError::from)?;
         for summary in page.items {
             if items.len() == wanted {
-                let next = items.last().map(|line: &super::types::RequestLine| line.id.clone());
+                let next = items
+                    .last()
+                    .map(|line: &super::types::RequestLine| line.id.clone());
                 return Ok(RequestList { items, next });
             }
             if sees_all || gateway.case_of(caller, &summary.id).await.is_ok() {
                 items.push(line(summary));
             }
         }
-        let Some(next) = page.next else { return Ok(RequestList { items, next: None }) };
+        let Some(next) = page.next else {
+            return Ok(RequestList { items, next: None });
+        };
         filter.after = Some(next);
     }
-    Ok(RequestList { items, next: filter.after })
+    Ok(RequestList {
+        items,
+        next: filter.after,
+    })
 }
 
 pub(super) async fn list(
@@ -147,7 +156,11 @@ pub(super) async fn list(
 /// 404: a text that is no name names nothing.
 pub fn request_id(text: &str) -> Result<RequestId, ApiError> {
     text.parse().map_err(|_| {
-        ApiError::new(axum::http::StatusCode::NOT_FOUND, "no_such_request", "there is no such request")
+        ApiError::new(
+            axum::http::StatusCode::NOT_FOUND,
+            "no_such_request",
+            "there is no such request",
+        )
     })
 }
 
@@ -208,13 +221,18 @@ pub async fn cast(
 }
 
 /// Does something to a request and shows it afterwards.
-async fn act(
+pub(super) async fn act(
     api: &Api,
     caller: &Caller,
     id: &RequestId,
     event: Event,
 ) -> Result<RequestDetail, ApiError> {
-    match api.gateway.engine.step(id.clone(), Input::Event(event)).await {
+    match api
+        .gateway
+        .engine
+        .step(id.clone(), Input::Event(event))
+        .await
+    {
         Ok(stepped) => Ok(detail(&api.gateway, caller, &stepped.case)),
         Err(error) => Err(api.refused(caller, id, error).await),
     }
@@ -246,7 +264,15 @@ pub async fn take_back(
             "only a signed-in session takes a vote back",
         ));
     };
-    act(api, caller, id, Event::Withdraw { voter: voter.clone() }).await
+    act(
+        api,
+        caller,
+        id,
+        Event::Withdraw {
+            voter: voter.clone(),
+        },
+    )
+    .await
 }
 
 pub(super) async fn withdraw(
@@ -257,7 +283,7 @@ pub(super) async fn withdraw(
     take_back(&api, &caller, &request_id(&id)?).await.map(Json)
 }
 
-fn new_message_id(api: &Api) -> Result<MessageId, ApiError> {
+pub(super) fn new_message_id(api: &Api) -> Result<MessageId, ApiError> {
     Ok(MessageId::from_bits(ids::bits(api.gateway.clock.now())?))
 }
 
@@ -332,74 +358,6 @@ pub(super) async fn answer(
     say_once(api, caller, id, headers, MessageKind::Answer { to }, body).await
 }
 
-/// Proposes another command instead: a new request of the same chain, whose editor is *self*.
-///
-/// # Errors
-/// The caller may not decide the request, or policy does not hold the new action.
-pub async fn propose_instead(
-    api: &Api,
-    caller: &Caller,
-    id: &RequestId,
-    body: AmendBody,
-) -> Result<RequestDetail, ApiError> {
-    let gateway = &api.gateway;
-    let case = gateway.case_of(caller, id).await?;
-    let Some(editor) = caller.person().cloned() else {
-        return Err(ApiError::invalid("only a person proposes another action"));
-    };
-    let allowed = detail(gateway, caller, &case).can.iter().any(|name| name == "amend");
-    if !allowed {
-        api.record_refused(caller, id, "not_participant").await;
-        let refusal = countersign_core::lifecycle::Refusal::NotParticipant;
-        return Err(ApiError::from(EngineError::Refused(refusal)).about(id));
-    }
-    let before: runner::Arguments = serde_json::from_value(case.request.action.arguments.clone())
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
-    let active = gateway.active();
-    let target = case.request.action.target.clone();
-    let captured =
-        capture(&gateway.machine, active.bundle.clone(), target, body.argv, before.env, before.inputs)
-            .await
-            .map_err(exec::ExecError::from)?;
-    let amends = Some(Amends { request: id.clone(), editor: editor.clone() });
-    let chain = case.request.chain.clone();
-    let asked = exec::asked(&active, chain, captured, case.request.reason.clone(), amends)?;
-    let into = match gateway.admission.ask(asked).await? {
-        Admitted::Held(case) => case.request.id,
-        Admitted::Attached(_) => {
-            return Err(ApiError::invalid("that very action waits already"));
-        }
-        Admitted::Permitted { .. } | Admitted::Denied { .. } => {
-            return Err(ApiError::invalid(
-                "policy does not hold that action: it is either forbidden or needs no approval; \
-                 say so in a comment instead",
-            ));
-        }
-    };
-    // Whoever edited an earlier version, or became *self* there, is *self* for this one too.
-    let earlier = case.request.amends.iter().map(|amends| amends.editor.clone());
-    let people = earlier.chain(case.self_grown.iter().cloned()).collect();
-    let grew = Input::Event(Event::SelfGrew { people });
-    gateway.engine.step(into.clone(), grew).await?;
-    let message = Message {
-        id: new_message_id(api)?,
-        by: caller.subject.id.clone(),
-        at: gateway.clock.now(),
-        kind: MessageKind::Amendment { request: into.clone() },
-        text: body.text,
-    };
-    let amended = act(api, caller, id, Event::Amend { editor, into: into.clone(), message }).await;
-    if amended.is_err() {
-        // The original ended in the meantime; the replacement must not stay behind.
-        let by = case.request.chain.requester.id.clone();
-        let cancel = Input::Event(Event::Cancel { by });
-        if let Err(error) = gateway.engine.step(into, cancel).await {
-            tracing::warn!(%error, "a replacement was not cancelled");
-        }
-    }
-    amended
-}
-
 pub(super) async fn amend(
     State(api): State<Api>,
     caller: Caller,
@@ -408,8 +366,8 @@ pub(super) async fn amend(
     StrictJson(body): StrictJson<AmendBody>,
 ) -> Result<Response, ApiError> {
     let id = request_id(&id)?;
-    let work = propose_instead(&api, &caller, &id, body.clone());
-    once(&api, &caller, &headers, &(&id, &body), work).await
+    let work = super::amend::propose_instead(&api, &caller, &id, body.clone());
+    Box::pin(once(&api, &caller, &headers, &(&id, &body), work)).await
 }
 
 /// Takes a request back.
@@ -422,7 +380,15 @@ pub async fn take_request_back(
     id: &RequestId,
 ) -> Result<RequestDetail, ApiError> {
     api.gateway.case_of(caller, id).await?;
-    act(api, caller, id, Event::Cancel { by: caller.subject.id.clone() }).await
+    act(
+        api,
+        caller,
+        id,
+        Event::Cancel {
+            by: caller.subject.id.clone(),
+        },
+    )
+    .await
 }
 
 pub(super) async fn cancel(
@@ -430,5 +396,7 @@ pub(super) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<RequestDetail>, ApiError> {
-    take_request_back(&api, &caller, &request_id(&id)?).await.map(Json)
+    take_request_back(&api, &caller, &request_id(&id)?)
+        .await
+        .map(Json)
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{explain, gates::exec, identity::Caller};
 
 /// The most bytes of inputs a target takes when it says nothing.
-pub const MAX_INPUTS: u64 = 64 << 20;
+const MAX_INPUTS: u64 = 64 << 20;
 /// Events that wait for a slow caller.
 const EVENTS: usize = 64;
 /// How often an empty line keeps a quiet connection open.
@@ -34,8 +34,12 @@ pub(super) async fn target(
     Path(name): Path<String>,
 ) -> Result<Json<TargetInfo>, ApiError> {
     let unknown = || {
-        ApiError::new(StatusCode::NOT_FOUND, "no_such_target", "there is no such target")
-            .with_detail("Ask an administrator for the names of targets.")
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_such_target",
+            "there is no such target",
+        )
+        .with_detail("Ask an administrator for the names of targets.")
     };
     let id: TargetId = name.parse().map_err(|_| unknown())?;
     let active = api.gateway.active();
@@ -46,7 +50,10 @@ pub(super) async fn target(
         environment: target.environment.to_string(),
         keep: inputs.map(|inputs| inputs.keep.clone()).unwrap_or_default(),
         max_input_bytes: inputs.map_or(0, |inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS)),
-        env: target.exec().map(|e| e.env_allow.iter().cloned().collect()).unwrap_or_default(),
+        env: target
+            .exec()
+            .map(|e| e.env_allow.iter().cloned().collect())
+            .unwrap_or_default(),
         advisory: target.advisory,
     }))
 }
@@ -67,10 +74,17 @@ pub(super) async fn inputs(
         .map(|inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS))
         .max()
         .unwrap_or(0);
-    let stream = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
+    let stream = body
+        .into_data_stream()
+        .map(|piece| piece.map_err(std::io::Error::other));
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let received = tokio::task::spawn_blocking(move || {
-        let received = receive(reader, &Limits { total_bytes: largest })?;
+        let received = receive(
+            reader,
+            &Limits {
+                total_bytes: largest,
+            },
+        )?;
         let entries = received.manifest().entries().len();
         let bytes = received.manifest().total_bytes();
         store.put(received).map(|digest| (digest, entries, bytes))
@@ -79,10 +93,18 @@ pub(super) async fn inputs(
     let (digest, entries, bytes) = received
         .map_err(|error| ApiError::invalid(error.to_string()))?
         .map_err(|error| {
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "inputs_refused", explain(&error))
+            ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "inputs_refused",
+                explain(&error),
+            )
         })?;
     let entries = u64::try_from(entries).unwrap_or(u64::MAX);
-    Ok(Json(InputsReceived { digest: digest.to_string(), entries, bytes }))
+    Ok(Json(InputsReceived {
+        digest: digest.to_string(),
+        entries,
+        bytes,
+    }))
 }
 
 pub(super) async fn run(
@@ -100,7 +122,10 @@ pub(super) async fn run(
         };
         Some((Ok::<_, Infallible>(line), events))
     });
-    let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     (headers, Body::from_stream(lines)).into_response()
 }
 

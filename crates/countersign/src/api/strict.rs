@@ -70,7 +70,10 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut seen = BTreeSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!("duplicate key `{}`", key.escape_debug())));
+                return Err(A::Error::custom(format!(
+                    "duplicate key `{}`",
+                    key.escape_debug()
+                )));
             }
             map.next_value::<Unique>()?;
         }
@@ -94,7 +97,11 @@ mod tests {
             (r#"{"a":1"#, false),
             ("\"\\ud800\"", false),
         ] {
-            assert_eq!(from_slice::<Value>(text.as_bytes()).is_ok(), accepted, "{text}");
+            assert_eq!(
+                from_slice::<Value>(text.as_bytes()).is_ok(),
+                accepted,
+                "{text}"
+            );
         }
         assert!(from_slice::<Value>(&[b'['; 100_000]).is_err());
         assert!(from_slice::<Value>(b"\"\xff\"").is_err());

@@ -310,7 +310,8 @@ pub struct RequestDetail {
     pub can: Vec<String>,
     /// Why the caller can't vote, in words.
     pub why_not_vote: Option<String>,
-    /// For sessions that can vote: pass back as `act` within 15 minutes.
+    /// For sessions: the proof of having been shown this action; pass it back as `act` within 15
+    /// minutes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<String>,
 }

@@ -51,12 +51,12 @@ fn write(args: &Args, output: &mut Output) -> anyhow::Result<()> {
         let parent = path.parent().unwrap_or(&args.dir);
         fs::create_dir_all(parent).with_context(|| format!("can't make `{}`", parent.display()))?;
         fs::write(&path, text).with_context(|| format!("can't write `{}`", path.display()))?;
-        output.note(&format!("wrote {}", path.display()));
+        output.note(format!("wrote {}", path.display()));
     }
     if args.person.len() == 1 {
         output.note("One person can't countersign their own requests: this installation only has confirmations.");
     }
-    output.note(&format!(
+    output.note(format!(
         "next: countersign policy check {0}; countersign up --config {0}",
         args.dir.display()
     ));

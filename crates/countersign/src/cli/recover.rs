@@ -97,7 +97,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         };
         let (secret, _) = gateway.identity.issue(&issue).await?;
         let link = format!("{}/sign-in/{}", gateway.url(), secret.text());
-        output.note(&format!(
+        output.note(format!(
             "sign-in link for {person}, once, within 24 hours: {link}"
         ));
     }

@@ -51,21 +51,21 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let address = gateway.active().bundle.server().listen;
     server::check_exposure(&gateway, address)?;
     let listener = server::bind(address).await?;
-    output.note(&format!(
+    output.note(format!(
         "countersign {} at {}",
         env!("CARGO_PKG_VERSION"),
         gateway.url()
     ));
     if gateway.is_first_start() {
         for (person, link) in first_links(&gateway).await? {
-            output.note(&format!(
+            output.note(format!(
                 "sign-in link for {person}, once, within 24 hours: {link}"
             ));
         }
         output.note("Give each link to its person, and to nobody else.");
     }
     for notice in gateway.notices().await {
-        output.note(&format!("note: {notice}"));
+        output.note(format!("note: {notice}"));
     }
     let on_disk = read_bundle(&gateway.config).map(|bundle| bundle.hash());
     if on_disk.ok() != Some(gateway.active().hash) {

@@ -38,10 +38,22 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let clone = dir.join("clone");
         std::fs::create_dir_all(&clone)?;
-        let agent = Self { clone, url: url.into(), token: token.into() };
-        git(&agent.clone, &["init", "--quiet", "--initial-branch=release"]).await?;
+        let agent = Self {
+            clone,
+            url: url.into(),
+            token: token.into(),
+        };
+        git(
+            &agent.clone,
+            &["init", "--quiet", "--initial-branch=release"],
+        )
+        .await?;
         git(&agent.clone, &["config", "user.name", "deploy-bot"]).await?;
-        git(&agent.clone, &["config", "user.email", "deploy-bot@example.com"]).await?;
+        git(
+            &agent.clone,
+            &["config", "user.email", "deploy-bot@example.com"],
+        )
+        .await?;
         git(&agent.clone, &["remote", "add", "origin", &remote.url]).await?;
         agent.commit("first release").await?;
         let local = remote.repository.to_str().context("not UTF-8")?;
@@ -59,11 +71,12 @@ impl Agent {
 
     /// Pushes around the gate, as an agent that doesn't like waiting would.
     pub(super) async fn push_around_the_gate(&self) -> anyhow::Result<Ran> {
-        let child = super::remote::command(&self.clone, &["push", "origin", "HEAD:refs/heads/release"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let child =
+            super::remote::command(&self.clone, &["push", "origin", "HEAD:refs/heads/release"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
         finish(child).await
     }
 

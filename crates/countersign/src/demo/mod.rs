@@ -60,7 +60,15 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         let _told = stopped.await;
     }));
     let agent = Agent::new(&dir, gateway.url(), &token, &remote).await?;
-    let mut story = Story { gateway, agent, remote, setup, links, json: options.json, failed: false };
+    let mut story = Story {
+        gateway,
+        agent,
+        remote,
+        setup,
+        links,
+        json: options.json,
+        failed: false,
+    };
     let done = match options.auto {
         true => story.play().await,
         false => story.invite().await,
@@ -87,7 +95,9 @@ fn directory(given: Option<&Path>) -> anyhow::Result<(PathBuf, Option<tempfile::
             Ok((dir, None))
         }
         None => {
-            let dir = tempfile::Builder::new().prefix("countersign-demo-").tempdir()?;
+            let dir = tempfile::Builder::new()
+                .prefix("countersign-demo-")
+                .tempdir()?;
             // Commands run as another user where the gateway is root; they must get through.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
             std::fs::set_permissions(dir.path(), mode)?;

@@ -56,17 +56,30 @@ pub(super) fn receipt(dir: &Path, request: &str) -> anyhow::Result<Vec<Line>> {
     let checkpoint = Checkpoint::open(&files.checkpoint, &files.log)?;
     let leaves = leaves(&files.journal)?;
     let covered = usize::try_from(checkpoint.size)?;
-    let hashes: Vec<Hash> = leaves.iter().take(covered).map(|bytes| leaf_hash(bytes)).collect();
+    let hashes: Vec<Hash> = leaves
+        .iter()
+        .take(covered)
+        .map(|bytes| leaf_hash(bytes))
+        .collect();
     let subtrees = subtrees_of(&hashes);
     let mut lines = Vec::new();
     for ((index, bytes), hash) in (0u64..).zip(&leaves).zip(&hashes) {
         let leaf = Leaf::parse(bytes)?;
-        if leaf.request.as_ref().is_none_or(|within| within.id.as_str() != request) {
+        if leaf
+            .request
+            .as_ref()
+            .is_none_or(|within| within.id.as_str() != request)
+        {
             continue;
         }
         let path = inclusion(index, checkpoint.size, &subtrees)?;
         verify_inclusion(*hash, index, checkpoint.size, &path, checkpoint.root)?;
-        lines.push(Line { index, kind: kind(&leaf), at: leaf.at, proof: path.len() });
+        lines.push(Line {
+            index,
+            kind: kind(&leaf),
+            at: leaf.at,
+            proof: path.len(),
+        });
     }
     Ok(lines)
 }
@@ -87,13 +100,23 @@ fn leaves(journal: &[u8]) -> anyhow::Result<Vec<&[u8]>> {
 /// The kind of a record as the log names it.
 fn kind(leaf: &Leaf) -> String {
     let body = serde_json::to_value(&leaf.body).unwrap_or_default();
-    let name = body.as_object().and_then(|fields| fields.keys().next().cloned());
+    let name = body
+        .as_object()
+        .and_then(|fields| fields.keys().next().cloned());
     name.unwrap_or_else(|| "record".into())
 }
 
 /// Verifies the whole log offline.
 pub(super) fn verify(dir: &Path) -> anyhow::Result<Report> {
     let files = read(dir)?;
-    let trust = Trust { log: files.log, votes: Some(vec![files.votes]) };
-    Ok(verify_journal(&files.journal, trust, &files.checkpoint, &[]))
+    let trust = Trust {
+        log: files.log,
+        votes: Some(vec![files.votes]),
+    };
+    Ok(verify_journal(
+        &files.journal,
+        trust,
+        &files.checkpoint,
+        &[],
+    ))
 }

@@ -45,7 +45,17 @@ impl Remote {
         let root = dir.join("remote");
         let repository = root.join("release.git");
         std::fs::create_dir_all(&root)?;
-        git(dir, &["init", "--quiet", "--bare", "--initial-branch=release", path(&repository)?]).await?;
+        git(
+            dir,
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                "--initial-branch=release",
+                path(&repository)?,
+            ],
+        )
+        .await?;
         git(&repository, &["config", "http.receivepack", "true"]).await?;
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let remote = Self {
@@ -60,21 +70,34 @@ impl Remote {
     }
 
     fn is_authorised(&self, request: &Request) -> bool {
-        let expected = format!("Basic {}", STANDARD.encode(format!("runner:{}", self.password)));
+        let expected = format!(
+            "Basic {}",
+            STANDARD.encode(format!("runner:{}", self.password))
+        );
         let given = request.headers().get(header::AUTHORIZATION);
-        given.and_then(|value| value.to_str().ok()).is_some_and(|value| same_secret(value, &expected))
+        given
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| same_secret(value, &expected))
     }
 }
 
 fn path(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("the demo's directory has a name that is not UTF-8")
+    path.to_str()
+        .context("the demo's directory has a name that is not UTF-8")
 }
 
 /// Runs git, failing with what it says.
 pub(super) async fn git(dir: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = command(dir, arguments).output().await.context("git is not installed")?;
+    let output = command(dir, arguments)
+        .output()
+        .await
+        .context("git is not installed")?;
     if !output.status.success() {
-        bail!("git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "git {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -106,7 +129,10 @@ async fn backend(remote: &Remote, request: Request) -> anyhow::Result<Response> 
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_PUSH).await?;
     let text = |name: HeaderName| {
-        let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let value = parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     let mut git = command(&remote.root, &["http-backend"]);
@@ -119,7 +145,10 @@ async fn backend(remote: &Remote, request: Request) -> anyhow::Result<Response> 
         .env("CONTENT_TYPE", text(header::CONTENT_TYPE))
         .env("CONTENT_LENGTH", body.len().to_string())
         .env("HTTP_CONTENT_ENCODING", text(header::CONTENT_ENCODING))
-        .env("GIT_PROTOCOL", text(HeaderName::from_static("git-protocol")))
+        .env(
+            "GIT_PROTOCOL",
+            text(HeaderName::from_static("git-protocol")),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -133,17 +162,24 @@ async fn backend(remote: &Remote, request: Request) -> anyhow::Result<Response> 
 }
 
 fn answer(output: &[u8]) -> anyhow::Result<Response> {
-    let end = output.windows(4).position(|four| four == b"\r\n\r\n").context("no CGI header")?;
+    let end = output
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .context("no CGI header")?;
     let (head, body) = output.split_at(end);
     let mut response = Response::new(Body::from(body.get(4..).unwrap_or_default().to_vec()));
     for line in std::str::from_utf8(head)?.lines() {
-        let (name, value) = line.split_once(": ").context("a CGI header without a value")?;
+        let (name, value) = line
+            .split_once(": ")
+            .context("a CGI header without a value")?;
         if name.eq_ignore_ascii_case("status") {
             let code = value.split(' ').next().unwrap_or_default();
             *response.status_mut() = code.parse()?;
         } else {
             let name: HeaderName = name.parse()?;
-            response.headers_mut().insert(name, HeaderValue::from_str(value)?);
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_str(value)?);
         }
     }
     Ok(response)

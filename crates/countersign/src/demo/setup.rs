@@ -34,7 +34,10 @@ pub(super) struct Setup {
 impl Setup {
     /// Writes the configuration.
     pub(super) fn write(dir: &Path, remote: &Remote, address: SocketAddr) -> anyhow::Result<Self> {
-        let setup = Self { config: dir.join("config"), data: dir.join("data") };
+        let setup = Self {
+            config: dir.join("config"),
+            data: dir.join("data"),
+        };
         let overlay = setup.config.join("overlay/release/.git");
         fs::create_dir_all(&overlay)?;
         fs::create_dir_all(setup.config.join("policies"))?;
@@ -45,11 +48,26 @@ impl Setup {
                 .replace("{run_as}", run_as(&remote.repository))
         };
         for (name, text) in [
-            ("countersign.toml", include_str!("../sample/demo/countersign.toml")),
-            ("approvals.toml", include_str!("../sample/demo/approvals.toml")),
-            ("policies/countersign.cedar", include_str!("../sample/demo/countersign.cedar")),
-            ("policies/release.cedar", include_str!("../sample/demo/release.cedar")),
-            ("overlay/release/.git/config", include_str!("../sample/demo/git-config")),
+            (
+                "countersign.toml",
+                include_str!("../sample/demo/countersign.toml"),
+            ),
+            (
+                "approvals.toml",
+                include_str!("../sample/demo/approvals.toml"),
+            ),
+            (
+                "policies/countersign.cedar",
+                include_str!("../sample/demo/countersign.cedar"),
+            ),
+            (
+                "policies/release.cedar",
+                include_str!("../sample/demo/release.cedar"),
+            ),
+            (
+                "overlay/release/.git/config",
+                include_str!("../sample/demo/git-config"),
+            ),
         ] {
             fs::write(setup.config.join(name), fill(text))?;
         }

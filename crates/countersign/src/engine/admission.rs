@@ -28,7 +28,12 @@ use super::{
     Ended, Engine, EngineError, Opened, Parts, decided_record, outcome_record, permitted_record,
     requested_record,
 };
-use crate::{active::Active, ids, keys::{self, Keys}, log::Record};
+use crate::{
+    active::Active,
+    ids,
+    keys::{self, Keys},
+    log::Record,
+};
 
 /// What a gate asks for.
 #[derive(Debug, Clone)]
@@ -124,12 +129,17 @@ pub(super) fn question<'a>(
 /// References to everybody who counts as *self* when a request is made.
 pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -> Vec<Ref> {
     let people = request.chain.members().flat_map(|member| {
-        let owner = directory.machine(&member.id).and_then(|machine| machine.owner.clone());
+        let owner = directory
+            .machine(&member.id)
+            .and_then(|machine| machine.owner.clone());
         member.people().cloned().chain(owner).collect::<Vec<_>>()
     });
     let editor = request.amends.iter().map(|amends| amends.editor.clone());
     let people: BTreeSet<_> = people.chain(editor).collect();
-    people.iter().map(|person| keys.pseudonyms.of_person(person)).collect()
+    people
+        .iter()
+        .map(|person| keys.pseudonyms.of_person(person))
+        .collect()
 }
 
 impl Admission {
@@ -144,7 +154,11 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not run.
     pub async fn ask(&self, asked: Asked) -> Result<Admitted, EngineError> {
-        let Considered { request, active, now } = self.consider(asked).await?;
+        let Considered {
+            request,
+            active,
+            now,
+        } = self.consider(asked).await?;
         match request.decided.decision.clone() {
             Decision::Permit { .. } if request.amends.is_none() => {
                 self.permit(request, &active, now).await
@@ -152,9 +166,11 @@ impl Admission {
             Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
                 Opened::Held(case) => Admitted::Held(case),
                 Opened::Attached(case) => Admitted::Attached(case),
-                Opened::Denied { request, reason } => {
-                    Admitted::Denied { request, reason, policies: BTreeSet::new() }
-                }
+                Opened::Denied { request, reason } => Admitted::Denied {
+                    request,
+                    reason,
+                    policies: BTreeSet::new(),
+                },
             }),
             Decision::Permit { .. } => self.deny(request, &active, now, amendment_unheld()).await,
             decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await,
@@ -172,11 +188,17 @@ impl Admission {
         let unknown = self.parts.unknown.contains(&request.attach_key);
         let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
         if let Decision::Hold { rules, .. } = &decision {
-            let named = rules.iter().filter_map(|name| active.snapshot.rules().get(name));
+            let named = rules
+                .iter()
+                .filter_map(|name| active.snapshot.rules().get(name));
             request.rules = named.cloned().collect();
         }
         request.decided.decision = decision;
-        Ok(Considered { request, active, now })
+        Ok(Considered {
+            request,
+            active,
+            now,
+        })
     }
 
     fn request(
@@ -191,7 +213,15 @@ impl Admission {
         let id = RequestId::from_bits(ids::bits(now)?);
         let nonce = keys::random().map_err(|error| EngineError::Internal(error.to_string()))?;
         let nonce = Nonce(countersign_core::canonical::Hash(nonce));
-        let Asked { chain, action, effects, captures, reason, presentation, .. } = asked;
+        let Asked {
+            chain,
+            action,
+            effects,
+            captures,
+            reason,
+            presentation,
+            ..
+        } = asked;
         let digest = action_digest(&chain, &action, &id, &nonce).map_err(not_canonical)?;
         let key = attach_key(&self.parts.keys.attach, &chain, &action).map_err(not_canonical)?;
         Ok(Request {
@@ -227,7 +257,9 @@ impl Admission {
         let keys = &self.parts.keys;
         let refs = self_refs(request, &active.directory, keys);
         let none = BTreeSet::new();
-        let input = active.snapshot.recorded_input(&question(request, &none, now));
+        let input = active
+            .snapshot
+            .recorded_input(&question(request, &none, now));
         let asked = requested_record(request, refs, &keys.pseudonyms);
         let (decided, rules) = (&request.decided, &request.rules);
         let decided = decided_record(request, 1, now, Phase::Request, decided, rules, &input);
@@ -238,8 +270,10 @@ impl Admission {
         &self,
         records: Vec<Record>,
     ) -> Result<countersign_core::permit::LogIndex, EngineError> {
-        let prepared: anyhow::Result<Vec<_>> =
-            records.into_iter().map(|record| record.prepare(None)).collect();
+        let prepared: anyhow::Result<Vec<_>> = records
+            .into_iter()
+            .map(|record| record.prepare(None))
+            .collect();
         let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
         Ok(self.parts.log.append(prepared).await?)
     }
@@ -263,7 +297,10 @@ impl Admission {
         let first = self.append(vec![asked, decided, permitted]).await?;
         // A crash from here on is found at the next start: a permit without an outcome.
         let permit = intent.recorded(countersign_core::permit::LogIndex(first.0 + 2));
-        Ok(Admitted::Permitted { request: Box::new(request), permit })
+        Ok(Admitted::Permitted {
+            request: Box::new(request),
+            permit,
+        })
     }
 
     pub(super) async fn deny(
@@ -282,7 +319,11 @@ impl Admission {
                 (DenyReason::NotPermitted, policies)
             }
         };
-        Ok(Admitted::Denied { request: request.id, reason, policies })
+        Ok(Admitted::Denied {
+            request: request.id,
+            reason,
+            policies,
+        })
     }
 
     /// Records how a permitted action without a case ended.
@@ -308,7 +349,10 @@ impl Admission {
             // First, so that a crash in between holds a repetition rather than permits it (P7).
             let (key, request) = (of.attach_key, of.request.clone());
             self.parts.unknown.insert(key);
-            self.parts.store.commit(vec![Write::RememberUnknown { key, request, at }]).await?;
+            self.parts
+                .store
+                .commit(vec![Write::RememberUnknown { key, request, at }])
+                .await?;
         }
         let record = outcome_record((of.request.clone(), 3), of.digest, at, ended);
         self.append(vec![record]).await.map(|_| ())

@@ -16,10 +16,7 @@ use countersign_core::{
     request::{Case, Phase, Request},
 };
 
-use super::{
-    Admission, Admitted, Asked, EngineError, Opened,
-    admission::Considered,
-};
+use super::{Admission, Admitted, Asked, EngineError, Opened, admission::Considered};
 
 /// What an evaluation says.
 #[derive(Debug)]
@@ -76,7 +73,11 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not happen.
     pub async fn evaluate(&self, asked: Asked) -> Result<Evaluated, EngineError> {
-        let Considered { mut request, active, now } = self.consider(asked).await?;
+        let Considered {
+            mut request,
+            active,
+            now,
+        } = self.consider(asked).await?;
         let admitted = match request.decided.decision.clone() {
             Decision::Permit { .. } => self.permit(request, &active, now).await?,
             Decision::Hold { .. } => match self.hopeless(&request).await? {
@@ -87,16 +88,23 @@ impl Admission {
                 }
                 Some(reason) => {
                     request.rules.clear();
-                    self.deny(request, &active, now, Decision::deny(reason)).await?
+                    self.deny(request, &active, now, Decision::deny(reason))
+                        .await?
                 }
             },
             decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await?,
         };
         match admitted {
             Admitted::Permitted { request, permit } => Ok(Evaluated::Permitted { request, permit }),
-            Admitted::Denied { request, reason, policies } => {
-                Ok(Evaluated::Denied { request, reason, policies })
-            }
+            Admitted::Denied {
+                request,
+                reason,
+                policies,
+            } => Ok(Evaluated::Denied {
+                request,
+                reason,
+                policies,
+            }),
             Admitted::Held(_) | Admitted::Attached(_) => {
                 Err(EngineError::Internal("an evaluation became a case".into()))
             }
@@ -110,15 +118,21 @@ impl Admission {
             return Ok(Some(reason));
         }
         let store = &self.parts.store;
-        let Some(id) = store.find_attachable(&request.attach_key, request.at).await? else {
+        let Some(id) = store
+            .find_attachable(&request.attach_key, request.at)
+            .await?
+        else {
             return Ok(None);
         };
-        Ok(store.case(&id).await?.and_then(|stored| match stored.case.phase {
-            Phase::Closed { refuse_until, .. } if refuse_until > request.at => {
-                Some(DenyReason::RecentlyDenied(refuse_until))
-            }
-            _ => None,
-        }))
+        Ok(store
+            .case(&id)
+            .await?
+            .and_then(|stored| match stored.case.phase {
+                Phase::Closed { refuse_until, .. } if refuse_until > request.at => {
+                    Some(DenyReason::RecentlyDenied(refuse_until))
+                }
+                _ => None,
+            }))
     }
 
     /// Asks people about an action that policy holds, or attaches to an identical request.
@@ -126,7 +140,11 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then nobody was asked.
     pub async fn submit(&self, asked: Asked) -> Result<Submitted, EngineError> {
-        let Considered { request, active, now } = self.consider(asked).await?;
+        let Considered {
+            request,
+            active,
+            now,
+        } = self.consider(asked).await?;
         let id = request.id.clone();
         match request.decided.decision.clone() {
             Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
@@ -135,13 +153,20 @@ impl Admission {
                 Opened::Denied { request, reason } => Submitted::Denied { request, reason },
             }),
             Decision::Permit { .. } => {
-                self.append(self.first_records(&request, &active, now).into()).await?;
+                self.append(self.first_records(&request, &active, now).into())
+                    .await?;
                 Ok(Submitted::NotNeeded(id))
             }
             Decision::Deny { reason, policies } => {
-                let decision = Decision::Deny { reason: reason.clone(), policies };
+                let decision = Decision::Deny {
+                    reason: reason.clone(),
+                    policies,
+                };
                 self.deny(request, &active, now, decision).await?;
-                Ok(Submitted::Denied { request: id, reason })
+                Ok(Submitted::Denied {
+                    request: id,
+                    reason,
+                })
             }
         }
     }

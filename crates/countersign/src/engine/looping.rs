@@ -74,14 +74,16 @@ async fn run(mut turns: Turns, mut from: mpsc::Receiver<Command>) {
             taken = from.recv_many(&mut commands, BATCH) => if taken == 0 { return },
             () = tokio::time::sleep(pause) => {}
         }
-        handle(&mut turns, commands.drain(..).collect()).await;
+        handle(&mut turns, std::mem::take(&mut commands)).await;
         tick(&mut turns).await;
     }
 }
 
 async fn until_deadline(turns: &Turns) -> Duration {
     let next = turns.parts.store.next_deadline().await.ok().flatten();
-    let wait = next.map_or(i64::MAX, |at: Timestamp| at.millis_since(turns.parts.clock.now()));
+    let wait = next.map_or(i64::MAX, |at: Timestamp| {
+        at.millis_since(turns.parts.clock.now())
+    });
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
     wait.clamp(LOOK_AT_MOST_EVERY, LOOK_EVERY)
 }
@@ -107,7 +109,7 @@ async fn handle(turns: &mut Turns, commands: Vec<Command>) {
         // A caller that went away has lost interest in the answer, not in the effect.
         let _gone = match (reply, done) {
             (Reply::Open(answer), Ok(Done::Opened(opened))) => answer.send(Ok(opened)).is_ok(),
-            (Reply::Step(answer), Ok(Done::Stepped(stepped))) => answer.send(Ok(stepped)).is_ok(),
+            (Reply::Step(answer), Ok(Done::Stepped(stepped))) => answer.send(Ok(*stepped)).is_ok(),
             (Reply::Open(answer), Err(error)) => answer.send(Err(error)).is_ok(),
             (Reply::Step(answer), Err(error)) => answer.send(Err(error)).is_ok(),
             _ => false,
@@ -135,7 +137,9 @@ async fn judge_again(
         let ids = turns.parts.store.in_phase(phase).await?;
         for some in ids.chunks(BATCH / 2) {
             let events = some.iter().flat_map(|id| {
-                let grew = Event::SelfGrew { people: proposers.clone() };
+                let grew = Event::SelfGrew {
+                    people: proposers.clone(),
+                };
                 let step = |event| Job::Step(id.clone(), Box::new(Input::Event(event)));
                 [step(grew), step(Event::WorldChanged)]
             });

@@ -120,9 +120,19 @@ pub struct Stepped {
 type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
 
 enum Command {
-    Open { request: Box<Request>, answer: Answer<Opened> },
-    Step { id: RequestId, input: Box<Input>, answer: Answer<Stepped> },
-    WorldChanged { proposers: std::collections::BTreeSet<PersonId>, answer: Answer<()> },
+    Open {
+        request: Box<Request>,
+        answer: Answer<Opened>,
+    },
+    Step {
+        id: RequestId,
+        input: Box<Input>,
+        answer: Answer<Stepped>,
+    },
+    WorldChanged {
+        proposers: std::collections::BTreeSet<PersonId>,
+        answer: Answer<()>,
+    },
 }
 
 /// What became of a request that policy holds.
@@ -149,13 +159,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(Answer<T>) -> Command,
-    ) -> Result<T, EngineError> {
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, EngineError> {
         let (answer, result) = oneshot::channel();
-        self.to.try_send(command(answer)).map_err(|_| EngineError::Busy)?;
-        result.await.map_err(|_| EngineError::Internal("the engine has stopped".into()))?
+        self.to
+            .try_send(command(answer))
+            .map_err(|_| EngineError::Busy)?;
+        result
+            .await
+            .map_err(|_| EngineError::Internal("the engine has stopped".into()))?
     }
 
     /// Holds a request, or attaches to an identical one.
@@ -163,7 +174,11 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when nothing was stored.
     pub async fn open(&self, request: Request) -> Result<Opened, EngineError> {
-        self.ask(|answer| Command::Open { request: Box::new(request), answer }).await
+        self.ask(|answer| Command::Open {
+            request: Box::new(request),
+            answer,
+        })
+        .await
     }
 
     /// Does something to a case.
@@ -171,7 +186,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Refused`] with the reason; other errors when it could not be done.
     pub async fn step(&self, id: RequestId, input: Input) -> Result<Stepped, EngineError> {
-        self.ask(|answer| Command::Step { id, input: Box::new(input), answer }).await
+        self.ask(|answer| Command::Step {
+            id,
+            input: Box::new(input),
+            answer,
+        })
+        .await
     }
 
     /// Judges every open case again after directory or rules changed. `proposers` count as *self*
@@ -183,7 +203,8 @@ impl Engine {
         &self,
         proposers: std::collections::BTreeSet<PersonId>,
     ) -> Result<(), EngineError> {
-        self.ask(|answer| Command::WorldChanged { proposers, answer }).await
+        self.ask(|answer| Command::WorldChanged { proposers, answer })
+            .await
     }
 
     /// News of requests.
@@ -199,5 +220,9 @@ pub fn credential(
     stored: &countersign_store::StoredCredential,
     assurance: countersign_core::approval::rule::Assurance,
 ) -> Credential {
-    Credential { id: stored.id.clone(), issued_by: stored.issued_by.clone(), assurance }
+    Credential {
+        id: stored.id.clone(),
+        issued_by: stored.issued_by.clone(),
+        assurance,
+    }
 }

@@ -4,12 +4,20 @@
 //! leaf.
 //! Invariant: names, texts and arguments are in the evidence only.
 
+use std::collections::BTreeSet;
+
 use countersign_core::{
-    approval::{ApprovalRule, myself::myself, quorum::stage_counts, rule, vote::Verdict},
-    canonical::Hash,
+    approval::{
+        ApprovalRule,
+        myself::myself,
+        quorum::{self, stage_counts},
+        rule,
+        vote::Verdict,
+    },
+    canonical::{Hash, NotCanonical},
     decision::{Decided, Decision},
     digest::AttachKey,
-    id::RequestId,
+    id::{PermitId, PersonId, RequestId, RuleName},
     lifecycle::Fact,
     permit::Intent,
     request::{Case, Closure, MessageKind, Outcome, Request},
@@ -32,13 +40,23 @@ use crate::{keys::Keys, log::Record};
 
 fn record(request: &Request, seq: u64, at: Timestamp, body: Body, evidence: Value) -> Record {
     let request_seq = Some((request.id.clone(), seq));
-    Record { at, body, digest: Some(request.digest), request: request_seq, evidence }
+    Record {
+        at,
+        body,
+        digest: Some(request.digest),
+        request: request_seq,
+        evidence,
+    }
 }
 
 /// That somebody asked. The first record of a request.
 #[must_use]
 pub fn requested_record(request: &Request, self_refs: Vec<Ref>, names: &Pseudonyms) -> Record {
-    let actions = request.effects.iter().map(|effect| effect.action.clone()).collect();
+    let actions = request
+        .effects
+        .iter()
+        .map(|effect| effect.action.clone())
+        .collect();
     let body = Body::ActionRequested(ActionRequested {
         actions,
         amends: request.amends.as_ref().map(|amends| amends.request.clone()),
@@ -147,7 +165,13 @@ pub fn outcome_record(
         status,
     });
     let evidence = json!({ "result": ended.result });
-    Record { at, body, digest: Some(digest), request: Some(request), evidence }
+    Record {
+        at,
+        body,
+        digest: Some(digest),
+        request: Some(request),
+        evidence,
+    }
 }
 
 /// Why a request ended, as the log names it.
@@ -176,7 +200,7 @@ pub(super) struct Recorder<'a> {
     pub(super) ended: Option<&'a Ended>,
     pub(super) records: Vec<Record>,
     /// Envelopes of new votes.
-    pub(super) envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
+    pub(super) envelopes: Vec<(PersonId, Vec<u8>)>,
 }
 
 impl Recorder<'_> {
@@ -186,7 +210,13 @@ impl Recorder<'_> {
 
     /// Adds one record about the case.
     pub(super) fn push(&mut self, body: Body, evidence: Value) {
-        let made = record(&self.case.request, self.case.records, self.at, body, evidence);
+        let made = record(
+            &self.case.request,
+            self.case.records,
+            self.at,
+            body,
+            evidence,
+        );
         self.case.records += 1;
         self.records.push(made);
     }
@@ -198,82 +228,132 @@ impl Recorder<'_> {
         input: &Value,
     ) {
         let selves = myself(self.case, directory);
-        let refs = selves.iter().map(|person| self.names().of_person(person)).collect();
+        let refs = selves
+            .iter()
+            .map(|person| self.names().of_person(person))
+            .collect();
         let request = &self.case.request;
         let asked = requested_record(request, refs, self.names());
         let (at, decided) = (request.at, request.decided.clone());
-        let said = decided_record(request, 1, at, Phase::Request, &decided, &request.rules, input);
+        let said = decided_record(
+            request,
+            1,
+            at,
+            Phase::Request,
+            &decided,
+            &request.rules,
+            input,
+        );
         self.records.extend([asked, said]);
         self.case.records = 2;
     }
 
     /// Records one fact. Facts that only restate votes are not recorded on their own.
-    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), countersign_core::canonical::NotCanonical> {
+    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), NotCanonical> {
         match fact {
             Fact::Voted { vote, could_fill } => {
-                let slots = could_fill
+                let slots: BTreeSet<_> = could_fill
                     .iter()
-                    .map(|slot| Slot { rule: slot.rule.clone(), stage: slot.stage })
-                    .collect::<std::collections::BTreeSet<_>>();
+                    .map(|slot| Slot {
+                        rule: slot.rule.clone(),
+                        stage: slot.stage,
+                    })
+                    .collect();
                 self.vote(vote, slots.into_iter().collect(), false)?;
             }
+            Fact::GlassBroken { rule, vote, .. } => {
+                let slots = vec![Slot {
+                    rule: rule.clone(),
+                    stage: 0,
+                }];
+                self.vote(vote, slots, true)?;
+            }
+            Fact::Approved { .. } | Fact::Reopened => {}
             Fact::Withdrawn { voter } => {
-                let body = ApprovalWithdrawn { voter: self.names().of_person(voter) };
+                let body = ApprovalWithdrawn {
+                    voter: self.names().of_person(voter),
+                };
                 self.push(Body::ApprovalWithdrawn(body), json!({ "voter": voter }));
             }
             Fact::Said { message } => self.said(message),
-            Fact::Approved { .. } | Fact::Reopened => {}
             Fact::Escalated { rule } => {
-                self.push(Body::RequestEscalated(RequestEscalated { rule: rule.clone() }), json!({}));
+                let body = RequestEscalated { rule: rule.clone() };
+                self.push(Body::RequestEscalated(body), json!({}));
             }
             Fact::SelfGrew { people } => {
-                let refs = people.iter().map(|person| self.names().of_person(person)).collect();
-                let body = SelfGrew { refs, why: "proposed_change".into() };
+                let refs = people
+                    .iter()
+                    .map(|person| self.names().of_person(person))
+                    .collect();
+                let body = SelfGrew {
+                    refs,
+                    why: "proposed_change".into(),
+                };
                 self.push(Body::SelfGrew(body), json!({ "people": people }));
             }
-            Fact::GlassBroken { rule, vote, .. } => {
-                let slots = vec![Slot { rule: rule.clone(), stage: 0 }];
-                self.vote(vote, slots, true)?;
-            }
             Fact::Reviewed { rule, by } => {
-                let body = EmergencyReviewed { by: self.names().of_person(by), rule: rule.clone() };
+                let body = EmergencyReviewed {
+                    by: self.names().of_person(by),
+                    rule: rule.clone(),
+                };
                 self.push(Body::EmergencyReviewed(body), json!({ "by": by }));
             }
             Fact::Redecided { decided } => self.redecided(decided),
-            Fact::Permitted { permit, expires, filled, approvals } => {
-                let fill = |(slot, person): &(countersign_core::approval::quorum::Slot, _)| Fill {
-                    rule: slot.rule.clone(),
-                    stage: slot.stage,
-                    voter: self.names().of_person(person),
-                };
-                let body = ActionPermitted {
-                    approvals: approvals.iter().cloned().collect(),
-                    bundle: self.bundle,
-                    digest: self.case.request.digest,
-                    expires: *expires,
-                    fills: filled.iter().map(fill).collect(),
-                    permit: permit.clone(),
-                    recovered: false,
-                };
-                let attach = self.case.request.attach_key;
-                self.push(Body::ActionPermitted(body), json!({ "attach": attach, "held": true }));
+            Fact::Permitted {
+                permit,
+                expires,
+                filled,
+                approvals,
+            } => {
+                self.permitted(permit, *expires, filled, approvals);
             }
-            Fact::Ended { permit, outcome } => {
-                let unknown = Ended {
-                    permit: permit.clone(),
-                    outcome: *outcome,
-                    exit: None,
-                    result: Value::Null,
-                };
-                let ended = self.ended.unwrap_or(&unknown);
-                let within = (self.case.request.id.clone(), self.case.records);
-                let made = outcome_record(within, self.case.request.digest, self.at, ended);
-                self.case.records += 1;
-                self.records.push(made);
-            }
+            Fact::Ended { permit, outcome } => self.ended(permit, *outcome),
             Fact::Closed { closure } => self.closed(closure),
         }
         Ok(())
+    }
+
+    fn permitted(
+        &mut self,
+        permit: &PermitId,
+        expires: Timestamp,
+        filled: &[(quorum::Slot, PersonId)],
+        approvals: &BTreeSet<RuleName>,
+    ) {
+        let fill = |(slot, person): &(quorum::Slot, PersonId)| Fill {
+            rule: slot.rule.clone(),
+            stage: slot.stage,
+            voter: self.names().of_person(person),
+        };
+        let body = ActionPermitted {
+            approvals: approvals.iter().cloned().collect(),
+            bundle: self.bundle,
+            digest: self.case.request.digest,
+            expires,
+            fills: filled.iter().map(fill).collect(),
+            permit: permit.clone(),
+            recovered: false,
+        };
+        let attach = self.case.request.attach_key;
+        self.push(
+            Body::ActionPermitted(body),
+            json!({ "attach": attach, "held": true }),
+        );
+    }
+
+    fn ended(&mut self, permit: &PermitId, outcome: Outcome) {
+        let permit = permit.clone();
+        let unknown = Ended {
+            permit,
+            outcome,
+            exit: None,
+            result: Value::Null,
+        };
+        let ended = self.ended.unwrap_or(&unknown);
+        let within = (self.case.request.id.clone(), self.case.records);
+        let made = outcome_record(within, self.case.request.digest, self.at, ended);
+        self.case.records += 1;
+        self.records.push(made);
     }
 
     fn said(&mut self, message: &countersign_core::request::Message) {
@@ -283,7 +363,11 @@ impl Recorder<'_> {
             MessageKind::Answer { .. } => (CommentKind::Answer, None),
             MessageKind::Amendment { request } => (CommentKind::Amendment, Some(request.clone())),
         };
-        let body = Commented { about, by: self.names().of(&message.by), kind };
+        let body = Commented {
+            about,
+            by: self.names().of(&message.by),
+            kind,
+        };
         self.push(Body::Commented(body), json!({ "message": message }));
     }
 
@@ -291,8 +375,15 @@ impl Recorder<'_> {
         let input = std::mem::take(&mut self.claim_input);
         let seq = self.case.records;
         let rules = &self.case.request.rules;
-        let made =
-            decided_record(&self.case.request, seq, self.at, Phase::Claim, decided, rules, &input);
+        let made = decided_record(
+            &self.case.request,
+            seq,
+            self.at,
+            Phase::Claim,
+            decided,
+            rules,
+            &input,
+        );
         self.case.records += 1;
         self.records.push(made);
     }
@@ -305,7 +396,10 @@ impl Recorder<'_> {
             Closure::Cancelled { by } => Some(self.names().of(by)),
             _ => None,
         };
-        let body = RequestClosed { by, why: closed_reason(closure) };
+        let body = RequestClosed {
+            by,
+            why: closed_reason(closure),
+        };
         self.push(Body::RequestClosed(body), json!({ "closure": closure }));
     }
 
@@ -316,12 +410,13 @@ impl Recorder<'_> {
         vote: &countersign_core::approval::Vote,
         slots: Vec<Slot>,
         emergency: bool,
-    ) -> Result<(), countersign_core::canonical::NotCanonical> {
+    ) -> Result<(), NotCanonical> {
         let statement = statement(vote, &self.case.request, slots, emergency, self.names());
         let envelope = statement.sign(&self.keys.vote)?;
         let evidence = json!({ "envelope": envelope, "vote": vote });
         self.push(Body::ApprovalDecided(statement.record(&envelope)), evidence);
-        self.envelopes.push((vote.voter.clone(), envelope.into_bytes()));
+        self.envelopes
+            .push((vote.voter.clone(), envelope.into_bytes()));
         Ok(())
     }
 }
@@ -340,7 +435,11 @@ pub(super) fn statement(
         credential: vote.credential.id.clone(),
         digest: vote.digest,
         emergency,
-        issuer: vote.credential.issued_by.as_ref().map(|person| names.of_person(person)),
+        issuer: vote
+            .credential
+            .issued_by
+            .as_ref()
+            .map(|person| names.of_person(person)),
         reason: vote.reason.clone(),
         request: request.id.clone(),
         shown: Some(Hash::of(request.presentation.body.as_bytes())),

@@ -4,15 +4,12 @@
 //! and an identical one is held from then on (P7). Every step can be repeated, so a crash in here
 //! does no harm.
 
-use countersign_core::{
-    lifecycle::Event,
-    request::Outcome,
-};
+use countersign_core::{lifecycle::Event, request::Outcome};
 use countersign_store::Write;
 use serde_json::json;
 
 use super::{
-    EngineError, Ended, Input,
+    Ended, EngineError, Input,
     records::outcome_record,
     turn::{Job, Turns},
 };
@@ -35,7 +32,11 @@ pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), 
         if let Some(key) = open.attach {
             let request = open.request.clone();
             turns.parts.unknown.insert(key);
-            turns.parts.store.commit(vec![Write::RememberUnknown { key, request, at }]).await?;
+            turns
+                .parts
+                .store
+                .commit(vec![Write::RememberUnknown { key, request, at }])
+                .await?;
         }
         let ended = Ended {
             permit: permit.clone(),
@@ -44,7 +45,11 @@ pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), 
             result: json!({ "why": "the gateway stopped while it ran" }),
         };
         let within = (open.request.clone(), open.next);
-        turns.parts.log.record(outcome_record(within, open.digest, at, &ended)).await?;
+        turns
+            .parts
+            .log
+            .record(outcome_record(within, open.digest, at, &ended))
+            .await?;
     }
     Ok(())
 }

@@ -43,13 +43,17 @@ pub(super) enum Job {
 /// What a job led to.
 pub(super) enum Done {
     Opened(Opened),
-    Stepped(Stepped),
+    Stepped(Box<Stepped>),
 }
 
 /// What a job will lead to once its turn is in the log.
 enum Pending {
     Opened(Opened),
-    Stepped { case: Box<Case>, intent: Option<(Intent, usize)>, refused: Option<Refusal> },
+    Stepped {
+        case: Box<Case>,
+        intent: Option<(Intent, usize)>,
+        refused: Option<Refusal>,
+    },
 }
 
 /// Runs turns.
@@ -75,7 +79,12 @@ struct Turn {
 
 impl Turns {
     pub(super) fn new(parts: Parts, updates: Updates, flushed: u64) -> Self {
-        Self { parts, updates, flushed, acknowledged: 0 }
+        Self {
+            parts,
+            updates,
+            flushed,
+            acknowledged: 0,
+        }
     }
 
     /// Does all jobs and answers in their order.
@@ -99,7 +108,10 @@ impl Turns {
         }
     }
 
-    async fn attempt(&mut self, jobs: Vec<Job>) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
+    async fn attempt(
+        &mut self,
+        jobs: Vec<Job>,
+    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
         let mut turn = Turn {
             active: self.parts.active.borrow().clone(),
             now: self.parts.clock.now(),
@@ -128,7 +140,10 @@ impl Turns {
             let behind = u64::try_from(count - 1 - offset).unwrap_or(u64::MAX);
             LogIndex(last.saturating_sub(behind))
         };
-        Ok(pending.into_iter().map(|one| one.and_then(|one| finish(one, index))).collect())
+        Ok(pending
+            .into_iter()
+            .map(|one| one.and_then(|one| finish(one, index)))
+            .collect())
     }
 
     /// Commits the turn and brings its records to the log. Returns the index of its last record.
@@ -159,8 +174,10 @@ impl Turns {
     /// Brings records to the log, of which the last has the outbox number `last`.
     async fn append(&mut self, records: &[Record], last: u64) -> Result<u64, EngineError> {
         let first = last + 1 - records.len() as u64;
-        let prepared: anyhow::Result<Vec<Prepared>> =
-            (first..).zip(records).map(|(seq, record)| record.clone().prepare(Some(seq))).collect();
+        let prepared: anyhow::Result<Vec<Prepared>> = (first..)
+            .zip(records)
+            .map(|(seq, record)| record.clone().prepare(Some(seq)))
+            .collect();
         let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
         let index = self.parts.log.append(prepared).await?;
         self.flushed = last;
@@ -174,18 +191,28 @@ impl Turns {
             let waiting = self.parts.store.outbox(FLUSH).await?;
             let more = waiting.len() >= usize::try_from(FLUSH).unwrap_or(usize::MAX);
             let flushed = self.flushed;
-            let new: Vec<_> = waiting.into_iter().filter(|entry| entry.seq > flushed).collect();
-            let Some(newest) = new.last().map(|entry| entry.seq) else { return Ok(last) };
+            let new: Vec<_> = waiting
+                .into_iter()
+                .filter(|entry| entry.seq > flushed)
+                .collect();
+            let Some(newest) = new.last().map(|entry| entry.seq) else {
+                return Ok(last);
+            };
             let count = new.len() as u64;
-            let prepared: Result<Vec<Prepared>, _> =
-                new.iter().map(|entry| prepare(&entry.record, entry.seq)).collect();
+            let prepared: Result<Vec<Prepared>, _> = new
+                .iter()
+                .map(|entry| prepare(&entry.record, entry.seq))
+                .collect();
             let first = self.parts.log.append(prepared?).await?;
             last = first.0 + count - 1;
             self.flushed = newest;
             if !more {
                 return Ok(last);
             }
-            self.parts.store.commit(vec![Write::Acknowledge(newest)]).await?;
+            self.parts
+                .store
+                .commit(vec![Write::Acknowledge(newest)])
+                .await?;
             self.acknowledged = newest;
         }
     }
@@ -194,16 +221,28 @@ impl Turns {
 fn prepare(bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
     let record: Record = serde_json::from_slice(bytes)
         .map_err(|error| EngineError::Internal(format!("an outbox record is damaged: {error}")))?;
-    record.prepare(Some(seq)).map_err(|error| EngineError::Internal(error.to_string()))
+    record
+        .prepare(Some(seq))
+        .map_err(|error| EngineError::Internal(error.to_string()))
 }
 
 fn finish(pending: Pending, index: impl Fn(usize) -> LogIndex) -> Result<Done, EngineError> {
     match pending {
         Pending::Opened(opened) => Ok(Done::Opened(opened)),
-        Pending::Stepped { refused: Some(refusal), .. } => Err(refusal.into()),
-        Pending::Stepped { case, intent, refused: None } => {
+        Pending::Stepped {
+            refused: Some(refusal),
+            ..
+        } => Err(refusal.into()),
+        Pending::Stepped {
+            case,
+            intent,
+            refused: None,
+        } => {
             let permit = intent.map(|(intent, offset)| intent.recorded(index(offset)));
-            Ok(Done::Stepped(Stepped { case: *case, permit }))
+            Ok(Done::Stepped(Box::new(Stepped {
+                case: *case,
+                permit,
+            })))
         }
     }
 }
@@ -222,13 +261,23 @@ impl Turn {
             case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
         };
         if let Some(staged) = self.cases.values().find(same) {
-            return Ok(Pending::Opened(Opened::Attached(Box::new(staged.case.clone()))));
+            return Ok(Pending::Opened(Opened::Attached(Box::new(
+                staged.case.clone(),
+            ))));
         }
-        if let Some(id) = parts.store.find_attachable(&request.attach_key, self.now).await? {
+        if let Some(id) = parts
+            .store
+            .find_attachable(&request.attach_key, self.now)
+            .await?
+        {
             let found = self.load(parts, &id).await?.case;
             match &found.phase {
                 Phase::Closed { refuse_until, .. } if *refuse_until > self.now => {
-                    return Ok(self.deny(parts, request, DenyReason::RecentlyDenied(*refuse_until)));
+                    return Ok(self.deny(
+                        parts,
+                        request,
+                        DenyReason::RecentlyDenied(*refuse_until),
+                    ));
                 }
                 Phase::Closed { .. } | Phase::Finished { .. } => {}
                 _ => return Ok(Pending::Opened(Opened::Attached(Box::new(found)))),
@@ -236,7 +285,10 @@ impl Turn {
         }
         let requester = request.chain.requester.id.to_string();
         if parts.store.open_of_requester(&requester).await? >= parts.max_held_per_subject {
-            return Err(EngineError::TooManyHeld(requester, parts.max_held_per_subject));
+            return Err(EngineError::TooManyHeld(
+                requester,
+                parts.max_held_per_subject,
+            ));
         }
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
@@ -264,10 +316,16 @@ impl Turn {
         recorder.opened(&self.active.directory, &input);
         let records = recorder.records;
         self.records.extend(records);
-        let write = CaseWrite { case: case.clone(), envelopes: Vec::new() };
+        let write = CaseWrite {
+            case: case.clone(),
+            envelopes: Vec::new(),
+        };
         self.writes.push(Write::InsertCase(Box::new(write)));
         self.announce(&case, "asked and held");
-        let stored = StoredCase { case: case.clone(), envelopes: Vec::new() };
+        let stored = StoredCase {
+            case: case.clone(),
+            envelopes: Vec::new(),
+        };
         self.cases.insert(case.request.id.clone(), stored);
         Pending::Opened(Opened::Held(Box::new(case)))
     }
@@ -276,7 +334,10 @@ impl Turn {
     fn deny(&mut self, parts: &Parts, request: Request, reason: DenyReason) -> Pending {
         let id = request.id.clone();
         let decision = countersign_core::decision::Decision::deny(reason.clone());
-        let decided = Decided { decision, ..request.decided.clone() };
+        let decided = Decided {
+            decision,
+            ..request.decided.clone()
+        };
         let refs = super::admission::self_refs(&request, &self.active.directory, &parts.keys);
         let asked = super::requested_record(&request, refs, &parts.keys.pseudonyms);
         let said = super::decided_record(
@@ -289,7 +350,10 @@ impl Turn {
             &self.input(&request, &BTreeSet::new()),
         );
         self.records.extend([asked, said]);
-        Pending::Opened(Opened::Denied { request: id, reason })
+        Pending::Opened(Opened::Denied {
+            request: id,
+            reason,
+        })
     }
 
     /// What a stock Cedar engine needs to reproduce the decision.
@@ -298,7 +362,9 @@ impl Turn {
         request: &Request,
         approvals: &BTreeSet<countersign_core::id::RuleName>,
     ) -> Value {
-        self.active.snapshot.recorded_input(&question(request, approvals, self.now))
+        self.active
+            .snapshot
+            .recorded_input(&question(request, approvals, self.now))
     }
 
     async fn step(
@@ -314,8 +380,10 @@ impl Turn {
             Input::Note { body, evidence } => return Ok(self.note(parts, stored, body, evidence)),
             Input::Event(event) => event,
             Input::Ended { ended: how } => {
-                let event =
-                    Event::Ended { permit: how.permit.clone(), outcome: how.outcome };
+                let event = Event::Ended {
+                    permit: how.permit.clone(),
+                    outcome: how.outcome,
+                };
                 ended = Some(how);
                 event
             }
@@ -327,7 +395,11 @@ impl Turn {
                 let (decided, input) = self.decide_again(&stored.case);
                 claim_input = input;
                 let permit = PermitId::from_bits(ids::bits(self.now)?);
-                Event::Claim(Claim { by, permit, decided })
+                Event::Claim(Claim {
+                    by,
+                    permit,
+                    decided,
+                })
             }
         };
         let active = self.active.clone();
@@ -335,15 +407,28 @@ impl Turn {
         self.stage(parts, stored.envelopes, step, claim_input, ended.as_ref())
     }
 
-    fn note(&mut self, parts: &Parts, stored: StoredCase, body: body::Body, evidence: Value) -> Pending {
-        let StoredCase { mut case, envelopes } = stored;
+    fn note(
+        &mut self,
+        parts: &Parts,
+        stored: StoredCase,
+        body: body::Body,
+        evidence: Value,
+    ) -> Pending {
+        let StoredCase {
+            mut case,
+            envelopes,
+        } = stored;
         let mut recorder = self.recorder(parts, &mut case);
         recorder.push(body, evidence);
         let records = recorder.records;
         self.records.extend(records);
         case.version += 1;
         self.swap(&case, envelopes, Vec::new());
-        Pending::Stepped { case: Box::new(case), intent: None, refused: None }
+        Pending::Stepped {
+            case: Box::new(case),
+            intent: None,
+            refused: None,
+        }
     }
 
     fn swap(
@@ -352,11 +437,17 @@ impl Turn {
         mut envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
         new: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
     ) {
-        let write = CaseWrite { case: case.clone(), envelopes: new.clone() };
+        let write = CaseWrite {
+            case: case.clone(),
+            envelopes: new.clone(),
+        };
         self.writes.push(Write::SwapCase(Box::new(write)));
         envelopes.extend(new);
         envelopes.retain(|(voter, _)| case.votes.iter().any(|vote| vote.voter == *voter));
-        let stored = StoredCase { case: case.clone(), envelopes };
+        let stored = StoredCase {
+            case: case.clone(),
+            envelopes,
+        };
         self.cases.insert(case.request.id.clone(), stored);
     }
 
@@ -368,9 +459,18 @@ impl Turn {
         claim_input: Value,
         ended: Option<&super::Ended>,
     ) -> Result<Pending, EngineError> {
-        let Step { mut case, facts, intent, refused } = step;
+        let Step {
+            mut case,
+            facts,
+            intent,
+            refused,
+        } = step;
         if facts.is_empty() && intent.is_none() {
-            return Ok(Pending::Stepped { case: Box::new(case), intent: None, refused });
+            return Ok(Pending::Stepped {
+                case: Box::new(case),
+                intent: None,
+                refused,
+            });
         }
         let mut recorder = self.recorder(parts, &mut case);
         recorder.claim_input = claim_input;
@@ -380,14 +480,20 @@ impl Turn {
             if matches!(fact, Fact::Permitted { .. }) {
                 permitted_at = recorder.records.len();
             }
-            recorder.fact(fact).map_err(|error| EngineError::Internal(error.to_string()))?;
+            recorder
+                .fact(fact)
+                .map_err(|error| EngineError::Internal(error.to_string()))?;
         }
         let (records, new) = (recorder.records, recorder.envelopes);
         let offset = self.records.len() + permitted_at;
         self.records.extend(records);
         if let Some(intent) = &intent {
             let (permit, request) = (intent.id().clone(), intent.request().clone());
-            self.writes.push(Write::InsertPermit { permit, request, at: self.now });
+            self.writes.push(Write::InsertPermit {
+                permit,
+                request,
+                at: self.now,
+            });
             let key = case.request.attach_key;
             if parts.unknown.contains(&key) {
                 self.writes.push(Write::ForgetUnknown { key });
@@ -400,17 +506,31 @@ impl Turn {
             self.announce(&case, &describe(fact));
         }
         let intent = intent.map(|intent| (intent, offset));
-        Ok(Pending::Stepped { case: Box::new(case), intent, refused })
+        Ok(Pending::Stepped {
+            case: Box::new(case),
+            intent,
+            refused,
+        })
     }
 
     fn remember_unknown(&mut self, parts: &Parts, case: &Case, facts: &[Fact]) {
         let unknown = |fact: &Fact| {
-            matches!(fact, Fact::Ended { outcome: countersign_core::request::Outcome::Unknown, .. })
+            matches!(
+                fact,
+                Fact::Ended {
+                    outcome: countersign_core::request::Outcome::Unknown,
+                    ..
+                }
+            )
         };
         if facts.iter().any(unknown) {
             let (key, request) = (case.request.attach_key, case.request.id.clone());
             parts.unknown.insert(key);
-            self.writes.push(Write::RememberUnknown { key, request, at: self.now });
+            self.writes.push(Write::RememberUnknown {
+                key,
+                request,
+                at: self.now,
+            });
         }
     }
 
@@ -428,7 +548,14 @@ impl Turn {
         let asked = question(&case.request, &approvals, self.now);
         let decision = self.active.snapshot.evaluate(&asked).decision;
         let input = self.active.snapshot.recorded_input(&asked);
-        (Decided { decision, bundle: self.active.hash, approvals }, input)
+        (
+            Decided {
+                decision,
+                bundle: self.active.hash,
+                approvals,
+            },
+            input,
+        )
     }
 
     /// Verifies every stored vote against its signed envelope, field by field: what the database
@@ -448,11 +575,19 @@ impl Turn {
                 signed == statement(vote, request, slots, false, &parts.keys.pseudonyms)
             });
             if !matches {
-                let event = body::SecurityEvent { code: "forged_vote".into() };
+                let event = body::SecurityEvent {
+                    code: "forged_vote".into(),
+                };
                 let evidence = json!({ "request": stored.case.request.id, "voter": vote.voter });
                 let at = self.now;
                 let body = body::Body::SecurityEvent(event);
-                self.records.push(Record { at, body, digest: None, request: None, evidence });
+                self.records.push(Record {
+                    at,
+                    body,
+                    digest: None,
+                    request: None,
+                    evidence,
+                });
                 return Err(EngineError::ForgedVote(vote.voter.clone()));
             }
         }
@@ -475,7 +610,9 @@ fn describe(fact: &Fact) -> String {
         Fact::Reopened => "the approvals no longer suffice; waiting again".into(),
         Fact::Escalated { rule } => format!("rule {rule} escalated to more people"),
         Fact::SelfGrew { .. } => "more people count as the requester's side".into(),
-        Fact::GlassBroken { rule, vote, .. } => format!("{} lifted rule {rule} in an emergency", vote.voter),
+        Fact::GlassBroken { rule, vote, .. } => {
+            format!("{} lifted rule {rule} in an emergency", vote.voter)
+        }
         Fact::Reviewed { rule, by } => format!("{by} reviewed the emergency use of rule {rule}"),
         Fact::Redecided { .. } => "policy decided again".into(),
         Fact::Permitted { .. } => "permitted".into(),

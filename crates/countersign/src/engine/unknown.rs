@@ -24,14 +24,23 @@ impl Unknown {
     /// Whether an identical action ended unknown.
     #[must_use]
     pub fn contains(&self, key: &AttachKey) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
     }
 
     pub(super) fn insert(&self, key: AttachKey) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key);
     }
 
     pub(super) fn remove(&self, key: &AttachKey) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }

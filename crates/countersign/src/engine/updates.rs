@@ -38,7 +38,10 @@ pub struct Waiter {
 
 impl Default for Updates {
     fn default() -> Self {
-        Self { all: broadcast::channel(1_024).0, waiting: Arc::default() }
+        Self {
+            all: broadcast::channel(1_024).0,
+            waiting: Arc::default(),
+        }
     }
 }
 
@@ -54,7 +57,11 @@ impl Updates {
     pub fn waiter(&self, request: &RequestId) -> Waiter {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let notify = waiting.entry(request.clone()).or_default().clone();
-        Waiter { request: request.clone(), notify, waiting: self.waiting.clone() }
+        Waiter {
+            request: request.clone(),
+            notify,
+            waiting: self.waiting.clone(),
+        }
     }
 
     /// Tells everybody.

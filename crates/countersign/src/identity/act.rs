@@ -20,7 +20,9 @@ const FRESH: i64 = 15 * 60_000;
 
 /// The page was shown too long ago, in another session, or for another action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the page was opened too long ago or shows another action; reload it, look, and decide again")]
+#[error(
+    "the page was opened too long ago or shows another action; reload it, look, and decide again"
+)]
 pub struct StaleAct;
 
 /// Makes and checks proofs.
@@ -55,7 +57,11 @@ impl<'a> Acts<'a> {
         now: Timestamp,
     ) -> String {
         let text = format!("act\0{session}\0{request}\0{digest}\0{}", now.0);
-        format!("{}.{}", now.0, encode(Hash::keyed(self.key, text.as_bytes())))
+        format!(
+            "{}.{}",
+            now.0,
+            encode(Hash::keyed(self.key, text.as_bytes()))
+        )
     }
 
     /// Checks such a proof.
@@ -70,11 +76,17 @@ impl<'a> Acts<'a> {
         digest: &ActionDigest,
         now: Timestamp,
     ) -> Result<(), StaleAct> {
-        let shown: i64 =
-            token.split_once('.').and_then(|(at, _)| at.parse().ok()).ok_or(StaleAct)?;
+        let shown: i64 = token
+            .split_once('.')
+            .and_then(|(at, _)| at.parse().ok())
+            .ok_or(StaleAct)?;
         let age = now.0.saturating_sub(shown);
         let genuine = same_secret(&self.act(session, request, digest, Timestamp(shown)), token);
-        if genuine && (0..=FRESH).contains(&age) { Ok(()) } else { Err(StaleAct) }
+        if genuine && (0..=FRESH).contains(&age) {
+            Ok(())
+        } else {
+            Err(StaleAct)
+        }
     }
 }
 
@@ -99,7 +111,10 @@ mod tests {
         assert_eq!(check(2, 1, b"a", now), Err(StaleAct));
         assert_eq!(check(1, 2, b"a", now), Err(StaleAct));
         assert_eq!(check(1, 1, b"b", now), Err(StaleAct));
-        assert_eq!(check(1, 1, b"a", Timestamp(now.0 + FRESH + 1)), Err(StaleAct));
+        assert_eq!(
+            check(1, 1, b"a", Timestamp(now.0 + FRESH + 1)),
+            Err(StaleAct)
+        );
         assert_eq!(check(1, 1, b"a", Timestamp(now.0 - 1)), Err(StaleAct));
         let later = token.replacen("1000000", "1000001", 1);
         let moved = acts.check(&later, &session(1), &request(1), &digest(b"a"), now);

@@ -26,7 +26,12 @@ pub use act::{Acts, StaleAct};
 pub use secret::{Kind, Secret};
 
 use crate::{
-    active::ActivePolicy, clock::Clock, engine::EngineError, ids, keys::Keys, log::{Log, Record},
+    active::ActivePolicy,
+    clock::Clock,
+    engine::EngineError,
+    ids,
+    keys::Keys,
+    log::{Log, Record},
 };
 
 /// How long a session lasts.
@@ -122,17 +127,29 @@ impl Identity {
         keys: Arc<Keys>,
         active: ActivePolicy,
     ) -> Self {
-        Self { store, log, clock, keys, active }
+        Self {
+            store,
+            log,
+            clock,
+            keys,
+            active,
+        }
     }
 
     /// Who sends this secret as a credential of `kind`.
     ///
     /// # Errors
     /// [`IdentityError`] when nobody does.
-    pub async fn caller(&self, secret: &str, kind: CredentialKind) -> Result<Caller, IdentityError> {
+    pub async fn caller(
+        &self,
+        secret: &str,
+        kind: CredentialKind,
+    ) -> Result<Caller, IdentityError> {
         let hash = Secret::hash_of(secret).ok_or(IdentityError::Invalid)?;
         let found = self.store.credential_by_secret(&hash).await?;
-        let credential = found.filter(|one| one.kind == kind).ok_or(IdentityError::Invalid)?;
+        let credential = found
+            .filter(|one| one.kind == kind)
+            .ok_or(IdentityError::Invalid)?;
         let now = self.clock.now();
         if ended(&credential, now) {
             return Err(IdentityError::Invalid);
@@ -141,14 +158,33 @@ impl Identity {
         let directory = self.active.borrow().directory.clone();
         let subject = directory.resolve(&id);
         let subject = subject.ok_or_else(|| IdentityError::Disabled(credential.holder.clone()))?;
-        Ok(Caller { subject, credential })
+        Ok(Caller {
+            subject,
+            credential,
+        })
+    }
+
+    /// Whether a caller who came earlier is still who they were: for connections that last.
+    pub async fn is_current(&self, caller: &Caller) -> bool {
+        let stored = self.store.credential(&caller.credential.id).await;
+        let valid = matches!(stored, Ok(Some(one)) if !ended(&one, self.clock.now()));
+        valid
+            && self
+                .active
+                .borrow()
+                .directory
+                .resolve(&caller.subject.id)
+                .is_some()
     }
 
     /// Makes a credential and the writes and record that issue it. Nothing is stored yet.
     ///
     /// # Errors
     /// The system's random generator failed.
-    pub fn prepare(&self, issue: &Issue) -> Result<(Secret, StoredCredential, Record), EngineError> {
+    pub fn prepare(
+        &self,
+        issue: &Issue,
+    ) -> Result<(Secret, StoredCredential, Record), EngineError> {
         let now = self.clock.now();
         let secret = Secret::new(match issue.kind {
             CredentialKind::Link => Kind::Link,
@@ -178,7 +214,10 @@ impl Identity {
         let body = Body::CredentialIssued(CredentialIssued {
             credential: credential.id.clone(),
             holder: names.of(holder),
-            issuer: credential.issued_by.as_ref().map(|person| names.of_person(person)),
+            issuer: credential
+                .issued_by
+                .as_ref()
+                .map(|person| names.of_person(person)),
             kind: match credential.kind {
                 CredentialKind::Link => body::CredentialKind::Link,
                 CredentialKind::Session => body::CredentialKind::Session,
@@ -191,7 +230,13 @@ impl Identity {
             "parent": credential.parent,
             "expires": credential.expires,
         });
-        Record { at, body, digest: None, request: None, evidence }
+        Record {
+            at,
+            body,
+            digest: None,
+            request: None,
+            evidence,
+        }
     }
 
     /// Issues a credential: recorded, then stored, then given out.
@@ -201,7 +246,9 @@ impl Identity {
     pub async fn issue(&self, issue: &Issue) -> Result<(Secret, StoredCredential), IdentityError> {
         let (secret, credential, record) = self.prepare(issue)?;
         self.log.record(record).await.map_err(EngineError::from)?;
-        self.store.commit(vec![Write::InsertCredential(Box::new(credential.clone()))]).await?;
+        self.store
+            .commit(vec![Write::InsertCredential(Box::new(credential.clone()))])
+            .await?;
         Ok((secret, credential))
     }
 
@@ -225,7 +272,10 @@ impl Identity {
             valid_for,
         };
         let (secret, credential, record) = self.prepare(&issue)?;
-        let used = Write::UseCredential { id: link.credential.id, at: self.clock.now() };
+        let used = Write::UseCredential {
+            id: link.credential.id,
+            at: self.clock.now(),
+        };
         let issued = Write::InsertCredential(Box::new(credential.clone()));
         match self.store.commit(vec![used, issued]).await {
             Ok(_) => {}
@@ -234,7 +284,13 @@ impl Identity {
         }
         // A crash here leaves a credential that nobody was given.
         self.log.record(record).await.map_err(EngineError::from)?;
-        Ok((secret, Caller { subject: link.subject, credential }))
+        Ok((
+            secret,
+            Caller {
+                subject: link.subject,
+                credential,
+            },
+        ))
     }
 
     /// Ends a session or token at once.
@@ -243,8 +299,12 @@ impl Identity {
     /// [`IdentityError`] when it could not be stored or recorded.
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), IdentityError> {
         let at = self.clock.now();
-        self.store.commit(vec![Write::RevokeCredential { id: id.clone(), at }]).await?;
-        let revoked = body::CredentialRevoked { credential: id.clone() };
+        self.store
+            .commit(vec![Write::RevokeCredential { id: id.clone(), at }])
+            .await?;
+        let revoked = body::CredentialRevoked {
+            credential: id.clone(),
+        };
         let record = Record {
             at,
             body: Body::CredentialRevoked(revoked),

@@ -35,7 +35,11 @@ impl Secret {
     /// # Errors
     /// The system's random generator failed.
     pub fn new(kind: Kind) -> anyhow::Result<Self> {
-        Ok(Self(format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(keys::random()?))))
+        Ok(Self(format!(
+            "{}{}",
+            kind.prefix(),
+            URL_SAFE_NO_PAD.encode(keys::random()?)
+        )))
     }
 
     /// The text, to show once.

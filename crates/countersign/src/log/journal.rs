@@ -80,13 +80,23 @@ impl Journal {
     pub(super) fn open(dir: &Path, key: &SigningKey) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join("journal");
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)?;
         File::open(dir)?.sync_all()?;
         let signed = read_checkpoint(dir, key)?;
         let (position, tree) = read_state(dir, signed.as_ref()).unwrap_or_default();
         let checkpointed = signed.as_ref().map_or(0, |checkpoint| checkpoint.size);
-        let mut journal =
-            Self { dir: dir.into(), file, position, tree, checkpointed, damaged: false };
+        let mut journal = Self {
+            dir: dir.into(),
+            file,
+            position,
+            tree,
+            checkpointed,
+            damaged: false,
+        };
         journal.replay(signed.as_ref())?;
         Ok(journal)
     }
@@ -97,7 +107,9 @@ impl Journal {
         let mut pending = Vec::new();
         loop {
             let before = pending.len();
-            let read = Read::by_ref(&mut self.file).take(CHUNK as u64).read_to_end(&mut pending)?;
+            let read = Read::by_ref(&mut self.file)
+                .take(CHUNK as u64)
+                .read_to_end(&mut pending)?;
             let consumed = self.take_frames(&pending, signed)?;
             pending.drain(..consumed);
             if read == 0 && (consumed == 0 || before == consumed) {
@@ -129,7 +141,8 @@ impl Journal {
                     let leaf = Leaf::parse(found.leaf)?;
                     self.tree.push(leaf_hash(found.leaf));
                     let value = Evidence::parse(found.evidence).map(|evidence| evidence.value());
-                    self.position.note(&leaf, Noted::of(&value.unwrap_or_default()));
+                    self.position
+                        .note(&leaf, Noted::of(&value.unwrap_or_default()));
                     self.position.offset = decoder.offset();
                     self.check_root(signed)?;
                 }
@@ -157,7 +170,9 @@ impl Journal {
     /// Writes encoded frames and makes them durable. On failure the file ends where it did.
     pub(super) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.damaged {
-            return Err(std::io::Error::other("the log failed before; restart the gateway"));
+            return Err(std::io::Error::other(
+                "the log failed before; restart the gateway",
+            ));
         }
         let written = self.file.write_all(bytes);
         if let Err(error) = written {
@@ -188,8 +203,10 @@ impl Journal {
         // is then ignored and more of the journal is read again.
         replace(&self.dir.join("state"), &serde_json::to_vec(&state)?)?;
         replace(&self.dir.join("checkpoint"), signed.as_bytes())?;
-        let mut all =
-            OpenOptions::new().append(true).create(true).open(self.dir.join("checkpoints"))?;
+        let mut all = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.dir.join("checkpoints"))?;
         all.write_all(format!("{signed}\n").as_bytes())?;
         self.checkpointed = self.tree.size();
         Ok(())

@@ -46,6 +46,10 @@ impl Record {
             fields.insert("outbox".into(), json!(seq));
         }
         let evidence = Evidence::new(keys::random()?, &value)?;
-        Ok(Prepared { record, evidence, noted: Noted::of(&value) })
+        Ok(Prepared {
+            record,
+            evidence,
+            noted: Noted::of(&value),
+        })
     }
 }

@@ -14,12 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
-use countersign_core::{
-    canonical::Hash,
-    id::PermitId,
-    permit::LogIndex,
-    time::Timestamp,
-};
+use countersign_core::{canonical::Hash, id::PermitId, permit::LogIndex, time::Timestamp};
 use countersign_evidence::{
     body::{Body, Counters, InstanceStarted},
     leaf::{InRequest, Leaf, NO_PREVIOUS, VERSION},
@@ -121,7 +116,9 @@ impl Log {
         };
         writer.start(now)?;
         let (to, from) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&from))?;
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || writer.run(&from))?;
         Ok((Self { to, size }, resumed))
     }
 
@@ -144,8 +141,9 @@ impl Log {
     /// # Errors
     /// [`LogError`] when it is not durable.
     pub async fn record(&self, record: Record) -> Result<LogIndex, LogError> {
-        let prepared =
-            record.prepare(None).map_err(|error| LogError::Unwritable(error.to_string()))?;
+        let prepared = record
+            .prepare(None)
+            .map_err(|error| LogError::Unwritable(error.to_string()))?;
         self.append(vec![prepared]).await
     }
 
@@ -199,11 +197,22 @@ impl Writer {
 
     /// Writes one record of the log's own.
     fn write_own(&mut self, at: Timestamp, body: Body) -> anyhow::Result<()> {
-        let record =
-            Record { at, body, digest: None, request: None, evidence: serde_json::json!({}) };
+        let record = Record {
+            at,
+            body,
+            digest: None,
+            request: None,
+            evidence: serde_json::json!({}),
+        };
         let (done, _) = oneshot::channel();
         let mut batch = Batch::default();
-        self.add(&mut batch, Append { records: vec![record.prepare(None)?], done });
+        self.add(
+            &mut batch,
+            Append {
+                records: vec![record.prepare(None)?],
+                done,
+            },
+        );
         self.commit(batch).map_err(anyhow::Error::from)
     }
 
@@ -222,7 +231,9 @@ impl Writer {
     }
 
     fn until_due(&self) -> Duration {
-        let due = self.checkpoint_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let due = self
+            .checkpoint_due
+            .map(|due| due.saturating_duration_since(Instant::now()));
         due.unwrap_or(HEARTBEAT_EVERY)
     }
 
@@ -247,7 +258,9 @@ impl Writer {
                     let _gone = done.send(());
                 }
             }
-            next = (batch.leaves.len() < BATCH).then(|| from.try_recv().ok()).flatten();
+            next = (batch.leaves.len() < BATCH)
+                .then(|| from.try_recv().ok())
+                .flatten();
         }
         self.finish(batch);
     }
@@ -256,20 +269,32 @@ impl Writer {
     fn add(&mut self, batch: &mut Batch, append: Append) {
         let (bytes, leaves) = (batch.bytes.len(), batch.leaves.len());
         let first = self.journal.tree.size() + leaves as u64;
-        let encoded = append.records.into_iter().try_for_each(|one| self.encode(batch, one));
+        let encoded = append
+            .records
+            .into_iter()
+            .try_for_each(|one| self.encode(batch, one));
         match encoded {
             Ok(()) => batch.waiting.push((first, append.done)),
             Err(error) => {
                 batch.bytes.truncate(bytes);
                 batch.leaves.truncate(leaves);
-                let _gone = append.done.send(Err(LogError::Unwritable(error.to_string())));
+                let _gone = append
+                    .done
+                    .send(Err(LogError::Unwritable(error.to_string())));
             }
         }
     }
 
     fn encode(&self, batch: &mut Batch, prepared: Prepared) -> anyhow::Result<()> {
-        let Prepared { record, evidence, noted } = prepared;
-        let prev = batch.leaves.last().map_or(self.previous, |(_, hash, _)| *hash);
+        let Prepared {
+            record,
+            evidence,
+            noted,
+        } = prepared;
+        let prev = batch
+            .leaves
+            .last()
+            .map_or(self.previous, |(_, hash, _)| *hash);
         let leaf = Leaf {
             at: record.at,
             body: record.body,
@@ -306,7 +331,8 @@ impl Writer {
             self.seq += 1;
         }
         self.size.send_replace(self.journal.tree.size());
-        self.checkpoint_due.get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
+        self.checkpoint_due
+            .get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
         for (index, done) in batch.waiting {
             let _gone = done.send(Ok(LogIndex(index)));
         }

@@ -50,7 +50,12 @@ pub async fn execute(
     output: Sender<Output>,
 ) -> (Ended, Option<RunError>) {
     let id = permit.id().clone();
-    let ended = |outcome, exit, result| Ended { permit: id.clone(), outcome, exit, result };
+    let ended = |outcome, exit, result| Ended {
+        permit: id.clone(),
+        outcome,
+        exit,
+        result,
+    };
     match run(permit, request, machine, bundle, now, output).await {
         Ok(finished) => (concluded(&finished, ended), None),
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {

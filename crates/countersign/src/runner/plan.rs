@@ -55,7 +55,9 @@ pub enum PlanError {
     #[error("there is no target `{0}` that runs commands")]
     NoTarget(TargetId),
     /// A captured file that the target does not take.
-    #[error("target `{target}` does not take the file `{path}`; its `inputs.keep` names what it takes")]
+    #[error(
+        "target `{target}` does not take the file `{path}`; its `inputs.keep` names what it takes"
+    )]
     NotKept {
         /// The target.
         target: TargetId,
@@ -121,7 +123,10 @@ pub struct Captured {
 }
 
 fn exec<'a>(bundle: &'a Bundle, target: &TargetId) -> Result<&'a ExecTarget, PlanError> {
-    let found = bundle.targets().get(target).and_then(|target| target.exec());
+    let found = bundle
+        .targets()
+        .get(target)
+        .and_then(|target| target.exec());
     found.ok_or_else(|| PlanError::NoTarget(target.clone()))
 }
 
@@ -141,14 +146,20 @@ pub async fn capture(
     blocking(move || {
         let exec = exec(&bundle, &target)?;
         let allowed: Vec<String> = exec.env_allow.iter().cloned().collect();
-        env.keys().try_for_each(|name| caller_env_allowed(name, &allowed))?;
+        env.keys()
+            .try_for_each(|name| caller_env_allowed(name, &allowed))?;
         if inputs.is_some() && exec.inputs.is_none() {
             return Err(PlanError::TakesNoInputs(target.clone()));
         }
         let place = Place::make(&machine, exec, inputs)?;
         let argv0 = argv.first().ok_or(PlanError::Empty)?;
         let executable = place.resolve(argv0, &machine.path)?;
-        let arguments = Arguments { argv, env, inputs, executable };
+        let arguments = Arguments {
+            argv,
+            env,
+            inputs,
+            executable,
+        };
         let action = Action {
             gate: "exec".into(),
             target: target.clone(),
@@ -157,7 +168,10 @@ pub async fn capture(
                 .map_err(|error| PlanError::Stored(error.to_string()))?,
             session: session(exec, place.overlaid.as_ref()),
         };
-        Ok(Captured { action, manifest: place.manifest })
+        Ok(Captured {
+            action,
+            manifest: place.manifest,
+        })
     })
     .await
 }
@@ -165,7 +179,9 @@ pub async fn capture(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PlanError> + Send + 'static,
 ) -> Result<T, PlanError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| PlanError::Io(std::io::Error::other(error)))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| PlanError::Io(std::io::Error::other(error)))?
 }
 
 /// What of the target's configuration gives its commands their meaning.
@@ -210,7 +226,10 @@ impl Place {
                 let unpacked = machine.inputs.materialise(digest, &into, owner)?;
                 check_kept(exec, &unpacked)?;
                 manifest = Some(unpacked);
-                let over = exec.inputs.as_ref().and_then(|inputs| inputs.overlay.as_ref());
+                let over = exec
+                    .inputs
+                    .as_ref()
+                    .and_then(|inputs| inputs.overlay.as_ref());
                 if let Some(over) = over {
                     let over = machine.config.join(over);
                     overlay(&over, &into, owner)?;
@@ -221,7 +240,13 @@ impl Place {
             (None, Some(workdir)) => machine.config.join(workdir),
             (None, None) => scratch.home(),
         };
-        Ok(Self { scratch, dir, manifest, overlaid, user })
+        Ok(Self {
+            scratch,
+            dir,
+            manifest,
+            overlaid,
+            user,
+        })
     }
 
     /// Resolves a program, writing paths inside the inputs in a way that does not depend on where
@@ -245,10 +270,15 @@ impl Place {
 /// kept, but a caller can send anything.
 fn check_kept(exec: &ExecTarget, manifest: &Manifest) -> Result<(), PlanError> {
     let keep = exec.inputs.iter().flat_map(|inputs| &inputs.keep);
-    let globs = keep.map(|text| text.parse::<Glob>()).collect::<Result<Vec<_>, _>>();
+    let globs = keep
+        .map(|text| text.parse::<Glob>())
+        .collect::<Result<Vec<_>, _>>();
     let globs = globs.map_err(|error| PlanError::Pattern(error.to_string()))?;
     let taken = |path: &str| globs.is_empty() || globs.iter().any(|glob| glob.matches(path));
-    let refused = manifest.entries().iter().find(|(path, entry)| **entry != Entry::Dir && !taken(path));
+    let refused = manifest
+        .entries()
+        .iter()
+        .find(|(path, entry)| **entry != Entry::Dir && !taken(path));
     match refused {
         Some((path, _)) => {
             let (target, path) = (exec.target.clone(), countersign_runner::quote::reveal(path));
@@ -260,8 +290,13 @@ fn check_kept(exec: &ExecTarget, manifest: &Manifest) -> Result<(), PlanError> {
 
 /// What is in the target's own directory that is laid over inputs.
 fn content(directory: PathBuf) -> Result<Hash, PlanError> {
-    let bind = Bind { source: directory, name: "overlay".into() };
-    Ok(pack(&[bind], &Keep::Everything, &Limits::default())?.manifest.digest())
+    let bind = Bind {
+        source: directory,
+        name: "overlay".into(),
+    };
+    Ok(pack(&[bind], &Keep::Everything, &Limits::default())?
+        .manifest
+        .digest())
 }
 
 fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
@@ -276,7 +311,11 @@ fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
     if !root && found.uid == nix::unistd::geteuid() {
         return Ok(None);
     }
-    Ok(Some(User { uid: found.uid.as_raw(), gid: found.gid.as_raw(), name: found.name }))
+    Ok(Some(User {
+        uid: found.uid.as_raw(),
+        gid: found.gid.as_raw(),
+        name: found.name,
+    }))
 }
 
 /// Rebuilds the command of a stored request, verifying that everything is what was decided.
@@ -350,5 +389,8 @@ fn sources(machine: &Machine, exec: &ExecTarget) -> Vec<(String, Source)> {
         CredentialSource::File(path) => Source::File(machine.config.join(path)),
         CredentialSource::Command(argv) => Source::Command(argv.clone()),
     };
-    exec.credentials.iter().map(|one| (one.as_env.clone(), source(&one.source))).collect()
+    exec.credentials
+        .iter()
+        .map(|one| (one.as_env.clone(), source(&one.source)))
+        .collect()
 }

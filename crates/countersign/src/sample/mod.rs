@@ -20,7 +20,13 @@ pub fn starting_point(people: &[PersonId]) -> Vec<(&'static str, String)> {
     vec![
         ("countersign.toml", config),
         ("approvals.toml", approvals.into()),
-        ("policies/countersign.cedar", include_str!("start/countersign.cedar").into()),
-        ("policies/tools.cedar", include_str!("start/tools.cedar").into()),
+        (
+            "policies/countersign.cedar",
+            include_str!("start/countersign.cedar").into(),
+        ),
+        (
+            "policies/tools.cedar",
+            include_str!("start/tools.cedar").into(),
+        ),
     ]
 }

@@ -103,7 +103,11 @@ pub(super) async fn hand_out(
         let result = json!({ "error": mismatch.to_string(), "not_run": true });
         let failed = ended(&awaited, Outcome::Failed, result);
         record(&gateway.admission, &gateway.engine, &awaited, failed).await?;
-        return Ok(no(Some(&request.id), "approval_unverifiable", mismatch.to_string()));
+        return Ok(no(
+            Some(&request.id),
+            "approval_unverifiable",
+            mismatch.to_string(),
+        ));
     }
     let answer = EvaluationAnswer {
         decision: true,

@@ -44,18 +44,33 @@ pub(super) async fn evaluations(
     }
     if items.len() > MAX_EVALUATIONS {
         let title = format!("a batch has at most {MAX_EVALUATIONS} evaluations");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", title));
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            title,
+        ));
     }
     let questions = read_all(&api, &caller, items, &body.common)?;
-    let semantic = body.options.clone().unwrap_or_default().evaluations_semantic;
+    let semantic = body
+        .options
+        .clone()
+        .unwrap_or_default()
+        .evaluations_semantic;
     unhurried(async move {
         let work = async { Ok(decide_all(&api, &caller, &questions, semantic).await) };
         let is_final =
             |answer: &EvaluationsAnswer| answer.evaluations.iter().any(|one| one.decision);
-        once_if(&api, &caller, &headers, &("evaluations", &body), is_final, work).await
+        once_if(
+            &api,
+            &caller,
+            &headers,
+            &("evaluations", &body),
+            is_final,
+            work,
+        )
+        .await
     })
     .await
-
 }
 
 fn read_all(
@@ -86,7 +101,9 @@ async fn decide_all(
 ) -> EvaluationsAnswer {
     let mut evaluations = Vec::with_capacity(questions.len());
     for question in questions {
-        let answer = decide(api, caller, question).await.unwrap_or_else(|error| undecided(&error));
+        let answer = decide(api, caller, question)
+            .await
+            .unwrap_or_else(|error| undecided(&error));
         let last = match semantic {
             Semantic::ExecuteAll => false,
             Semantic::DenyOnFirstDeny => !answer.decision,
@@ -103,7 +120,9 @@ async fn decide_all(
 fn undecided(error: &ApiError) -> EvaluationAnswer {
     let problem = error.problem();
     let mut answer = no(None, &problem.kind, problem.title.clone());
-    answer.context.error =
-        Some(AnswerError { status: problem.status, message: problem.title.clone() });
+    answer.context.error = Some(AnswerError {
+        status: problem.status,
+        message: problem.title.clone(),
+    });
     answer
 }

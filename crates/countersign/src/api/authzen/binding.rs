@@ -40,7 +40,9 @@ pub(super) struct Bindings {
 impl Bindings {
     /// With a key derived from the installation's act key.
     pub(super) fn new(act: &[u8; 32]) -> Self {
-        Self { key: Hash::keyed(act, DOMAIN) }
+        Self {
+            key: Hash::keyed(act, DOMAIN),
+        }
     }
 
     /// The token of a denied evaluation, good until `expires`.
@@ -78,9 +80,19 @@ impl Bindings {
             return Err(Unbound::Other);
         }
         let mut parts = shown.split('.');
-        let evaluation = parts.next().and_then(|id| id.parse().ok()).ok_or(Unbound::Other)?;
-        let expires = parts.nth(1).and_then(|at| at.parse().ok()).ok_or(Unbound::Other)?;
-        if now > Timestamp(expires) { Err(Unbound::Expired) } else { Ok(evaluation) }
+        let evaluation = parts
+            .next()
+            .and_then(|id| id.parse().ok())
+            .ok_or(Unbound::Other)?;
+        let expires = parts
+            .nth(1)
+            .and_then(|at| at.parse().ok())
+            .ok_or(Unbound::Other)?;
+        if now > Timestamp(expires) {
+            Err(Unbound::Expired)
+        } else {
+            Ok(evaluation)
+        }
     }
 }
 
@@ -103,10 +115,16 @@ mod tests {
         assert_eq!(check(&token, b"q", "a", 600_001), Err(Unbound::Expired));
         assert_eq!(check(&token, b"r", "a", 0), Err(Unbound::Other));
         assert_eq!(check(&token, b"q", "b", 0), Err(Unbound::Other));
-        let (later, elsewhere) =
-            (token.replace(".600000.", ".600001."), token.replace("req_0", "req_1"));
+        let (later, elsewhere) = (
+            token.replace(".600000.", ".600001."),
+            token.replace("req_0", "req_1"),
+        );
         for altered in [later, elsewhere, String::new(), ".".into()] {
-            assert_eq!(check(&altered, b"q", "a", 0), Err(Unbound::Other), "{altered}");
+            assert_eq!(
+                check(&altered, b"q", "a", 0),
+                Err(Unbound::Other),
+                "{altered}"
+            );
         }
         let other = Bindings::new(&[4; 32]);
         let found = other.check(&token, question(b"q"), &agent("a"), Timestamp(0));

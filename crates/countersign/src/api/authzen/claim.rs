@@ -51,7 +51,9 @@ pub(super) async fn claim(
         return Ok(no(Some(&id), reason, message));
     }
     let place = api.outstanding.reserve()?;
-    let input = Input::Claim { by: caller.subject.id.clone() };
+    let input = Input::Claim {
+        by: caller.subject.id.clone(),
+    };
     match gateway.engine.step(id.clone(), input).await {
         Ok(stepped) => {
             let permit = stepped
@@ -60,7 +62,9 @@ pub(super) async fn claim(
             hand_out(api, place, &stepped.case.request, permit, true).await
         }
         Err(error) => {
-            let Some((reason, message)) = refused(&error) else { return Err(error.into()) };
+            let Some((reason, message)) = refused(&error) else {
+                return Err(error.into());
+            };
             // Recorded like every refused attempt on a request.
             let _said_in_the_answer = api.refused(caller, &id, error).await;
             Ok(no(Some(&id), reason, message))
@@ -74,7 +78,9 @@ async fn approved_case(
     caller: &Caller,
     approval: &Value,
 ) -> Result<Option<Case>, ApiError> {
-    let Some(id) = approval_id(approval).and_then(|id| id.parse().ok()) else { return Ok(None) };
+    let Some(id) = approval_id(approval).and_then(|id| id.parse().ok()) else {
+        return Ok(None);
+    };
     match api.gateway.case_of(caller, &id).await {
         Ok(case) => {
             let request = &case.request;
@@ -93,20 +99,31 @@ fn not_claimable(case: &Case) -> Option<Reason> {
         Phase::Held { .. } => Some(("grant_pending", "people have not decided yet".into())),
         Phase::Running { .. } | Phase::Finished { .. } => Some(already_claimed()),
         Phase::Closed { closure, .. } => Some(match closure {
-            Closure::Expired => ("approval_expired", "nobody decided in time; ask again".into()),
-            Closure::Unclaimed => {
-                ("approval_expired", "the approval lapsed before it was used; ask again".into())
-            }
-            Closure::PolicyChanged { detail } => {
-                ("policy_denied", format!("current policy no longer allows it: {detail}"))
-            }
-            _ => ("approval_unverifiable", format!("the request is {}", case.phase.name())),
+            Closure::Expired => (
+                "approval_expired",
+                "nobody decided in time; ask again".into(),
+            ),
+            Closure::Unclaimed => (
+                "approval_expired",
+                "the approval lapsed before it was used; ask again".into(),
+            ),
+            Closure::PolicyChanged { detail } => (
+                "policy_denied",
+                format!("current policy no longer allows it: {detail}"),
+            ),
+            _ => (
+                "approval_unverifiable",
+                format!("the request is {}", case.phase.name()),
+            ),
         }),
     }
 }
 
 fn already_claimed() -> Reason {
-    ("already_claimed", "the approval was used already; it counts once".into())
+    (
+        "already_claimed",
+        "the approval was used already; it counts once".into(),
+    )
 }
 
 /// What a refused claim means; `None` when it could not be decided at all.

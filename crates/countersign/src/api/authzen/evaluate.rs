@@ -43,7 +43,15 @@ pub(super) async fn evaluate_once(
     unhurried(async move {
         let work = decide(&api, &caller, &body);
         let is_final = |answer: &EvaluationAnswer| answer.decision;
-        once_if(&api, &caller, &headers, &("evaluation", &body), is_final, work).await
+        once_if(
+            &api,
+            &caller,
+            &headers,
+            &("evaluation", &body),
+            is_final,
+            work,
+        )
+        .await
     })
     .await
 }
@@ -67,7 +75,11 @@ pub(super) async fn decide(
             hand_out(api, place, &request, permit, false).await
         }
         Evaluated::Requestable(request) => Ok(requestable(api, &request)),
-        Evaluated::Denied { request, reason, policies } => {
+        Evaluated::Denied {
+            request,
+            reason,
+            policies,
+        } => {
             let message = policy_words(&api.gateway, &reason, &policies);
             Ok(no(Some(&request), "policy_denied", message))
         }
@@ -86,8 +98,15 @@ fn requestable(api: &Api, request: &Request) -> EvaluationAnswer {
         subject,
         expires,
     );
-    let rules: Vec<_> = request.rules.iter().map(|rule| rule.name.as_str()).collect();
-    let message = format!("people must countersign it first (`{}`)", rules.join("`, `"));
+    let rules: Vec<_> = request
+        .rules
+        .iter()
+        .map(|rule| rule.name.as_str())
+        .collect();
+    let message = format!(
+        "people must countersign it first (`{}`)",
+        rules.join("`, `")
+    );
     let mut answer = no(Some(&request.id), "approval_required", message);
     answer.context.access_request = Some(AccessRequestHint {
         endpoint: address(gateway, "/access/v1/requests"),

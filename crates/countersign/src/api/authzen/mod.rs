@@ -52,7 +52,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The routes.
 pub fn routes() -> Router<Api> {
     Router::new()
-        .route("/.well-known/authzen-configuration", get(metadata::metadata))
+        .route(
+            "/.well-known/authzen-configuration",
+            get(metadata::metadata),
+        )
         .route("/access/v1/evaluation", post(evaluate::evaluation))
         .route("/access/v1/evaluations", post(batch::evaluations))
         .route("/access/v1/requests", post(task::submit))

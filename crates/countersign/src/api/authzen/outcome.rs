@@ -39,8 +39,14 @@ async fn take_report(
     caller: &Caller,
     body: &OutcomeBody,
 ) -> Result<OutcomeAnswer, ApiError> {
-    if body.detail.as_ref().is_some_and(|detail| detail.len() > MAX_TEXT_BYTES) {
-        return Err(ApiError::invalid(format!("`detail` is longer than {MAX_TEXT_BYTES} bytes")));
+    if body
+        .detail
+        .as_ref()
+        .is_some_and(|detail| detail.len() > MAX_TEXT_BYTES)
+    {
+        return Err(ApiError::invalid(format!(
+            "`detail` is longer than {MAX_TEXT_BYTES} bytes"
+        )));
     }
     if body.permit.is_none() && body.request.is_none() {
         return Err(ApiError::invalid("`permit` or `request` is missing"));
@@ -49,7 +55,10 @@ async fn take_report(
     let matches = |one: &Awaited| {
         same(&body.permit, one.permit.as_str()) && same(&body.request, one.of.request.as_str())
     };
-    let awaited = api.outstanding.take(&caller.subject.id, matches).ok_or_else(not_awaited)?;
+    let awaited = api
+        .outstanding
+        .take(&caller.subject.id, matches)
+        .ok_or_else(not_awaited)?;
     let outcome = match body.status {
         ReportedStatus::Succeeded => Outcome::Succeeded,
         ReportedStatus::Failed => Outcome::Failed,

@@ -105,7 +105,11 @@ impl Outstanding {
     }
 
     fn new(limit: usize, stop: CancellationToken) -> Self {
-        Self { places: Mutex::default(), limit, _ends_the_task: stop.drop_guard() }
+        Self {
+            places: Mutex::default(),
+            limit,
+            _ends_the_task: stop.drop_guard(),
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -120,10 +124,14 @@ impl Outstanding {
         let mut places = self.places();
         if places.reserved + places.awaited.len() >= self.limit {
             let title = "too many permitted actions have no outcome yet; nothing more is permitted";
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_outstanding", title)
-                .with_detail(
-                    "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.",
-                ));
+            return Err(ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_outstanding",
+                title,
+            )
+            .with_detail(
+                "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.",
+            ));
         }
         places.reserved += 1;
         drop(places);
@@ -137,14 +145,19 @@ impl Outstanding {
         matches: impl Fn(&Awaited) -> bool,
     ) -> Option<Awaited> {
         let mut places = self.places();
-        let found = places.awaited.values().find(|one| one.requester == *requester && matches(one));
+        let found = places
+            .awaited
+            .values()
+            .find(|one| one.requester == *requester && matches(one));
         let id = found.map(|one| one.of.request.clone())?;
         places.awaited.remove(&id)
     }
 
     /// Puts back what could not be recorded.
     pub(super) fn put_back(&self, awaited: Awaited) {
-        self.places().awaited.insert(awaited.of.request.clone(), awaited);
+        self.places()
+            .awaited
+            .insert(awaited.of.request.clone(), awaited);
     }
 
     /// Records as unknown what nobody reported in time.
@@ -176,7 +189,10 @@ impl Outstanding {
             .filter(|(_, one)| one.until <= now)
             .map(|(id, _)| id.clone())
             .collect();
-        overdue.iter().filter_map(|id| places.awaited.remove(id)).collect()
+        overdue
+            .iter()
+            .filter_map(|id| places.awaited.remove(id))
+            .collect()
     }
 }
 
@@ -200,7 +216,9 @@ async fn look(outstanding: Weak<Outstanding>, recorders: Recorders, stop: Cancel
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let Some(outstanding) = outstanding.upgrade() else { return };
+        let Some(outstanding) = outstanding.upgrade() else {
+            return;
+        };
         outstanding.sweep(&recorders, recorders.clock.now()).await;
     }
 }
@@ -219,7 +237,12 @@ fn unknown(awaited: &Awaited) -> Ended {
 
 /// How an awaited action ended.
 pub(super) fn ended(awaited: &Awaited, outcome: Outcome, result: Value) -> Ended {
-    Ended { permit: awaited.permit.clone(), outcome, exit: None, result }
+    Ended {
+        permit: awaited.permit.clone(),
+        outcome,
+        exit: None,
+        result,
+    }
 }
 
 /// Records an outcome, with the case or without.
@@ -235,7 +258,10 @@ pub(super) async fn record(
     if !awaited.has_case {
         return admission.ended_uncased(&awaited.of, &ended).await;
     }
-    engine.step(awaited.of.request.clone(), Input::Ended { ended }).await.map(|_| ())
+    engine
+        .step(awaited.of.request.clone(), Input::Ended { ended })
+        .await
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -269,7 +295,10 @@ mod tests {
         drop(two);
         one.fill(awaited(1, "a", 10));
         all.reserve().unwrap().fill(awaited(2, "b", 20));
-        assert_eq!(all.reserve().unwrap_err().problem().kind, "too_many_outstanding");
+        assert_eq!(
+            all.reserve().unwrap_err().problem().kind,
+            "too_many_outstanding"
+        );
         let of = |n| move |one: &Awaited| one.permit == PermitId::from_bits(n);
         let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
         assert!(all.take(&agent("b"), of(1)).is_none());

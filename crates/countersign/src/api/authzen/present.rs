@@ -20,14 +20,17 @@ pub(super) fn presentation(
     effect: &Effect,
 ) -> Presentation {
     let action = reveal(&body.action.name);
-    let resource = format!("{} {}", reveal(&body.resource.kind), reveal(&body.resource.id));
+    let resource = format!(
+        "{} {}",
+        reveal(&body.resource.kind),
+        reveal(&body.resource.id)
+    );
     let behind = match target {
         Some(target) => format!("{} (environment {})", target.id, target.environment),
         None => "none that is configured".into(),
     };
-    let mut text = format!(
-        "{ADVISORY}\n\naction     {action}\nresource   {resource}\ntarget     {behind}\n"
-    );
+    let mut text =
+        format!("{ADVISORY}\n\naction     {action}\nresource   {resource}\ntarget     {behind}\n");
     let claims = [
         ("its context", &body.context),
         ("of the action", &body.action.properties),

@@ -61,7 +61,10 @@ impl Question {
     ) -> Result<Self, ApiError> {
         check_subject(caller, body)?;
         let mut body = body.clone();
-        let approval = body.context.as_mut().and_then(|context| context.remove("approval"));
+        let approval = body
+            .context
+            .as_mut()
+            .and_then(|context| context.remove("approval"));
         let approval = approval.filter(|approval| !approval.is_null());
         body.context = body.context.filter(|context| !context.is_empty());
         let reason = stated_reason(body.context.as_ref())?;
@@ -108,8 +111,13 @@ fn check_subject(caller: &Caller, body: &EvaluationBody) -> Result<(), ApiError>
         return Ok(());
     }
     let title = "a caller asks only for itself; `subject` names somebody else";
-    Err(ApiError::new(StatusCode::FORBIDDEN, "not_your_subject", title)
-        .with_detail(format!("Ask as type `{}` and id `{}`.", own.kind(), own.name())))
+    Err(
+        ApiError::new(StatusCode::FORBIDDEN, "not_your_subject", title).with_detail(format!(
+            "Ask as type `{}` and id `{}`.",
+            own.kind(),
+            own.name()
+        )),
+    )
 }
 
 fn stated_reason(context: Option<&Map<String, Value>>) -> Result<Option<String>, ApiError> {
@@ -127,20 +135,24 @@ fn stated_reason(context: Option<&Map<String, Value>>) -> Result<Option<String>,
 /// Everything the question says, as what the digest covers.
 fn arguments(body: &EvaluationBody) -> Result<Value, ApiError> {
     let whole = serde_json::to_value(body).map_err(|error| ApiError::invalid(error.to_string()))?;
-    let bytes = to_canonical(&whole).map_err(|_| {
-        ApiError::invalid("a number is larger than 2^53 - 1; write it as a text")
-    })?;
+    let bytes = to_canonical(&whole)
+        .map_err(|_| ApiError::invalid("a number is larger than 2^53 - 1; write it as a text"))?;
     if bytes.len() > MAX_QUESTION {
         let title = format!("the question is larger than {MAX_QUESTION} bytes");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", title)
-            .with_detail("Leave out what the decision does not need, or send a hash of it."));
+        return Err(
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", title)
+                .with_detail("Leave out what the decision does not need, or send a hash of it."),
+        );
     }
     Ok(whole)
 }
 
 fn effect(active: &Active, body: &EvaluationBody) -> Result<Effect, EngineError> {
     let action = action_name(&body.action.name)?;
-    Ok(Effect { action, resource: resource(active, &body.resource)? })
+    Ok(Effect {
+        action,
+        resource: resource(active, &body.resource)?,
+    })
 }
 
 /// The gateway's own administration has a gate of its own; nothing about it is decided here.
@@ -148,8 +160,9 @@ fn action_name(name: &str) -> Result<ActionName, EngineError> {
     let own = format!("{}:", admin::TARGET);
     match ActionName::new(name) {
         Ok(action) if !name.starts_with(&own) => Ok(action),
-        _ => ActionName::new(UNCLASSIFIED)
-            .map_err(|error| EngineError::Internal(error.to_string())),
+        _ => {
+            ActionName::new(UNCLASSIFIED).map_err(|error| EngineError::Internal(error.to_string()))
+        }
     }
 }
 
@@ -166,8 +179,9 @@ fn resource(active: &Active, body: &ResourceBody) -> Result<Resource, EngineErro
 }
 
 fn unresolved() -> Result<Resource, EngineError> {
-    let target: TargetId =
-        UNRESOLVED.parse().map_err(|error| EngineError::Internal(format!("{error}")))?;
+    let target: TargetId = UNRESOLVED
+        .parse()
+        .map_err(|error| EngineError::Internal(format!("{error}")))?;
     Ok(target_resource(&target))
 }
 
@@ -177,11 +191,18 @@ fn unresolved() -> Result<Resource, EngineError> {
 /// its id; where the id begins with a configured target's name and the properties name another
 /// one, nothing is believed.
 fn target_name(active: &Active, body: &ResourceBody) -> Option<TargetId> {
-    let by_id = body.id.split('/').next().and_then(|name| TargetId::new(name).ok());
+    let by_id = body
+        .id
+        .split('/')
+        .next()
+        .and_then(|name| TargetId::new(name).ok());
     if matches!(body.kind.as_str(), "Target" | "Resource") {
         return by_id;
     }
-    let claimed = body.properties.as_ref().and_then(|claims| claims.get("target"));
+    let claimed = body
+        .properties
+        .as_ref()
+        .and_then(|claims| claims.get("target"));
     let Some(claimed) = claimed else { return by_id };
     let claimed = claimed.as_str().and_then(|name| TargetId::new(name).ok())?;
     let configured = by_id.filter(|name| active.snapshot.target(name).is_some());
@@ -196,11 +217,7 @@ impl PartialBody {
     ///
     /// # Errors
     /// 400 naming what neither has.
-    pub(super) fn complete(
-        &self,
-        common: &Self,
-        place: &str,
-    ) -> Result<EvaluationBody, ApiError> {
+    pub(super) fn complete(&self, common: &Self, place: &str) -> Result<EvaluationBody, ApiError> {
         let missing = |name: &str| ApiError::invalid(format!("`{name}` is missing{place}"));
         let subject = either(&self.subject, &common.subject);
         let action = either(&self.action, &common.action);

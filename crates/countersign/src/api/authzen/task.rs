@@ -68,7 +68,11 @@ fn check_wishes(body: &SubmitBody) -> Result<(), ApiError> {
             "Submit one request for each question.",
         );
     }
-    if body.requested_access.as_ref().is_some_and(|wanted| wanted.emergency) {
+    if body
+        .requested_access
+        .as_ref()
+        .is_some_and(|wanted| wanted.emergency)
+    {
         return refuse(
             "emergency_unavailable",
             "programs don't break the glass",
@@ -115,7 +119,11 @@ fn check_denial(
             .with_detail("Evaluate again and submit the same question with the answer's token.")
     };
     let denial = &body.denial;
-    let named = denial.evaluation_id.as_deref().map(str::parse::<RequestId>).transpose();
+    let named = denial
+        .evaluation_id
+        .as_deref()
+        .map(str::parse::<RequestId>)
+        .transpose();
     let named = named.map_err(|_| invalid("`denial.evaluation_id` is no evaluation's".into()))?;
     let Some(token) = &denial.binding_token else {
         let missing = "`denial` needs `evaluation_id` or `binding_token`";
@@ -127,7 +135,9 @@ fn check_denial(
     let bound = bindings.check(token, key, &caller.subject.id, now);
     let bound = bound.map_err(|unbound: Unbound| invalid(unbound.to_string()))?;
     if named.is_some_and(|named| named != bound) {
-        return Err(invalid("`denial` names one evaluation and has the token of another".into()));
+        return Err(invalid(
+            "`denial` names one evaluation and has the token of another".into(),
+        ));
     }
     Ok(())
 }
@@ -157,7 +167,13 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<TaskAnswer>, ApiError> {
     let case = own_case(&api, &caller, &id).await?;
-    let cancelled = matches!(&case.phase, Phase::Closed { closure: Closure::Cancelled { .. }, .. });
+    let cancelled = matches!(
+        &case.phase,
+        Phase::Closed {
+            closure: Closure::Cancelled { .. },
+            ..
+        }
+    );
     if !cancelled {
         take_request_back(&api, &caller, &case.request.id).await?;
     }
@@ -188,8 +204,10 @@ fn task(gateway: &Gateway, case: &Case) -> TaskAnswer {
             },
             status_endpoint,
         },
-        result: approval
-            .map(|approval| TaskResult { mode: "reevaluate".into(), approval }),
+        result: approval.map(|approval| TaskResult {
+            mode: "reevaluate".into(),
+            approval,
+        }),
     }
 }
 
@@ -202,7 +220,11 @@ fn ends_at(phase: &Phase) -> Option<Timestamp> {
     }
 }
 
-type Stands = (&'static str, Option<String>, Option<(&'static str, Option<Timestamp>)>);
+type Stands = (
+    &'static str,
+    Option<String>,
+    Option<(&'static str, Option<Timestamp>)>,
+);
 
 /// Status, why, and the approval with its state. How the action itself went is not the task's.
 fn stands(phase: &Phase) -> Stands {
@@ -228,20 +250,26 @@ fn stands(phase: &Phase) -> Stands {
 fn ended(closure: &Closure) -> (&'static str, String) {
     match closure {
         Closure::Denied { by, reason } => {
-            let why = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = reason
+                .as_ref()
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
             ("denied", format!("{by} denied it{why}"))
         }
-        Closure::PolicyChanged { detail } => {
-            ("denied", format!("current policy no longer allows it: {detail}"))
-        }
+        Closure::PolicyChanged { detail } => (
+            "denied",
+            format!("current policy no longer allows it: {detail}"),
+        ),
         Closure::Amended { by, into } => ("denied", format!("{by} proposes {into} instead")),
         Closure::Expired => ("expired", "nobody decided in time; ask again".into()),
-        Closure::Unclaimed => {
-            ("expired", "the approval lapsed before it was used; ask again".into())
-        }
+        Closure::Unclaimed => (
+            "expired",
+            "the approval lapsed before it was used; ask again".into(),
+        ),
         Closure::Cancelled { by } => ("cancelled", format!("{by} cancelled it")),
-        Closure::Unreachable { .. } => {
-            ("failed", "nobody is left who could approve it; ask an administrator".into())
-        }
+        Closure::Unreachable { .. } => (
+            "failed",
+            "nobody is left who could approve it; ask an administrator".into(),
+        ),
     }
 }

@@ -86,7 +86,17 @@ impl Route {
     ) -> Self {
         let (sent, query) = (Sent::Nothing, &[] as &[_]);
         let (method, public, once) = (Method::Get, false, false);
-        Self { method, path, name, summary, sent, given, query, public, once }
+        Self {
+            method,
+            path,
+            name,
+            summary,
+            sent,
+            given,
+            query,
+            public,
+            once,
+        }
     }
 
     const fn post(
@@ -97,11 +107,18 @@ impl Route {
         given: Given,
     ) -> Self {
         let route = Self::get(path, name, summary, given);
-        Self { method: Method::Post, sent, ..route }
+        Self {
+            method: Method::Post,
+            sent,
+            ..route
+        }
     }
 
     const fn public(self) -> Self {
-        Self { public: true, ..self }
+        Self {
+            public: true,
+            ..self
+        }
     }
 
     const fn once(self) -> Self {
@@ -114,8 +131,9 @@ impl Route {
 }
 
 /// What narrows a list of requests.
-const LIST: &[&str] =
-    &["state", "agent", "target", "text", "since", "until", "after", "limit", "mine"];
+const LIST: &[&str] = &[
+    "state", "agent", "target", "text", "since", "until", "after", "limit", "mine",
+];
 
 use Given::{AnyJson, Created, Events, Json, Lines, Text};
 use Sent::{Bytes, Json as Body, Nothing};
@@ -127,25 +145,32 @@ pub(super) const ROUTES: &[Route] = &[
         "authzenConfiguration",
         "Where AuthZEN's interfaces are",
         Json("Metadata"),
-    ).public(),
+    )
+    .public(),
     Route::post(
         "/access/v1/evaluation",
         "evaluate",
         "Ask whether the caller may act, or claim an approval",
-        Body("EvaluationBody"), Json("EvaluationAnswer"),
-    ).once(),
+        Body("EvaluationBody"),
+        Json("EvaluationAnswer"),
+    )
+    .once(),
     Route::post(
         "/access/v1/evaluations",
         "evaluateAll",
         "Ask several questions",
-        Body("EvaluationsBody"), Json("EvaluationsAnswer"),
-    ).once(),
+        Body("EvaluationsBody"),
+        Json("EvaluationsAnswer"),
+    )
+    .once(),
     Route::post(
         "/access/v1/requests",
         "submitAccessRequest",
         "Ask people to countersign a denied question",
-        Body("SubmitBody"), Created("TaskAnswer"),
-    ).once(),
+        Body("SubmitBody"),
+        Created("TaskAnswer"),
+    )
+    .once(),
     Route::get(
         "/access/v1/requests/{id}",
         "accessRequest",
@@ -156,23 +181,34 @@ pub(super) const ROUTES: &[Route] = &[
         "/access/v1/requests/{id}/cancel",
         "cancelAccessRequest",
         "Take an access request back",
-        Nothing, Json("TaskAnswer"),
+        Nothing,
+        Json("TaskAnswer"),
     ),
     Route::post(
         "/v1/outcomes",
         "reportOutcome",
         "Say how a permitted action ended",
-        Body("OutcomeBody"), Json("OutcomeAnswer"),
-    ).once(),
+        Body("OutcomeBody"),
+        Json("OutcomeAnswer"),
+    )
+    .once(),
     Route::get("/openapi.json", "openapi", "This document", AnyJson).public(),
-    Route::get("/v1/health", "health", "Where the gateway stands", Json("Health")).public(),
+    Route::get(
+        "/v1/health",
+        "health",
+        "Where the gateway stands",
+        Json("Health"),
+    )
+    .public(),
     Route::get("/v1/whoami", "whoAmI", "Who the caller is", Json("WhoAmI")),
     Route::post(
         "/v1/login",
         "login",
         "Use a sign-in link for a token",
-        Body("LoginBody"), Json("IssuedToken"),
-    ).public(),
+        Body("LoginBody"),
+        Json("IssuedToken"),
+    )
+    .public(),
     Route::get(
         "/v1/targets/{name}",
         "target",
@@ -183,85 +219,141 @@ pub(super) const ROUTES: &[Route] = &[
         "/v1/inputs",
         "uploadInputs",
         "Upload inputs of a command",
-        Bytes, Json("InputsReceived"),
+        Bytes,
+        Json("InputsReceived"),
     ),
     Route::post(
         "/v1/run",
         "run",
         "Run a command through the gate",
-        Body("RunRequest"), Lines("RunEvent"),
+        Body("RunRequest"),
+        Lines("RunEvent"),
     ),
     Route::get(
         "/v1/requests",
         "requests",
         "Requests the caller may see, newest first",
         Json("RequestList"),
-    ).filtered(LIST),
-    Route::get("/v1/requests/{id}", "request", "One request", Json("RequestDetail")),
+    )
+    .filtered(LIST),
+    Route::get(
+        "/v1/requests/{id}",
+        "request",
+        "One request",
+        Json("RequestDetail"),
+    ),
     Route::post(
         "/v1/requests/{id}/votes",
         "vote",
         "Approve or deny, in a session",
-        Body("VoteBody"), Json("RequestDetail"),
+        Body("VoteBody"),
+        Json("RequestDetail"),
     ),
     Route::post(
         "/v1/requests/{id}/withdraw",
         "withdraw",
         "Take an approval back",
-        Nothing, Json("RequestDetail"),
+        Nothing,
+        Json("RequestDetail"),
     ),
     Route::post(
         "/v1/requests/{id}/comments",
         "comment",
         "Say something",
-        Body("SayBody"), Json("RequestDetail"),
-    ).once(),
+        Body("SayBody"),
+        Json("RequestDetail"),
+    )
+    .once(),
     Route::post(
         "/v1/requests/{id}/questions",
         "ask",
         "Ask the requester",
-        Body("SayBody"), Json("RequestDetail"),
-    ).once(),
+        Body("SayBody"),
+        Json("RequestDetail"),
+    )
+    .once(),
     Route::post(
         "/v1/requests/{id}/answers",
         "answer",
         "Answer a question",
-        Body("SayBody"), Json("RequestDetail"),
-    ).once(),
+        Body("SayBody"),
+        Json("RequestDetail"),
+    )
+    .once(),
     Route::post(
         "/v1/requests/{id}/amendments",
         "amend",
         "Propose another command instead",
-        Body("AmendBody"), Json("RequestDetail"),
-    ).once(),
+        Body("AmendBody"),
+        Json("RequestDetail"),
+    )
+    .once(),
     Route::post(
         "/v1/requests/{id}/cancel",
         "cancel",
         "Take a request back",
-        Nothing, Json("RequestDetail"),
+        Nothing,
+        Json("RequestDetail"),
     ),
     Route::post(
         "/v1/requests/{id}/claim",
         "claim",
         "Apply an approved proposal",
-        Nothing, Json("ProposalAnswer"),
+        Nothing,
+        Json("ProposalAnswer"),
     ),
-    Route::get("/v1/events", "events", "Changes of requests as they happen", Events),
+    Route::get(
+        "/v1/events",
+        "events",
+        "Changes of requests as they happen",
+        Events,
+    ),
     Route::post(
         "/v1/proposals",
         "propose",
         "Propose a change of the gateway itself",
-        Body("ProposalBody"), Json("ProposalAnswer"),
-    ).once(),
-    Route::get("/v1/policy", "policy", "The active bundle", Json("BundleInfo")),
+        Body("ProposalBody"),
+        Json("ProposalAnswer"),
+    )
+    .once(),
+    Route::get(
+        "/v1/policy",
+        "policy",
+        "The active bundle",
+        Json("BundleInfo"),
+    ),
     Route::post(
         "/v1/policy/explain",
         "explain",
         "Explain a decision without asking for anything",
-        Body("ExplainBody"), AnyJson,
+        Body("ExplainBody"),
+        AnyJson,
     ),
-    Route::get("/v1/directory", "directory", "People and machines", Json("DirectoryInfo")),
-    Route::get("/v1/log/checkpoint", "checkpoint", "The log's latest checkpoint", Text).public(),
-    Route::get("/v1/log/key", "logKey", "The key that verifies the log", Text).public(),
-    Route::get("/v1/log/vote-key", "voteKey", "The key that verifies votes", Text).public(),
+    Route::get(
+        "/v1/directory",
+        "directory",
+        "People and machines",
+        Json("DirectoryInfo"),
+    ),
+    Route::get(
+        "/v1/log/checkpoint",
+        "checkpoint",
+        "The log's latest checkpoint",
+        Text,
+    )
+    .public(),
+    Route::get(
+        "/v1/log/key",
+        "logKey",
+        "The key that verifies the log",
+        Text,
+    )
+    .public(),
+    Route::get(
+        "/v1/log/vote-key",
+        "voteKey",
+        "The key that verifies votes",
+        Text,
+    )
+    .public(),
 ];

@@ -11,7 +11,9 @@ const KEPT: &str = "../../docs/openapi.json";
 
 /// `(path, method)` of every `.route("PATH", METHOD(…))` in a router's source.
 fn served(source: &str) -> BTreeSet<(String, String)> {
-    let lines = source.lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
+    let lines = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(".route(\""));
     lines
         .map(|line| {
             let (path, rest) = line.split_once("\", ").unwrap();
@@ -24,10 +26,15 @@ fn served(source: &str) -> BTreeSet<(String, String)> {
 #[test]
 fn every_route_has_its_line_and_every_line_its_route() {
     let routes = served(include_str!("../mod.rs"));
-    let routes: BTreeSet<_> =
-        routes.into_iter().chain(served(include_str!("../authzen/mod.rs"))).collect();
+    let routes: BTreeSet<_> = routes
+        .into_iter()
+        .chain(served(include_str!("../authzen/mod.rs")))
+        .collect();
     let lines = ROUTES.iter().map(|route| {
-        (route.path.to_owned(), format!("{:?}", route.method).to_lowercase())
+        (
+            route.path.to_owned(),
+            format!("{:?}", route.method).to_lowercase(),
+        )
     });
     let lines: BTreeSet<_> = lines.collect();
     assert_eq!(lines.len(), ROUTES.len());

@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{self, Sender};
 use crate::{
     active::Active,
     api::types::{RunEvent, RunRequest},
-    engine::{Admitted, Asked, EngineError, Ended, Input},
+    engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
     runner::{self, Captured, PlanError, capture},
@@ -74,7 +74,13 @@ pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: S
     if let Err(error) = run.serve(&caller, call).await {
         let request = None;
         let (code, message) = (error.code().into(), crate::explain(&error));
-        run.send(RunEvent::Refused { request, code, message, amended: None }).await;
+        run.send(RunEvent::Refused {
+            request,
+            code,
+            message,
+            amended: None,
+        })
+        .await;
     }
 }
 
@@ -110,7 +116,12 @@ pub fn asked(
 }
 
 fn argv(captured: &Captured) -> Result<Vec<String>, ExecError> {
-    let argv = captured.action.arguments.get("argv").cloned().unwrap_or_default();
+    let argv = captured
+        .action
+        .arguments
+        .get("argv")
+        .cloned()
+        .unwrap_or_default();
     serde_json::from_value(argv).map_err(|_| ExecError::Invalid("the command has no words".into()))
 }
 
@@ -130,8 +141,14 @@ impl Run {
         if let Some(id) = &call.claim {
             return self.wait_for(caller, id.clone(), wait, true).await;
         }
-        if call.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-            return Err(ExecError::Invalid(format!("the reason is longer than {MAX_REASON} bytes")));
+        if call
+            .reason
+            .as_ref()
+            .is_some_and(|reason| reason.len() > MAX_REASON)
+        {
+            return Err(ExecError::Invalid(format!(
+                "the reason is longer than {MAX_REASON} bytes"
+            )));
         }
         let asked = self.capture(caller, call).await?;
         match self.gateway.admission.ask(asked).await? {
@@ -139,11 +156,21 @@ impl Run {
                 self.execute(*request, permit, None).await;
                 Ok(())
             }
-            Admitted::Denied { request, reason, policies } => {
+            Admitted::Denied {
+                request,
+                reason,
+                policies,
+            } => {
                 let message = self.denial(&reason, &policies);
                 let code = "denied".into();
                 let request = Some(request);
-                self.send(RunEvent::Refused { request, code, message, amended: None }).await;
+                self.send(RunEvent::Refused {
+                    request,
+                    code,
+                    message,
+                    amended: None,
+                })
+                .await;
                 Ok(())
             }
             Admitted::Held(case) => self.wait_for(caller, case.request.id, wait, false).await,
@@ -173,9 +200,15 @@ impl Run {
         let active = self.gateway.active();
         let said: Vec<_> = policies
             .iter()
-            .map(|id| match active.snapshot.statement(id).and_then(|one| one.reason.clone()) {
-                Some(why) => format!("{id}: {why}"),
-                None => id.to_string(),
+            .map(|id| {
+                match active
+                    .snapshot
+                    .statement(id)
+                    .and_then(|one| one.reason.clone())
+                {
+                    Some(why) => format!("{id}: {why}"),
+                    None => id.to_string(),
+                }
             })
             .collect();
         match said.is_empty() {
@@ -208,7 +241,10 @@ impl Run {
                 }
                 Phase::Approved { .. } => match self.claim(caller, &id).await {
                     Err(ExecError::Engine(EngineError::Refused(refusal)))
-                        if refusal.code() == "not_open" => continue,
+                        if refusal.code() == "not_open" =>
+                    {
+                        continue;
+                    }
                     claimed => return claimed,
                 },
                 _ => {
@@ -228,17 +264,28 @@ impl Run {
         }
     }
 
-    fn held(&self, case: &Case, expires: countersign_core::time::Timestamp, attached: bool) -> RunEvent {
+    fn held(
+        &self,
+        case: &Case,
+        expires: countersign_core::time::Timestamp,
+        attached: bool,
+    ) -> RunEvent {
         let active = self.gateway.active();
         let now = self.gateway.clock.now();
-        let mut approvers: Vec<String> =
-            lifecycle::electorate_names(&case.request.rules).into_iter().collect();
+        let mut approvers: Vec<String> = lifecycle::electorate_names(&case.request.rules)
+            .into_iter()
+            .collect();
         let people = lifecycle::eligible_voters(case, active.world(), now);
         approvers.extend(people.iter().take(10).map(ToString::to_string));
         RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
-            rules: case.request.rules.iter().map(|rule| rule.name.to_string()).collect(),
+            rules: case
+                .request
+                .rules
+                .iter()
+                .map(|rule| rule.name.to_string())
+                .collect(),
             approvers,
             expires,
             attached,
@@ -253,14 +300,19 @@ impl Run {
     ) {
         while let Ok(update) = updates.try_recv() {
             if update.request == *id {
-                let event = RunEvent::Progress { request: id.clone(), text: update.text };
+                let event = RunEvent::Progress {
+                    request: id.clone(),
+                    text: update.text,
+                };
                 self.send(event).await;
             }
         }
     }
 
     async fn claim(&self, caller: &Caller, id: &RequestId) -> Result<(), ExecError> {
-        let input = Input::Claim { by: caller.subject.id.clone() };
+        let input = Input::Claim {
+            by: caller.subject.id.clone(),
+        };
         let stepped = self.gateway.engine.step(id.clone(), input).await?;
         let Some(permit) = stepped.permit else {
             return Err(EngineError::Internal("a claim without a permit".into()).into());
@@ -273,8 +325,10 @@ impl Run {
     /// Runs the command to its end, whether or not the caller stays.
     async fn execute(&self, request: Request, permit: Permit, held: Option<RequestId>) {
         let (to, output) = mpsc::channel(OUTPUT_QUEUE);
-        let started =
-            RunEvent::Started { request: request.id.clone(), permit: permit.id().to_string() };
+        let started = RunEvent::Started {
+            request: request.id.clone(),
+            permit: permit.id().to_string(),
+        };
         self.send(started).await;
         let gateway = self.gateway.clone();
         let running = tokio::spawn(async move {
@@ -300,8 +354,12 @@ impl Run {
     async fn stream(&self, mut output: mpsc::Receiver<Output>) {
         while let Some(piece) = output.recv().await {
             let event = match piece {
-                Output::Stdout(bytes) => RunEvent::Stdout { data: STANDARD.encode(bytes) },
-                Output::Stderr(bytes) => RunEvent::Stderr { data: STANDARD.encode(bytes) },
+                Output::Stdout(bytes) => RunEvent::Stdout {
+                    data: STANDARD.encode(bytes),
+                },
+                Output::Stderr(bytes) => RunEvent::Stderr {
+                    data: STANDARD.encode(bytes),
+                },
             };
             if !self.send(event).await {
                 // The caller is gone; dropping the receiver lets the command go on undisturbed.
@@ -319,9 +377,16 @@ async fn record(
     ended: &Ended,
 ) -> Result<(), EngineError> {
     match held {
-        Some(id) => {
-            gateway.engine.step(id, Input::Ended { ended: ended.clone() }).await.map(|_| ())
-        }
+        Some(id) => gateway
+            .engine
+            .step(
+                id,
+                Input::Ended {
+                    ended: ended.clone(),
+                },
+            )
+            .await
+            .map(|_| ()),
         None => gateway.admission.ended(request, ended).await,
     }
 }
@@ -333,10 +398,18 @@ fn last_event(
 ) -> RunEvent {
     if let Some(error) = error.filter(|_| ended.outcome == Outcome::Failed) {
         let (code, message) = ("not_run".into(), crate::explain(&error));
-        return RunEvent::Refused { request: None, code, message, amended: None };
+        return RunEvent::Refused {
+            request: None,
+            code,
+            message,
+            amended: None,
+        };
     }
     let unrecorded = recorded.err().map(|error| {
-        format!("executed, but the outcome could not be recorded: {}", crate::explain(&error))
+        format!(
+            "executed, but the outcome could not be recorded: {}",
+            crate::explain(&error)
+        )
     });
     RunEvent::Exited {
         status: ended.exit.unwrap_or(70),
@@ -357,11 +430,17 @@ fn ended_event(case: &Case) -> RunEvent {
         Phase::Closed { closure, .. } => {
             let (message, amended) = match closure {
                 Closure::Denied { by, reason } => {
-                    let why = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                    let why = reason
+                        .as_ref()
+                        .map(|why| format!(": {why}"))
+                        .unwrap_or_default();
                     (format!("{by} denied it{why}"), None)
                 }
                 Closure::Expired => ("nobody decided in time; ask again".into(), None),
-                Closure::Unclaimed => ("the approval lapsed before it was used; ask again".into(), None),
+                Closure::Unclaimed => (
+                    "the approval lapsed before it was used; ask again".into(),
+                    None,
+                ),
                 Closure::Cancelled { by } => (format!("{by} cancelled it"), None),
                 Closure::Amended { by, into } => (
                     format!(
@@ -370,12 +449,14 @@ fn ended_event(case: &Case) -> RunEvent {
                     ),
                     Some(into.clone()),
                 ),
-                Closure::Unreachable { .. } => {
-                    ("nobody is left who could approve it; ask an administrator".into(), None)
-                }
-                Closure::PolicyChanged { detail } => {
-                    (format!("current policy no longer allows it: {detail}"), None)
-                }
+                Closure::Unreachable { .. } => (
+                    "nobody is left who could approve it; ask an administrator".into(),
+                    None,
+                ),
+                Closure::PolicyChanged { detail } => (
+                    format!("current policy no longer allows it: {detail}"),
+                    None,
+                ),
             };
             refused(case.phase.name(), message, amended)
         }

@@ -19,7 +19,7 @@ const TITLE: usize = 120;
 
 /// Shows a captured call.
 #[must_use]
-pub fn presentation(
+pub(super) fn presentation(
     exec: &ExecTarget,
     captured: &Captured,
     argv: &[String],
@@ -30,19 +30,40 @@ pub fn presentation(
     for hint in argv.iter().flat_map(|word| hints(word)) {
         body.push_str(&format!("! {hint}\n"));
     }
-    let field = |name: &str| captured.action.arguments.get(name).cloned().unwrap_or_default();
+    let field = |name: &str| {
+        captured
+            .action
+            .arguments
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
+    };
     body.push_str(&format!("\ntarget       {}\n", exec.target));
     if let Some(program) = field("executable").get("program") {
-        let text = |key: &str| program.get(key).and_then(|v| v.as_str()).unwrap_or("?").to_owned();
+        let text = |key: &str| {
+            program
+                .get(key)
+                .and_then(|v| v.as_str())
+                .unwrap_or("?")
+                .to_owned()
+        };
         body.push_str(&format!("executable   {}\n", reveal(&text("path"))));
         body.push_str(&format!("  sha-256    {}\n", text("sha256")));
     }
-    if let Some(dir) = exec.workdir.as_ref().filter(|_| captured.manifest.is_none()) {
+    if let Some(dir) = exec
+        .workdir
+        .as_ref()
+        .filter(|_| captured.manifest.is_none())
+    {
         body.push_str(&format!("directory    {}\n", reveal(dir)));
     }
     for (name, value) in field("env").as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
-        body.push_str(&format!("environment  {}={}\n", reveal(name), quote_argv(&[value.into()])));
+        body.push_str(&format!(
+            "environment  {}={}\n",
+            reveal(name),
+            quote_argv(&[value.into()])
+        ));
     }
     let mut complete = true;
     if let Some(manifest) = &captured.manifest {
@@ -69,18 +90,30 @@ fn inputs(manifest: &Manifest, body: &mut String) -> bool {
     ));
     for listed in &summary.listed {
         let line = match &listed.entry {
-            Entry::File { size, sha256, executable } => {
+            Entry::File {
+                size,
+                sha256,
+                executable,
+            } => {
                 let mark = if *executable { "x" } else { " " };
                 let digits: String = sha256.to_string().chars().take(16).collect();
-                format!("  {mark} {}  {size} bytes  sha-256 {digits}…\n", listed.path)
+                format!(
+                    "  {mark} {}  {size} bytes  sha-256 {digits}…\n",
+                    listed.path
+                )
             }
-            Entry::Symlink { target } => format!("  → {} links to {}\n", listed.path, reveal(target)),
+            Entry::Symlink { target } => {
+                format!("  → {} links to {}\n", listed.path, reveal(target))
+            }
             Entry::Dir => continue,
         };
         body.push_str(&line);
     }
     if summary.not_listed > 0 {
-        body.push_str(&format!("  … and {} more that are not listed here\n", summary.not_listed));
+        body.push_str(&format!(
+            "  … and {} more that are not listed here\n",
+            summary.not_listed
+        ));
     }
     summary.not_listed == 0
 }
@@ -91,7 +124,10 @@ fn radius(classified: &Classified) -> String {
         .iter()
         .map(|effect| format!("{} on {}", effect.action, reveal(&effect.resource.id)))
         .collect();
-    format!("{}. What the command changes beyond this is not known.", touched.join("; "))
+    format!(
+        "{}. What the command changes beyond this is not known.",
+        touched.join("; ")
+    )
 }
 
 fn shorten(text: &str) -> String {

@@ -10,7 +10,9 @@ const PATH: &str = "/access/v1/evaluation";
 async fn an_approval_counts_once_for_the_identical_question() {
     let bench = Bench::new().await;
     let (id, again) = bench.approved(&held()).await;
-    let task = bench.get(&bench.bot, &format!("/access/v1/requests/{id}")).await;
+    let task = bench
+        .get(&bench.bot, &format!("/access/v1/requests/{id}"))
+        .await;
     assert_eq!(task.text("/task/status"), "approved");
     assert_eq!(task.text("/result/mode"), "reevaluate");
     assert_eq!(task.text("/result/approval/id"), id);
@@ -28,13 +30,21 @@ async fn an_approval_counts_once_for_the_identical_question() {
     }
 
     let report = json!({ "request": id, "status": "failed" });
-    assert_eq!(bench.post(&bench.bot, "/v1/outcomes", &report).await.status, 200);
-    let task = bench.get(&bench.bot, &format!("/access/v1/requests/{id}")).await;
+    assert_eq!(
+        bench.post(&bench.bot, "/v1/outcomes", &report).await.status,
+        200
+    );
+    let task = bench
+        .get(&bench.bot, &format!("/access/v1/requests/{id}"))
+        .await;
     assert_eq!(task.text("/task/status"), "approved");
     assert_eq!(task.text("/result/approval/state"), "consumed");
     let shown = bench.get(&bench.bot, &format!("/v1/requests/{id}")).await;
     assert_eq!(shown.text("/state"), "failed");
-    assert_eq!(bench.evaluate(&again).await.context()["reason"], "already_claimed");
+    assert_eq!(
+        bench.evaluate(&again).await.context()["reason"],
+        "already_claimed"
+    );
 }
 
 #[tokio::test]
@@ -47,7 +57,10 @@ async fn every_member_of_the_question_must_be_the_same() {
         ("/action/name", json!("read")),
         ("/context/rows", json!(4)),
         ("/context/reason", json!("ticket 8")),
-        ("/context", json!({ "approval": again["context"]["approval"] })),
+        (
+            "/context",
+            json!({ "approval": again["context"]["approval"] }),
+        ),
         ("/context/extra", json!(1)),
         ("/resource/properties", json!({})),
         ("/subject/properties", json!({ "a": 1 })),
@@ -74,7 +87,10 @@ async fn what_is_no_approval_does_not_help() {
     for (approval, reason) in [
         (json!(id), "grant_pending"),
         (json!({ "id": id }), "grant_pending"),
-        (json!("req_00000000000000000000000000"), "approval_unverifiable"),
+        (
+            json!("req_00000000000000000000000000"),
+            "approval_unverifiable",
+        ),
         (json!("no id"), "approval_unverifiable"),
         (json!(true), "approval_unverifiable"),
         (json!({ "state": "active" }), "approval_unverifiable"),
@@ -88,7 +104,13 @@ async fn what_is_no_approval_does_not_help() {
     of_other["subject"]["id"] = json!("other-bot");
     let answer = bench.post(&bench.other, PATH, &of_other).await;
     assert_eq!(answer.context()["reason"], "approval_unverifiable");
-    bench.post(&bench.bot, &format!("/access/v1/requests/{id}/cancel"), &json!({})).await;
+    bench
+        .post(
+            &bench.bot,
+            &format!("/access/v1/requests/{id}/cancel"),
+            &json!({}),
+        )
+        .await;
     let answer = bench.evaluate(&with(json!(id))).await;
     assert_eq!(answer.context()["reason"], "approval_unverifiable");
 }
@@ -101,7 +123,11 @@ async fn many_claims_at_once_give_one_permission() {
     let answers = futures_util::future::join_all(claims).await;
     assert_eq!(answers.iter().filter(|answer| answer.decision()).count(), 1);
     let others = answers.iter().filter(|answer| !answer.decision());
-    assert!(others.into_iter().all(|answer| answer.context()["reason"] == "already_claimed"));
+    assert!(
+        others
+            .into_iter()
+            .all(|answer| answer.context()["reason"] == "already_claimed")
+    );
 }
 
 #[tokio::test]
@@ -109,7 +135,11 @@ async fn a_claim_that_nobody_reports_ends_unknown() {
     let bench = Bench::new().await;
     let (id, again) = bench.approved(&held()).await;
     assert!(bench.evaluate(&again).await.decision());
-    bench.api.outstanding.sweep_at(bench.gateway(), bench.in_hours(2)).await;
+    bench
+        .api
+        .outstanding
+        .sweep_at(bench.gateway(), bench.in_hours(2))
+        .await;
     let shown = bench.get(&bench.bot, &format!("/v1/requests/{id}")).await;
     assert_eq!(shown.text("/state"), "unknown");
 }
@@ -118,10 +148,14 @@ async fn a_claim_that_nobody_reports_ends_unknown() {
 async fn the_record_of_all_this_verifies() {
     let bench = Bench::new().await;
     bench.evaluate(&question("delete", "orders/x")).await;
-    bench.evaluate(&question("write", "orders/never-submitted")).await;
+    bench
+        .evaluate(&question("write", "orders/never-submitted"))
+        .await;
     let mut unneeded = question("read", "orders/x");
     unneeded["denial"] = json!({ "evaluation_id": "req_x" });
-    bench.post(&bench.bot, "/access/v1/requests", &unneeded).await;
+    bench
+        .post(&bench.bot, "/access/v1/requests", &unneeded)
+        .await;
     let permitted = bench.evaluate(&question("read", "orders/x")).await;
     let report = json!({ "permit": permitted.text("/context/permit"), "status": "succeeded" });
     bench.post(&bench.bot, "/v1/outcomes", &report).await;
@@ -131,16 +165,38 @@ async fn the_record_of_all_this_verifies() {
     for body in [&altered, &again, &again] {
         bench.evaluate(body).await;
     }
-    bench.post(&bench.bot, "/v1/outcomes", &json!({ "request": id, "status": "failed" })).await;
-    assert!(bench.evaluate(&question("read", "orders/unreported")).await.decision());
-    bench.api.outstanding.sweep_at(bench.gateway(), bench.in_hours(2)).await;
+    bench
+        .post(
+            &bench.bot,
+            "/v1/outcomes",
+            &json!({ "request": id, "status": "failed" }),
+        )
+        .await;
+    assert!(
+        bench
+            .evaluate(&question("read", "orders/unreported"))
+            .await
+            .decision()
+    );
+    bench
+        .api
+        .outstanding
+        .sweep_at(bench.gateway(), bench.in_hours(2))
+        .await;
 
     let gateway = bench.gateway();
     gateway.log.checkpoint().await;
     let file = |name: &str| fs::read(gateway.data.join("log").join(name)).unwrap();
     let votes = Some(vec![gateway.keys.vote.verifying().clone()]);
-    let trust = Trust { log: gateway.keys.log.verifying().clone(), votes };
+    let trust = Trust {
+        log: gateway.keys.log.verifying().clone(),
+        votes,
+    };
     let found = verify_journal(&file("journal"), trust, &file("checkpoint"), &[]);
-    assert!(found.passed(), "{:#?}", found.failures().collect::<Vec<_>>());
+    assert!(
+        found.passed(),
+        "{:#?}",
+        found.failures().collect::<Vec<_>>()
+    );
     assert_eq!(found.findings.len(), 0, "{:#?}", found.findings);
 }

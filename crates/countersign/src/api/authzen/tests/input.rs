@@ -2,8 +2,12 @@
 
 use super::*;
 
-const PATHS: [&str; 4] =
-    ["/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/requests", "/v1/outcomes"];
+const PATHS: [&str; 4] = [
+    "/access/v1/evaluation",
+    "/access/v1/evaluations",
+    "/access/v1/requests",
+    "/v1/outcomes",
+];
 
 /// A request with this body; `kind` is its content type.
 fn sent(token: &str, path: &str, kind: &str, body: impl Into<Body>) -> Request<Body> {
@@ -20,7 +24,11 @@ async fn what_can_not_be_read_is_refused() {
     let bench = Bench::new().await;
     let whole = held().to_string();
     let nested = format!("{{\"context\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    let twice = whole.replacen("{", "{\"subject\":{\"type\":\"agent\",\"id\":\"deploy-bot\"},", 1);
+    let twice = whole.replacen(
+        "{",
+        "{\"subject\":{\"type\":\"agent\",\"id\":\"deploy-bot\"},",
+        1,
+    );
     let huge = "9007199254740993";
     let json = "application/json";
     let cases: [(&str, Vec<u8>, u16); 16] = [
@@ -33,10 +41,24 @@ async fn what_can_not_be_read_is_refused() {
         (json, nested.into(), 400),
         (json, twice.into(), 400),
         (json, whole.replace("\"write\"", "7").into(), 400),
-        (json, whole.replace(r#""rows":3"#, &format!("\"rows\":{huge}")).into(), 400),
+        (
+            json,
+            whole
+                .replace(r#""rows":3"#, &format!("\"rows\":{huge}"))
+                .into(),
+            400,
+        ),
         (json, whole.replace(r#""ticket 7""#, "7").into(), 400),
-        (json, format!("{{\"context\":\"{}\"}}", "x".repeat(9 << 20)).into(), 413),
-        ("application/json; charset=latin-1", whole.clone().into(), 415),
+        (
+            json,
+            format!("{{\"context\":\"{}\"}}", "x".repeat(9 << 20)).into(),
+            413,
+        ),
+        (
+            "application/json; charset=latin-1",
+            whole.clone().into(),
+            415,
+        ),
         ("text/plain", whole.clone().into(), 415),
         ("", whole.clone().into(), 415),
         (json, format!("{whole}{whole}").into(), 400),
@@ -62,8 +84,15 @@ async fn each_missing_member_is_named() {
         let mut body = held();
         body.as_object_mut().unwrap().remove(name);
         let answer = bench.evaluate(&body).await;
-        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (400, "invalid_request"));
-        assert!(answer.text("/title").contains(&format!("`{name}`")), "{}", answer.body);
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().as_str()),
+            (400, "invalid_request")
+        );
+        assert!(
+            answer.text("/title").contains(&format!("`{name}`")),
+            "{}",
+            answer.body
+        );
     }
     let mut body = held();
     body["unknown"] = json!({ "a": [1] });
@@ -87,8 +116,18 @@ async fn strangers_and_wrong_methods_are_refused() {
             assert_eq!(answer.problem(), "method_not_allowed", "{name} {path}");
         }
     }
-    let id = bench.gateway().identity.caller(&bench.bot, CredentialKind::Token).await.unwrap();
-    bench.gateway().identity.revoke(&id.credential.id).await.unwrap();
+    let id = bench
+        .gateway()
+        .identity
+        .caller(&bench.bot, CredentialKind::Token)
+        .await
+        .unwrap();
+    bench
+        .gateway()
+        .identity
+        .revoke(&id.credential.id)
+        .await
+        .unwrap();
     assert_eq!(bench.evaluate(&held()).await.problem(), "unauthenticated");
 }
 
@@ -97,9 +136,14 @@ async fn addresses_are_public_and_configured() {
     let bench = Bench::new().await;
     let request = |path: &str| {
         let request = Request::get(path).header("host", "evil.example.com");
-        request.header("x-request-id", "7").body(Body::empty()).unwrap()
+        request
+            .header("x-request-id", "7")
+            .body(Body::empty())
+            .unwrap()
     };
-    let found = bench.send(request("/.well-known/authzen-configuration")).await;
+    let found = bench
+        .send(request("/.well-known/authzen-configuration"))
+        .await;
     assert_eq!(found.status, 200);
     assert_eq!(found.request_id.as_deref(), Some("7"));
     assert_eq!(

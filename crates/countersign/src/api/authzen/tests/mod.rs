@@ -105,7 +105,9 @@ impl Answer {
 
     fn text(&self, pointer: &str) -> String {
         let found = self.body.pointer(pointer).and_then(Value::as_str);
-        found.unwrap_or_else(|| panic!("no {pointer} in {}", self.body)).to_owned()
+        found
+            .unwrap_or_else(|| panic!("no {pointer} in {}", self.body))
+            .to_owned()
     }
 
     fn problem(&self) -> String {
@@ -133,7 +135,13 @@ impl Bench {
         fs::write(config.join("approvals.toml"), APPROVALS).unwrap();
         fs::write(config.join("policies/main.cedar"), POLICIES).unwrap();
         let data = Some(dir.path().join("data"));
-        let gateway = Gateway::open(Options { config, data, url: None }).await.unwrap();
+        let gateway = Gateway::open(Options {
+            config,
+            data,
+            url: None,
+        })
+        .await
+        .unwrap();
         let api = Api::new(gateway);
         let mut bench = Self {
             router: api::routes(api.clone()),
@@ -142,8 +150,14 @@ impl Bench {
             other: String::new(),
             _dir: dir,
         };
-        bench.bot = bench.issue("agent", "deploy-bot", CredentialKind::Token).await.0;
-        bench.other = bench.issue("agent", "other-bot", CredentialKind::Token).await.0;
+        bench.bot = bench
+            .issue("agent", "deploy-bot", CredentialKind::Token)
+            .await
+            .0;
+        bench.other = bench
+            .issue("agent", "other-bot", CredentialKind::Token)
+            .await
+            .0;
         bench
     }
 
@@ -178,7 +192,12 @@ impl Bench {
         let status = response.status();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status, kind, body, request_id }
+        Answer {
+            status,
+            kind,
+            body,
+            request_id,
+        }
     }
 
     async fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
@@ -192,7 +211,8 @@ impl Bench {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
     }
 
     async fn get(&self, token: &str, path: &str) -> Answer {
@@ -207,7 +227,12 @@ impl Bench {
     /// Submits a denied question and gives the task's id.
     async fn submit(&self, question: &Value) -> String {
         let denied = self.evaluate(question).await;
-        assert_eq!(denied.context()["reason"], "approval_required", "{}", denied.body);
+        assert_eq!(
+            denied.context()["reason"],
+            "approval_required",
+            "{}",
+            denied.body
+        );
         let mut body = question.clone();
         body["denial"] =
             json!({ "binding_token": denied.text("/context/access_request/binding_token") });
@@ -228,7 +253,8 @@ impl Bench {
             .header(header::COOKIE, &cookie)
             .header("x-csrf-token", csrf)
             .header(header::CONTENT_TYPE, "application/json");
-        self.send(vote_it.body(Body::from(vote.to_string())).unwrap()).await
+        self.send(vote_it.body(Body::from(vote.to_string())).unwrap())
+            .await
     }
 
     /// Lets people approve a question and gives it with the approval.
@@ -242,7 +268,10 @@ impl Bench {
     }
 
     fn in_hours(&self, hours: i64) -> Timestamp {
-        self.gateway().clock.now().after(Span::from_millis(hours * 3_600_000))
+        self.gateway()
+            .clock
+            .now()
+            .after(Span::from_millis(hours * 3_600_000))
     }
 }
 

@@ -1,0 +1,120 @@
+//! Proposing another command instead of the one that was asked.
+//!
+//! In scope: making the new request and ending the old one for it.
+//! Invariant: the new request belongs to the chain that asked; its editors, this one and earlier
+//! ones, are *self* for it; it runs only when its requester claims it.
+
+use countersign_core::{
+    id::{PersonId, RequestId},
+    lifecycle::{Event, Refusal},
+    request::{Amends, Case, Message, MessageKind},
+};
+
+use super::{
+    Api,
+    detail::detail,
+    problem::ApiError,
+    requests::{act, new_message_id},
+    types::{AmendBody, RequestDetail},
+};
+use crate::{
+    engine::{Admitted, EngineError, Input},
+    gates::exec,
+    identity::Caller,
+    runner::{self, capture},
+};
+
+/// Proposes another command instead: a new request of the same chain, whose editor is *self*.
+///
+/// # Errors
+/// The caller may not decide the request, or policy does not hold the new action.
+pub async fn propose_instead(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    body: AmendBody,
+) -> Result<RequestDetail, ApiError> {
+    let gateway = &api.gateway;
+    let case = gateway.case_of(caller, id).await?;
+    let Some(editor) = caller.person().cloned() else {
+        return Err(ApiError::invalid("only a person proposes another action"));
+    };
+    let can = detail(gateway, caller, &case).can;
+    if !can.iter().any(|name| name == "amend") {
+        api.record_refused(caller, id, "not_participant").await;
+        return Err(ApiError::from(EngineError::Refused(Refusal::NotParticipant)).about(id));
+    }
+    let into = replacement(api, &case, editor.clone(), body.argv).await?;
+    let message = Message {
+        id: new_message_id(api)?,
+        by: caller.subject.id.clone(),
+        at: gateway.clock.now(),
+        kind: MessageKind::Amendment {
+            request: into.clone(),
+        },
+        text: body.text,
+    };
+    let event = Event::Amend {
+        editor,
+        into: into.clone(),
+        message,
+    };
+    let amended = act(api, caller, id, event).await;
+    if amended.is_err() {
+        // The original ended in the meantime; the replacement must not stay behind.
+        let by = case.request.chain.requester.id.clone();
+        let cancel = Input::Event(Event::Cancel { by });
+        if let Err(error) = gateway.engine.step(into, cancel).await {
+            tracing::warn!(%error, "a replacement was not cancelled");
+        }
+    }
+    amended
+}
+
+/// Opens the new request, with every earlier editor as *self*.
+async fn replacement(
+    api: &Api,
+    case: &Case,
+    editor: PersonId,
+    argv: Vec<String>,
+) -> Result<RequestId, ApiError> {
+    let gateway = &api.gateway;
+    let request = &case.request;
+    let before: runner::Arguments = serde_json::from_value(request.action.arguments.clone())
+        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    let active = gateway.active();
+    let (bundle, target) = (active.bundle.clone(), request.action.target.clone());
+    let captured = capture(
+        &gateway.machine,
+        bundle,
+        target,
+        argv,
+        before.env,
+        before.inputs,
+    )
+    .await
+    .map_err(exec::ExecError::from)?;
+    let amends = Some(Amends {
+        request: request.id.clone(),
+        editor,
+    });
+    let (chain, reason) = (request.chain.clone(), request.reason.clone());
+    let asked = exec::asked(&active, chain, captured, reason, amends)?;
+    let into = match gateway.admission.ask(asked).await? {
+        Admitted::Held(case) => case.request.id,
+        Admitted::Attached(_) => {
+            return Err(ApiError::invalid("that very action waits already"));
+        }
+        Admitted::Permitted { .. } | Admitted::Denied { .. } => {
+            return Err(ApiError::invalid(
+                "policy does not hold that action: it is either forbidden or needs no approval; \
+                 say so in a comment instead",
+            ));
+        }
+    };
+    let earlier = request.amends.iter().map(|amends| amends.editor.clone());
+    let people = earlier.chain(case.self_grown.iter().cloned()).collect();
+    let grew = Input::Event(Event::SelfGrew { people });
+    gateway.engine.step(into.clone(), grew).await?;
+    Ok(into)
+}
