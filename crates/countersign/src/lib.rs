@@ -8,6 +8,7 @@ pub mod active;
 pub mod admin;
 pub mod api;
 pub mod clock;
+pub mod console;
 pub mod engine;
 pub mod gates;
 pub mod gateway;

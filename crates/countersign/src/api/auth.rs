@@ -86,7 +86,7 @@ pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiErro
 
 /// Records that somebody came with a credential that is none. Limited, so that strangers can't
 /// fill the log.
-async fn record_stranger(api: &Api, error: &IdentityError) {
+pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     let code = match error {
         IdentityError::Invalid => "invalid_credential",
         IdentityError::Disabled(_) => "disabled",

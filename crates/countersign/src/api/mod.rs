@@ -11,7 +11,7 @@ pub mod detail;
 mod events;
 mod manage;
 pub mod problem;
-mod requests;
+pub mod requests;
 mod run;
 pub mod strict;
 pub mod types;

@@ -1,0 +1,61 @@
+//! The console: pages for people in a browser.
+//!
+//! In scope: routes, sessions by cookie, forms, what surrounds a page, security headers.
+//! Out of scope: markup (the crate `countersign-console`) and everything a page shows or does: the
+//! interface's own functions, engine and admin decide again whatever a page offered.
+//! Invariant: every answer carries the headers of [`guard`]; nothing changes without a session's
+//! cookie, its CSRF token and a request that no other site caused; a vote also needs the proof of
+//! a fresh act. No address is made from the `Host` header, and no text from an address is shown
+//! as the gateway's own.
+
+mod answer;
+mod assets;
+mod fields;
+mod flash;
+mod guard;
+mod inbox;
+mod people;
+mod proposals;
+mod request;
+mod session;
+mod sign_in;
+mod standing;
+mod viewer;
+mod waiting;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn_with_state, map_response},
+    routing::{get, post},
+};
+
+use crate::api::Api;
+
+/// The largest form, in bytes.
+const MAX_FORM: usize = 1 << 20;
+
+/// All routes of the console. There is no fallback among them, so that they merge with those of
+/// the interface.
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/", get(inbox::show))
+        .route("/inbox", get(inbox::show))
+        .route("/requests/{id}", get(request::show))
+        .route("/requests/{id}/{act}", get(request::back).post(request::act))
+        .route("/people", get(people::show))
+        .route("/people/{*form}", get(proposals::back).post(proposals::people))
+        .route("/agents/{*form}", get(proposals::back).post(proposals::agents))
+        .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/assets/{*path}", get(assets::serve))
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(from_fn_with_state(api.clone(), guard::refuse_other_sites))
+        .layer(map_response(guard::add_headers))
+        .with_state(api)
+}

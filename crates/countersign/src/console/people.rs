@@ -1,0 +1,172 @@
+//! People and agents: the directory as everybody who is signed in may read it.
+//!
+//! In scope: the page and what waits to change it.
+//! Out of scope: its forms ([`proposals`](super::proposals)).
+//! Invariant: no secret and no hash of one is shown.
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use countersign_console::{
+    part::{Moment, PartyKind},
+    people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow},
+    shell::{Flash, Link, Place, Shell},
+};
+use countersign_core::{
+    directory::{Machine, Person},
+    id::PersonId,
+    time::Span,
+};
+use countersign_store::{CaseFilter, CredentialKind, StoredCredential};
+
+use super::{
+    answer,
+    fields::Asked,
+    flash, request,
+    session::Session,
+    viewer::{self, Viewer},
+    waiting,
+};
+use crate::{
+    admin,
+    api::{Api, problem::ApiError, requests::visible},
+    engine::EngineError,
+    identity::ended,
+};
+
+/// Changes that wait, listed at once.
+const PENDING: u32 = 50;
+/// A token that lives longer is pointed out.
+const LONG: Span = Span::from_millis(30 * 86_400_000);
+
+pub(super) async fn show(State(api): State<Api>, session: Session, asked: Asked) -> Response {
+    let flash = flash::read(&api, &session, &asked, None);
+    match page(&api, &session, asked.0.name("pick"), flash).await {
+        Ok(page) => answer::page(StatusCode::OK, &page),
+        Err(error) => answer::error(&api, &session, &error).await,
+    }
+}
+
+/// The page.
+///
+/// # Errors
+/// The store can't be read.
+pub(super) async fn page(
+    api: &Api,
+    session: &Session,
+    pick: &str,
+    flash: Option<Flash>,
+) -> Result<PeoplePage, ApiError> {
+    let viewer = Viewer::new(api, session);
+    let credentials = api.gateway.store.credentials(None).await.map_err(EngineError::from)?;
+    let directory = &viewer.active.directory;
+    let people = directory.people.iter();
+    let people = people.map(|(id, person)| person_row(&viewer, id, person, &credentials));
+    let agents = directory.agents.iter().map(|(id, one)| (PartyKind::Agent, id.as_str(), one));
+    let workloads = directory.workloads.iter();
+    let workloads = workloads.map(|(id, one)| (PartyKind::Workload, id.as_str(), one));
+    let machines = agents
+        .chain(workloads)
+        .map(|(kind, name, machine)| machine_row(&viewer, kind, name, machine, &credentials));
+    let address = match pick {
+        "" => "/people".to_owned(),
+        pick => format!("/people?pick={}", encode(pick)),
+    };
+    let shell = viewer.counted_shell(Place::People, &address).await;
+    Ok(PeoplePage {
+        shell: Shell { flash, ..shell },
+        people: people.collect(),
+        machines: machines.collect(),
+        groups: directory.groups.iter().map(ToString::to_string).collect(),
+        pending: pending(&viewer).await?,
+        can_propose: true,
+        cannot_propose: String::new(),
+        pick: pick.into(),
+    })
+}
+
+fn person_row(
+    viewer: &Viewer<'_>,
+    id: &PersonId,
+    person: &Person,
+    credentials: &[StoredCredential],
+) -> PersonRow {
+    let holder = format!("person:{id}");
+    // Credentials come newest first.
+    let mut sessions = credentials
+        .iter()
+        .filter(|one| one.kind == CredentialKind::Session && one.holder == holder);
+    let groups = person.groups.iter().map(|(group, member)| Membership {
+        group: group.to_string(),
+        since: viewer.moment(member.since),
+        countersigned: member.countersigned,
+    });
+    PersonRow {
+        name: id.to_string(),
+        me: *id == viewer.session.person,
+        roles: Vec::new(),
+        groups: groups.collect(),
+        manager: person.manager.as_ref().map(ToString::to_string).unwrap_or_default(),
+        disabled: person.disabled,
+        last_seen: sessions.next().map(|session| viewer.moment(session.issued)),
+    }
+}
+
+fn machine_row(
+    viewer: &Viewer<'_>,
+    kind: PartyKind,
+    name: &str,
+    machine: &Machine,
+    credentials: &[StoredCredential],
+) -> MachineRow {
+    let holder = format!("{}:{name}", kind.name());
+    let tokens =
+        credentials.iter().filter(|one| one.kind == CredentialKind::Token && one.holder == holder);
+    MachineRow {
+        kind,
+        name: name.into(),
+        owner: machine.owner.as_ref().map(ToString::to_string),
+        groups: machine.groups.iter().map(ToString::to_string).collect(),
+        stopped: machine.disabled,
+        tokens: tokens.map(|token| token_row(viewer, token)).collect(),
+    }
+}
+
+fn token_row(viewer: &Viewer<'_>, token: &StoredCredential) -> TokenRow {
+    let issuer = token.issued_by.as_ref().map(ToString::to_string);
+    TokenRow {
+        id: token.id.to_string(),
+        issued: viewer.moment(token.issued),
+        issued_by: issuer.unwrap_or_else(|| "the installation".into()),
+        expires: Some(Moment::new(token.expires.to_string())),
+        long_lived: token.expires.millis_since(token.issued) > LONG.as_millis(),
+        dead: ended(token, viewer.now),
+    }
+}
+
+/// Changes that wait, as far as the viewer may see them.
+async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
+    let filter = CaseFilter {
+        phases: ["held", "approved"].map(String::from).into(),
+        target: Some(admin::TARGET.into()),
+        limit: PENDING,
+        ..CaseFilter::default()
+    };
+    let (api, caller) = (viewer.api, &viewer.session.caller);
+    let mut changes = Vec::new();
+    for line in visible(api, caller, filter).await?.items {
+        let Ok(case) = api.gateway.case_of(caller, &line.id).await else { continue };
+        changes.push(PendingChange {
+            link: Link { href: request::path(&line.id), text: line.title },
+            by: viewer::party_of(&case.request.chain.requester.id),
+            at: viewer.moment(line.at),
+            mine: waiting::waits_for(viewer, &case),
+        });
+    }
+    Ok(changes)
+}
+
+/// A text for a query.
+fn encode(text: &str) -> String {
+    let filter = countersign_console::inbox::Filter { text: text.into(), ..Default::default() };
+    let query = filter.query(countersign_console::inbox::Tab::Waiting, None);
+    query.split_once("&q=").map(|(_, text)| text.to_owned()).unwrap_or_default()
+}

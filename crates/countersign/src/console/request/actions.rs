@@ -1,0 +1,163 @@
+//! What the viewer can do with a request, and what the forms start with.
+//!
+//! In scope: which forms are offered.
+//! Out of scope: deciding; whoever sends a form is judged again, so what is offered here is never
+//! relied on.
+
+use countersign_console::{
+    part::span,
+    request::{Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, OneClick},
+};
+use countersign_core::{
+    approval::{
+        ApprovalRule,
+        myself::myself,
+        quorum::shortest,
+        rule::{Assurance, ReasonRequirement},
+    },
+    lifecycle,
+    request::{Case, MAX_ONE_CLICK_BYTES, Phase},
+    time::{Span, Timestamp},
+};
+
+use super::{arguments, signing::assurance};
+use crate::{
+    api::types::RequestDetail,
+    console::{viewer::Viewer, waiting, words},
+};
+
+/// What the viewer typed before it was refused.
+#[derive(Debug, Default)]
+pub(super) struct Typed {
+    pub(super) approve: String,
+    pub(super) deny: String,
+    pub(super) arguments: Option<Vec<String>>,
+}
+
+/// The forms of a case's page.
+pub(super) fn actions(
+    viewer: &Viewer<'_>,
+    case: &Case,
+    detail: &RequestDetail,
+    typed: &Typed,
+) -> Actions {
+    let can = |name: &str| detail.can.iter().any(|one| one == name);
+    let open = case.phase.is_open();
+    let person = &viewer.session.person;
+    let may_sign = waiting::may_sign_any(viewer, case, person);
+    let reviewer = may_sign && !myself(case, &viewer.active.directory).contains(person);
+    let weak = too_weak(viewer, case);
+    let untimely = untimely(viewer, case);
+    let approves = can("vote") && weak.is_none() && untimely.is_none();
+    let denies = open && may_sign && weak.is_none();
+    let cannot_vote = match (open, approves) {
+        (false, _) | (_, true) => None,
+        (true, false) if can("vote") => weak.or(untimely),
+        (true, false) => detail.why_not_vote.clone(),
+    };
+    Actions {
+        cannot_vote: cannot_vote.unwrap_or_default(),
+        approve: approves.then(|| approve(viewer, case, typed)),
+        deny: denies.then(|| DenyForm {
+            refuses_for: time(shortest(&case.request.rules, |rule| rule.expires)),
+            reason: typed.deny.clone(),
+        }),
+        comment: can("comment") || reviewer,
+        ask: can("ask") || (open && reviewer),
+        answer: can("answer"),
+        amend: can("amend").then(|| amend(case, typed)),
+        withdraw: can("withdraw"),
+        cancel: can("cancel"),
+        claim: can("claim").then(|| ClaimForm { until: until(case) }),
+    }
+}
+
+/// Why the viewer's session is not enough for the rules, as they were and as they are.
+fn too_weak(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
+    let given = viewer.session.caller.assurance()?;
+    let rules = &case.request.rules;
+    let is = rules.iter().filter_map(|rule| viewer.active.snapshot.rule(&rule.name));
+    let mut rules = rules.iter().chain(is);
+    let rule = rules.find(|rule: &&ApprovalRule| rule.assurance > given)?;
+    let (name, needed) = (&rule.name, assurance(rule.assurance));
+    let given = assurance(given);
+    Some(match rule.assurance {
+        Assurance::Passkey => format!(
+            "Rule {name} needs a {needed}; your session gives {given}, so it can't decide this."
+        ),
+        _ => format!("Rule {name} needs assurance {needed}; your session gives {given}."),
+    })
+}
+
+/// Why an approval would not count at this time.
+fn untimely(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
+    let mut rules = case.request.rules.iter();
+    rules.find_map(|rule| {
+        let hours = rule.hours.as_ref().filter(|hours| !hours.contains(viewer.now))?;
+        Some(format!("Approvals for rule {} count only {hours}.", rule.name))
+    })
+}
+
+fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
+    let rules = &case.request.rules;
+    let side = myself(case, &viewer.active.directory);
+    let before = lifecycle::progress(case, viewer.active.world());
+    let mut after = before.clone();
+    let electorate = waiting::electorate(viewer, case, &side);
+    electorate.count(&mut after, &viewer.session.person, viewer.now);
+    let slot = after.filled.keys().find(|slot| !before.filled.contains_key(slot));
+    let signs = slot.map(|slot| match rules.iter().find(|rule| rule.name == slot.rule) {
+        Some(rule) if rule.stages.len() > 1 => {
+            format!("rule {}, stage {}", slot.rule, slot.stage + 1)
+        }
+        _ => format!("rule {}", slot.rule),
+    });
+    let required = |rule: &ApprovalRule| rule.reason == ReasonRequirement::Required;
+    ApproveForm {
+        reason_required: rules.iter().any(required),
+        one_click: one_click(case),
+        needed_after: words::count(after.empty.len()),
+        valid_for: time(shortest(rules, |rule| rule.valid_for)),
+        assurance_note: String::new(),
+        signs: signs.unwrap_or_default(),
+        reason: typed.approve.clone(),
+    }
+}
+
+fn one_click(case: &Case) -> OneClick {
+    let shown = &case.request.presentation;
+    if shown.allows_one_click() {
+        return OneClick::Enough;
+    }
+    OneClick::NotEnough(match shown.complete {
+        true => {
+            format!("The action has {} bytes, more than {MAX_ONE_CLICK_BYTES}.", shown.body.len())
+        }
+        false => "This page does not show the whole action.".into(),
+    })
+}
+
+fn amend(case: &Case, typed: &Typed) -> AmendForm {
+    let argv = case.request.action.arguments.get("argv").cloned().unwrap_or_default();
+    let argv: Vec<String> = serde_json::from_value(argv).unwrap_or_default();
+    AmendForm {
+        arguments: typed.arguments.clone().unwrap_or_else(|| arguments::lines(&argv)),
+        hint: arguments::HINT.into(),
+    }
+}
+
+fn until(case: &Case) -> String {
+    match case.phase {
+        Phase::Approved { until } => clock(until),
+        _ => String::new(),
+    }
+}
+
+/// `14:14:00 UTC`, after the day.
+fn clock(at: Timestamp) -> String {
+    countersign_console::part::Moment::new(at.to_string()).utc()
+}
+
+fn time(length: Span) -> String {
+    span(length.as_millis() / 1_000)
+}

@@ -1,0 +1,237 @@
+//! Doing something to a request: every form of its page.
+//!
+//! In scope: from a form to the interface's function that does it, and what follows.
+//! Out of scope: judging; those functions and the engine do, and record what they refuse.
+//! Invariant: nothing is done before the session's token was checked. Votes and claims also need
+//! the proof that this session was shown this very action a short while ago.
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use countersign_console::shell::Flash;
+use countersign_core::{
+    approval::vote::Verdict,
+    canonical::Hash,
+    digest::ActionDigest,
+    id::{MessageId, RequestId},
+    request::MessageKind,
+};
+
+use super::{actions::Typed, arguments, page, path};
+use crate::{
+    admin::{self, AdminError},
+    api::{
+        Api,
+        problem::ApiError,
+        requests::{cast, propose_instead, request_id, say, take_back, take_request_back},
+        types::{AmendBody, VoteBody},
+    },
+    console::{
+        answer,
+        fields::Fields,
+        flash::{self, Done},
+        proposals,
+        session::Session,
+        words,
+    },
+};
+
+/// A form of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Approve,
+    Deny,
+    Comment,
+    Ask,
+    Answer,
+    Amend,
+    Withdraw,
+    Cancel,
+    Claim,
+}
+
+impl Act {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "approve" => Self::Approve,
+            "deny" => Self::Deny,
+            "comment" => Self::Comment,
+            "ask" => Self::Ask,
+            "answer" => Self::Answer,
+            "amend" => Self::Amend,
+            "withdraw" => Self::Withdraw,
+            "cancel" => Self::Cancel,
+            "claim" => Self::Claim,
+            _ => return None,
+        })
+    }
+}
+
+/// What follows an act.
+enum Then {
+    /// The page, with what was done.
+    Page(Done),
+    /// An answer of its own.
+    Answer(Response),
+}
+
+pub(in crate::console) async fn act(
+    State(api): State<Api>,
+    session: Session,
+    Path((id, name)): Path<(String, String)>,
+    fields: Result<Fields, ApiError>,
+) -> Response {
+    let found = request_id(&id).and_then(|id| {
+        let nothing = || ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is no such form");
+        Ok((id, Act::from_name(&name).ok_or_else(nothing)?))
+    });
+    let (id, act) = match found {
+        Ok(found) => found,
+        Err(error) => return answer::error(&api, &session, &error).await,
+    };
+    let mut typed = Typed::default();
+    let done = async {
+        let fields = fields?;
+        session.check_form(&api, &fields)?;
+        // What another site may have filled in is not shown again.
+        typed = typed_in(act, &fields);
+        perform(&api, &session, &id, act, &fields).await
+    };
+    match done.await {
+        Ok(Then::Page(done)) => {
+            answer::see(&flash::address(&api, &session, &path(&id), Some(&id), done))
+        }
+        Ok(Then::Answer(response)) => response,
+        Err(error) => refused(&api, &session, &id, &error, typed).await,
+    }
+}
+
+/// The page again, with why it was refused.
+async fn refused(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    error: &ApiError,
+    typed: Typed,
+) -> Response {
+    let problem = error.problem();
+    let next = problem.detail.clone().unwrap_or_default();
+    let flash = Flash::refused(format!("{}.", words::sentence(&problem.title)), next);
+    let status = answer::status(error);
+    match page(api, session, id, status, Some(flash), typed, true).await {
+        Ok(response) => response,
+        // There is no page for this viewer.
+        Err(error) => answer::error(api, session, &error).await,
+    }
+}
+
+fn typed_in(act: Act, fields: &Fields) -> Typed {
+    let reason = words::line_feeds(fields.text("reason"));
+    match act {
+        Act::Approve => Typed { approve: reason, ..Typed::default() },
+        Act::Deny => Typed { deny: reason, ..Typed::default() },
+        Act::Amend => {
+            let lines = words::line_feeds(fields.text("arguments"));
+            let lines = lines.split('\n').map(String::from).collect();
+            Typed { arguments: Some(lines), ..Typed::default() }
+        }
+        _ => Typed::default(),
+    }
+}
+
+async fn perform(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    act: Act,
+    fields: &Fields,
+) -> Result<Then, ApiError> {
+    let caller = &session.caller;
+    let text = || words::line_feeds(fields.text("text"));
+    let (_, done) = match act {
+        Act::Approve => (vote(api, session, id, Verdict::Approve, fields).await?, Done::Approved),
+        Act::Deny => (vote(api, session, id, Verdict::Deny, fields).await?, Done::Denied),
+        Act::Comment => {
+            (say(api, caller, id, MessageKind::Comment, text()).await?, Done::Commented)
+        }
+        Act::Ask => (say(api, caller, id, MessageKind::Question, text()).await?, Done::Asked),
+        Act::Answer => {
+            let to: Result<MessageId, _> = fields.name("question").parse();
+            let to =
+                to.map_err(|_| ApiError::invalid("the question that this answers is missing"))?;
+            (say(api, caller, id, MessageKind::Answer { to }, text()).await?, Done::Answered)
+        }
+        Act::Amend => {
+            let argv = arguments::words(fields.text("arguments"))
+                .map_err(|error| ApiError::invalid(error.to_string()))?;
+            let body = AmendBody { argv, text: text() };
+            (propose_instead(api, caller, id, body).await?, Done::Amended)
+        }
+        Act::Withdraw => (take_back(api, caller, id).await?, Done::Withdrawn),
+        Act::Cancel => (take_request_back(api, caller, id).await?, Done::Cancelled),
+        Act::Claim => return claim(api, session, id, fields).await,
+    };
+    Ok(Then::Page(done))
+}
+
+async fn vote(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    verdict: Verdict,
+    fields: &Fields,
+) -> Result<crate::api::types::RequestDetail, ApiError> {
+    let typed = fields.name("typed_digest").to_ascii_lowercase();
+    let body = VoteBody {
+        verdict,
+        reason: fields.written("reason"),
+        digest: fields.text("digest").into(),
+        typed_digest: (!typed.is_empty()).then_some(typed),
+        act: fields.text("act").into(),
+    };
+    cast(api, &session.caller, id, body).await
+}
+
+/// Applies an approved change of Countersign itself.
+async fn claim(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<Then, ApiError> {
+    let caller = &session.caller;
+    api.gateway.case_of(caller, id).await?;
+    check_fresh(api, session, id, fields).await?;
+    let answer = match admin::claim(&api.gateway, caller, id).await {
+        Ok(answer) => answer,
+        Err(AdminError::Engine(error)) => return Err(api.refused(caller, id, error).await),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match proposals::secret(api, session, &answer).await {
+        Some(response) => Then::Answer(response),
+        None => Then::Page(Done::Applied),
+    })
+}
+
+/// Checks that this session was shown this action a short while ago.
+async fn check_fresh(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<(), ApiError> {
+    let (caller, now) = (&session.caller, api.gateway.clock.now());
+    let digest: Result<Hash, _> = fields.text("digest").parse();
+    let digest = digest.map_err(|_| ApiError::invalid("`digest` is not 64 hexadecimal digits"))?;
+    let acts = api.gateway.identity.acts();
+    let (act, session) = (fields.text("act"), &caller.credential.id);
+    match acts.check(act, session, id, &ActionDigest(digest), now) {
+        Ok(()) => Ok(()),
+        Err(stale) => {
+            api.record_refused(caller, id, "stale_act").await;
+            Err(ApiError::new(StatusCode::CONFLICT, "stale_act", stale.to_string()))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! How far the rules of a case are, and who could sign what is open.
+//!
+//! In scope: rules, stages and slots as the page shows them.
+//! Out of scope: counting; the core's tally is shown as it is.
+
+use std::collections::BTreeSet;
+
+use countersign_console::{
+    part::Moment,
+    request::{Rule, Signature, Slot as Shown, Stage, StageState},
+};
+use countersign_core::{
+    approval::{
+        ApprovalRule,
+        myself::myself,
+        quorum::{Electorate, Slot, Tally, stage_counts},
+        rule::{Assurance, ReasonRequirement},
+    },
+    id::PersonId,
+    lifecycle,
+    request::Case,
+};
+
+use crate::console::{viewer::Viewer, waiting, words};
+
+/// How many names an open slot lists.
+const NAMED: usize = 10;
+
+/// What the progress of a case is judged by.
+struct Signing<'a> {
+    viewer: &'a Viewer<'a>,
+    case: &'a Case,
+    tally: Tally,
+    electorate: Electorate<'a>,
+    /// People who could sign an open stage now.
+    eligible: BTreeSet<PersonId>,
+}
+
+/// The rules of a case with their progress.
+pub(super) fn rules(viewer: &Viewer<'_>, case: &Case) -> Vec<Rule> {
+    let side = myself(case, &viewer.active.directory);
+    let world = viewer.active.world();
+    let signing = Signing {
+        viewer,
+        case,
+        tally: lifecycle::progress(case, world),
+        electorate: waiting::electorate(viewer, case, &side),
+        eligible: match case.phase.is_open() {
+            true => lifecycle::eligible_voters(case, world, viewer.now),
+            false => BTreeSet::new(),
+        },
+    };
+    case.request.rules.iter().map(|rule| signing.rule(rule)).collect()
+}
+
+/// The name of an assurance.
+pub(super) fn assurance(assurance: Assurance) -> &'static str {
+    match assurance {
+        Assurance::Chat => "chat",
+        Assurance::Session => "session",
+        Assurance::Passkey => "passkey",
+    }
+}
+
+impl Signing<'_> {
+    fn rule(&self, rule: &ApprovalRule) -> Rule {
+        let hours = rule.hours.as_ref();
+        Rule {
+            name: rule.name.to_string(),
+            confirmation: rule.confirmation,
+            assurance: assurance(rule.assurance).into(),
+            reason_required: rule.reason == ReasonRequirement::Required,
+            hours: hours.map(ToString::to_string).unwrap_or_default(),
+            outside_hours: hours.is_some_and(|hours| !hours.contains(self.viewer.now)),
+            expires: rule.expires.to_string(),
+            valid_for: rule.valid_for.to_string(),
+            unreachable: String::new(),
+            stages: self.stages(rule),
+        }
+    }
+
+    fn stages(&self, rule: &ApprovalRule) -> Vec<Stage> {
+        let of_rule = |slot: &&Slot| slot.rule == rule.name;
+        let open = self.tally.empty.iter().filter(of_rule).map(|slot| slot.stage).min();
+        let numbers = (0u32..).zip(stage_counts(rule)).map(|(stage, _)| stage);
+        let stages = numbers.filter_map(|stage| {
+            let state = match open {
+                Some(open) if stage == open => StageState::Open,
+                Some(open) if stage > open => StageState::NotYet,
+                _ => StageState::Complete,
+            };
+            let slots = self.slots(rule, stage, state);
+            // A rule that was lifted has no slots.
+            (!slots.is_empty()).then_some(Stage { state, slots })
+        });
+        stages.collect()
+    }
+
+    fn slots(&self, rule: &ApprovalRule, stage: u32, state: StageState) -> Vec<Shown> {
+        let here = |slot: &Slot| slot.rule == rule.name && slot.stage == stage;
+        let filled = self.tally.filled.iter().filter(|(slot, _)| here(slot));
+        let empty = self.tally.empty.iter().filter(|slot| here(slot)).count();
+        let filled = filled.map(|(_, person)| Shown::Filled(self.signature(person)));
+        let open = (empty > 0).then(|| self.empty(rule, stage, state));
+        filled.chain(open.into_iter().flat_map(|slot| std::iter::repeat_n(slot, empty))).collect()
+    }
+
+    fn signature(&self, person: &PersonId) -> Signature {
+        let vote = self.case.votes.iter().find(|vote| vote.voter == *person);
+        Signature {
+            by: person.to_string(),
+            at: vote.map_or_else(Moment::default, |vote| self.viewer.moment(vote.at)),
+            assurance: vote
+                .map(|vote| assurance(vote.credential.assurance))
+                .unwrap_or_default()
+                .into(),
+            mine: *person == self.viewer.session.person,
+        }
+    }
+
+    fn empty(&self, rule: &ApprovalRule, stage: u32, state: StageState) -> Shown {
+        let index = usize::try_from(stage).unwrap_or(usize::MAX);
+        let from = match rule.stages.get(index) {
+            Some(stage) => stage.from.iter().map(ToString::to_string).collect(),
+            None => vec!["the person it acts for".into()],
+        };
+        let signed: BTreeSet<_> = self.tally.filled.values().collect();
+        let could = |person: &&PersonId| {
+            let counts = match state {
+                StageState::Open => self.eligible.contains(*person),
+                StageState::NotYet => self.case.phase.is_open() && !signed.contains(*person),
+                StageState::Complete => false,
+            };
+            counts && self.electorate.may_sign(person, rule, stage, self.viewer.now)
+        };
+        let people: Vec<_> = self.viewer.active.directory.people.keys().filter(could).collect();
+        let open = state == StageState::Open;
+        Shown::Empty {
+            from,
+            mine: open && people.contains(&&self.viewer.session.person),
+            more: words::count(people.len().saturating_sub(NAMED)),
+            people: people.iter().take(NAMED).map(ToString::to_string).collect(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What happened to a request, as far as its case holds it.
+//!
+//! In scope: asking, deciding, votes, conversation, escalations, emergencies, the end.
+//! Out of scope: withdrawn votes and refused attempts; they are in the log only.
+
+use countersign_console::{
+    part::{Moment, Party},
+    request::{Event, EventKind},
+    shell::Link,
+};
+use countersign_core::{
+    approval::{Vote, myself::myself, vote::Verdict},
+    decision::Decision,
+    id::{PersonId, PolicyId, RuleName},
+    request::{Case, Closure, Message, MessageKind, Outcome, Phase},
+    time::Timestamp,
+};
+
+use super::path;
+use crate::console::{
+    standing::is_unanswered,
+    viewer::{self, Viewer},
+    words,
+};
+
+/// Events with their moments, until they are put in order.
+type Timed = (Timestamp, Event);
+
+/// What happened, oldest first.
+pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
+    let request = &case.request;
+    let requester = viewer::party_of(&request.chain.requester.id);
+    let mut events: Vec<Timed> =
+        vec![event(EventKind::Requested, request.at, Some(requester)), decided(case)];
+    events.extend(escalations(case));
+    events.extend(case.votes.iter().map(|vote| voted(viewer, case, vote)));
+    events.extend(case.conversation.iter().map(|message| said(case, message)));
+    events.extend(emergencies(case));
+    events.extend(ending(case));
+    // Stable: what happened at one moment stays in the order above.
+    events.sort_by_key(|(at, _)| *at);
+    events.into_iter().map(|(_, event)| event).collect()
+}
+
+fn event(kind: EventKind, at: Timestamp, by: Option<Party>) -> Timed {
+    (at, Event { kind, by, at: Moment::new(at.to_string()), ..Event::default() })
+}
+
+fn with_detail((at, event): Timed, detail: impl Into<String>) -> Timed {
+    (at, Event { detail: detail.into(), ..event })
+}
+
+fn person(id: &PersonId) -> Option<Party> {
+    Some(Party::person(id.to_string()))
+}
+
+fn decided(case: &Case) -> Timed {
+    let decision = &case.request.decided.decision;
+    let policies: Vec<_> = decision.policies().iter().map(PolicyId::to_string).collect();
+    let because = match policies.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", policies.join(", ")),
+    };
+    let said = match decision {
+        Decision::Hold { rules, .. } => {
+            let names: Vec<_> = rules.iter().map(RuleName::to_string).collect();
+            format!("hold for {}", words::rules(&names))
+        }
+        other => other.name().into(),
+    };
+    with_detail(event(EventKind::Decided, case.request.at, None), format!("{said}{because}"))
+}
+
+fn escalations(case: &Case) -> impl Iterator<Item = Timed> + '_ {
+    case.escalated.iter().filter_map(|(name, index)| {
+        let rule = case.request.rules.iter().find(|rule| rule.name == *name)?;
+        let step = rule.escalate.get(usize::try_from(*index).ok()?)?;
+        let to: Vec<_> = step.to.iter().map(ToString::to_string).collect();
+        let at = case.request.at.after(step.after);
+        let detail = format!("{} may sign rule {name} too", words::list(&to));
+        Some(with_detail(event(EventKind::Escalated, at, None), detail))
+    })
+}
+
+fn voted(viewer: &Viewer<'_>, case: &Case, vote: &Vote) -> Timed {
+    let kind = match vote.verdict {
+        Verdict::Deny => EventKind::Denied,
+        // The requester's side signs nothing but confirmations.
+        Verdict::Approve if myself(case, &viewer.active.directory).contains(&vote.voter) => {
+            EventKind::Confirmed
+        }
+        Verdict::Approve => EventKind::Approved,
+    };
+    let (at, event) = event(kind, vote.at, person(&vote.voter));
+    (at, Event { text: vote.reason.clone().unwrap_or_default(), ..event })
+}
+
+fn said(case: &Case, message: &Message) -> Timed {
+    let (kind, link) = match &message.kind {
+        MessageKind::Comment => (EventKind::Comment, None),
+        MessageKind::Question => (EventKind::Question, None),
+        MessageKind::Answer { .. } => (EventKind::Answer, None),
+        MessageKind::Amendment { request } => {
+            let link = Link { href: path(request), text: request.to_string() };
+            (EventKind::Amendment, Some(link))
+        }
+    };
+    let unanswered = kind == EventKind::Question && is_unanswered(case, &message.id);
+    let (at, event) = event(kind, message.at, Some(viewer::party_of(&message.by)));
+    let (text, message) = (message.text.clone(), message.id.to_string());
+    (at, Event { text, link, message, unanswered, ..event })
+}
+
+fn emergencies(case: &Case) -> impl Iterator<Item = Timed> + '_ {
+    case.lifted.iter().map(|lift| {
+        let (at, event) = event(EventKind::Lifted, lift.at, person(&lift.by));
+        (at, Event { detail: format!("rule {}", lift.rule), text: lift.reason.clone(), ..event })
+    })
+}
+
+/// How far it came after people decided.
+fn ending(case: &Case) -> Option<Timed> {
+    match &case.phase {
+        Phase::Held { .. } => None,
+        Phase::Approved { .. } => {
+            let votes = case.votes.iter().map(|vote| vote.at);
+            let last = votes.chain(case.lifted.iter().map(|lift| lift.at)).max();
+            Some(event(EventKind::Satisfied, last.unwrap_or(case.request.at), None))
+        }
+        Phase::Running { permit, since } => {
+            Some(with_detail(event(EventKind::Permit, *since, None), permit.to_string()))
+        }
+        Phase::Finished { permit, outcome, at } => {
+            let kind = match outcome {
+                Outcome::Succeeded => EventKind::Succeeded,
+                Outcome::Failed => EventKind::Failed,
+                Outcome::Unknown => EventKind::Unknown,
+            };
+            Some(with_detail(event(kind, *at, None), format!("Under {permit}.")))
+        }
+        Phase::Closed { closure, at, .. } => closed(closure, *at),
+    }
+}
+
+fn closed(closure: &Closure, at: Timestamp) -> Option<Timed> {
+    let detail = match closure {
+        // The vote and the amendment say it already.
+        Closure::Denied { .. } | Closure::Amended { .. } => return None,
+        Closure::Expired => "nobody decided in time".to_owned(),
+        Closure::Unclaimed => "the approval lapsed before it was claimed".into(),
+        Closure::Cancelled { by } => format!("cancelled by {}", by.name()),
+        Closure::Unreachable { rules } => {
+            let names: Vec<_> = rules.iter().map(RuleName::to_string).collect();
+            format!("too few people are left for {}", words::rules(&names))
+        }
+        Closure::PolicyChanged { detail } => detail.clone(),
+    };
+    Some(with_detail(event(EventKind::Closed, at, None), detail))
+}

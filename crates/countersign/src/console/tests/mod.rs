@@ -1,0 +1,246 @@
+//! The console over a real gateway: every test sends requests to the routes.
+
+mod deciding;
+mod pages;
+mod proposing;
+mod signing_in;
+
+use std::{collections::BTreeMap, fs};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode, header},
+};
+use countersign_core::{
+    id::{PersonId, RequestId},
+    request::Case,
+    subject::{SubjectChain, SubjectId},
+};
+use countersign_store::CredentialKind;
+use tower::ServiceExt as _;
+
+use crate::{
+    api::{self, Api},
+    engine::Admitted,
+    gates::exec,
+    gateway::{Gateway, Options},
+    identity::{Issue, LINK},
+    runner::capture,
+};
+
+const MAIN: &str = r#"
+[server]
+listen = "127.0.0.1:7780"
+public_url = "https://gate.example.com/"
+
+[group.agents]
+[group.ops]
+[group.admins]
+[group.auditors]
+
+[person."olga@example.com"]
+groups = ["ops", "admins"]
+[person."sam@example.com"]
+groups = ["ops", "admins"]
+[person."kim@example.com"]
+groups = ["ops"]
+[person."uma@example.com"]
+[person."ada@example.com"]
+groups = ["auditors"]
+
+[agent.bot]
+owner = "olga@example.com"
+groups = ["agents"]
+
+[target.tools]
+kind = "exec"
+environment = "production"
+"#;
+
+const APPROVALS: &str = r#"
+[approval.ops]
+stages = [{ from = ["group:ops"], count = 1 }]
+
+[approval.admin]
+stages = [{ from = ["group:admins"], count = 1 }]
+"#;
+
+const POLICIES: &str = r#"
+@id("agents-run")
+permit (principal in Group::"agents", action in Action::"execute", resource);
+
+@id("ops-sign") @approval("ops") @reason("Production needs a second pair of eyes")
+forbid (principal is Agent, action in Action::"execute", resource);
+
+@id("admins-propose")
+permit (principal in Group::"admins", action in Action::"admin", resource);
+
+@id("admins-sign") @approval("admin")
+forbid (principal, action in [Action::"countersign:person-add", Action::"countersign:membership-add", Action::"countersign:agent-token"], resource);
+
+@id("auditors-read")
+permit (principal in Group::"auditors", action == Action::"countersign:audit-read", resource);
+"#;
+
+pub(super) const OLGA: &str = "olga@example.com";
+pub(super) const SAM: &str = "sam@example.com";
+pub(super) const UMA: &str = "uma@example.com";
+pub(super) const ADA: &str = "ada@example.com";
+
+/// A gateway with its routes.
+pub(super) struct Site {
+    pub(super) gateway: Gateway,
+    routes: Router,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The value of a hidden field; the first of that name.
+    pub(super) fn field(&self, name: &str) -> String {
+        let start = format!("name=\"{name}\" value=\"");
+        let (_, rest) =
+            self.text.split_once(&start).unwrap_or_else(|| panic!("no {name}: {}", self.text));
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    /// The fields that every form of a request's page carries, and more.
+    pub(super) fn form(&self, more: &[(&str, &str)]) -> String {
+        let seal = ["csrf", "act", "digest"].map(|name| (name, self.field(name)));
+        let seal = seal.iter().map(|(name, value)| (*name, value.as_str()));
+        form(&seal.chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
+    pub(super) fn says(&self, text: &str) -> &Self {
+        assert!(self.text.contains(text), "no `{text}` in {} {}", self.status, self.text);
+        self
+    }
+
+    pub(super) fn is(&self, status: u16) -> &Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+}
+
+/// A form's body.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let encode =
+        |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let pairs: Vec<_> =
+        fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    pairs.join("&")
+}
+
+impl Site {
+    pub(super) async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        for (name, text) in [
+            ("countersign.toml", MAIN),
+            ("approvals.toml", APPROVALS),
+            ("policies/all.cedar", POLICIES),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let options = Options { config: dir.path().into(), data: None, url: None };
+        let gateway = Gateway::open(options).await.unwrap();
+        let api = Api::new(gateway.clone());
+        // As the server does: both side by side.
+        let routes = api::routes(api.clone()).merge(super::routes(api));
+        Self { gateway, routes, _dir: dir }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.routes.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 24).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(super) async fn get(&self, path: &str, session: &str) -> Answer {
+        let request = Request::get(path).header(header::COOKIE, session);
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, session: &str, form: String) -> Answer {
+        let request = Request::post(path)
+            .header(header::COOKIE, session)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin");
+        self.send(request.body(form.into()).unwrap()).await
+    }
+
+    /// The path of a new sign-in link.
+    pub(super) async fn link(&self, person: &str) -> String {
+        let person: PersonId = person.parse().unwrap();
+        let issue = Issue {
+            kind: CredentialKind::Link,
+            holder: SubjectId::Person(person),
+            issued_by: None,
+            parent: None,
+            valid_for: LINK,
+        };
+        let (secret, _) = self.gateway.identity.issue(&issue).await.unwrap();
+        format!("/sign-in/{}", secret.text())
+    }
+
+    /// Signs somebody in; the cookie to send.
+    pub(super) async fn sign_in(&self, person: &str) -> String {
+        let link = self.link(person).await;
+        let answer = self.post(&link, "", String::new()).await;
+        answer.is(303);
+        answer.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
+    /// A request of `agent:bot` that waits for `ops`.
+    pub(super) async fn held(&self, argv: &[&str], reason: &str) -> RequestId {
+        let active = self.gateway.active();
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        let target = "tools".parse().unwrap();
+        let bundle = active.bundle.clone();
+        let machine = &self.gateway.machine;
+        let captured = capture(machine, bundle, target, argv, BTreeMap::new(), None).await.unwrap();
+        let bot = active.directory.resolve(&SubjectId::Agent("bot".parse().unwrap())).unwrap();
+        let chain = SubjectChain::of(bot);
+        let asked = exec::asked(&active, chain, captured, Some(reason.into()), None).unwrap();
+        match self.gateway.admission.ask(asked).await.unwrap() {
+            Admitted::Held(case) => case.request.id,
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    pub(super) async fn case(&self, id: &RequestId) -> Case {
+        self.gateway.store.case(id).await.unwrap().unwrap().case
+    }
+}
+
+/// A stream that goes on.
+pub(super) struct Stream(axum::body::BodyDataStream);
+
+impl Stream {
+    pub(super) async fn next(&mut self) -> String {
+        let chunk = futures_util::StreamExt::next(&mut self.0).await.unwrap().unwrap();
+        String::from_utf8(chunk.to_vec()).unwrap()
+    }
+}
+
+impl Site {
+    pub(super) async fn stream(&self, request: Request<Body>) -> Stream {
+        let response = self.routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        Stream(response.into_body().into_data_stream())
+    }
+}

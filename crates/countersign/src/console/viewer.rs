@@ -1,0 +1,131 @@
+//! Who looks, at what moment, at which state: what every page is made from.
+//!
+//! In scope: one consistent look at directory and rules, what surrounds a page, moments and
+//! parties as pages show them.
+//! Invariant: one page is made of one state of policy and directory and one moment.
+
+use std::sync::Arc;
+
+use countersign_console::{
+    part::{Deadline, Moment, Party, PartyKind},
+    shell::{Banner, Gravity, Live, Place, Shell, SignedIn},
+};
+use countersign_core::{
+    subject::{Subject, SubjectId},
+    time::Timestamp,
+};
+
+use super::{session::Session, waiting, words};
+use crate::{active::Active, admin, api::Api, gateway::RECOVERED};
+
+/// Where changes are announced.
+const EVENTS: &str = "/v1/events";
+
+/// A person's look at the gateway.
+pub(super) struct Viewer<'a> {
+    /// The interface.
+    pub(super) api: &'a Api,
+    /// Who looks.
+    pub(super) session: &'a Session,
+    /// What decides.
+    pub(super) active: Arc<Active>,
+    /// When.
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Viewer<'a> {
+    /// A look at what is now.
+    pub(super) fn new(api: &'a Api, session: &'a Session) -> Self {
+        let (active, now) = (api.gateway.active(), api.gateway.clock.now());
+        Self { api, session, active, now }
+    }
+
+    /// A moment by its age.
+    pub(super) fn moment(&self, at: Timestamp) -> Moment {
+        Moment::ago(at.to_string(), (self.now.millis_since(at) / 1_000).max(0))
+    }
+
+    /// A moment by which something ends.
+    pub(super) fn deadline(&self, at: Timestamp) -> Deadline {
+        deadline(at, self.now)
+    }
+
+    /// The surroundings of a page; `page` is the address that shows it again, empty where it does
+    /// not refresh itself.
+    pub(super) async fn shell(&self, place: Place, page: &str, waiting: usize) -> Shell {
+        let (gateway, caller) = (&self.api.gateway, &self.session.caller);
+        let auditor = admin::may_audit(&self.active, caller, self.now);
+        let live = (!page.is_empty()).then(|| Live { events: EVENTS.into(), page: page.into() });
+        Shell {
+            installation: installation(self.api),
+            person: Some(SignedIn {
+                name: self.session.person.to_string(),
+                roles: auditor.then(|| "auditor".to_owned()).into_iter().collect(),
+                until: Some(Moment::new(caller.credential.expires.to_string())),
+            }),
+            waiting: words::count(waiting),
+            csrf: gateway.identity.acts().csrf(&caller.credential.id),
+            place,
+            banners: self.banners().await,
+            live,
+            ..Shell::default()
+        }
+    }
+
+    /// The surroundings with a count of their own. A count that can't be had is left out; the page
+    /// it stands on says what is wrong.
+    pub(super) async fn counted_shell(&self, place: Place, page: &str) -> Shell {
+        let waiting = waiting::count(self).await.unwrap_or(0);
+        self.shell(place, page, waiting).await
+    }
+
+    async fn banners(&self) -> Vec<Banner> {
+        let gateway = &self.api.gateway;
+        let mut banners = Vec::new();
+        if let Some(fault) = gateway.clock.fault() {
+            banners.push(Banner::clock_fault(format!("{}.", words::sentence(&fault))));
+        }
+        if let Ok(Some(title)) = gateway.store.setting(RECOVERED).await {
+            banners.push(Banner {
+                gravity: Gravity::Danger,
+                title,
+                text: String::new(),
+                link: None,
+            });
+        }
+        let people = self.active.directory.people.values();
+        if people.filter(|person| !person.disabled).count() < 2 {
+            banners.push(Banner::single_person());
+        }
+        banners
+    }
+}
+
+/// The surroundings for nobody: nothing about the installation but its name.
+pub(super) fn strangers_shell(api: &Api) -> Shell {
+    Shell { installation: installation(api), ..Shell::default() }
+}
+
+/// The host of the configured address, never of the request.
+fn installation(api: &Api) -> String {
+    let url = api.gateway.url();
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default().into()
+}
+
+/// A deadline as seen at `now`.
+pub(super) fn deadline(at: Timestamp, now: Timestamp) -> Deadline {
+    Deadline::new(at.to_string(), at.millis_since(now) / 1_000)
+}
+
+/// Somebody without an owner to show.
+pub(super) fn party_of(id: &SubjectId) -> Party {
+    let kind = PartyKind::from_name(id.kind()).unwrap_or_default();
+    Party { kind, name: id.name().into(), owner: None }
+}
+
+/// A member of a chain.
+pub(super) fn party(subject: &Subject) -> Party {
+    let owner = subject.owner.as_ref().map(ToString::to_string);
+    Party { owner, ..party_of(&subject.id) }
+}
