@@ -38,7 +38,9 @@ pub(super) fn status(error: &ApiError) -> StatusCode {
 
 /// An error as a page for somebody who is signed in.
 pub(super) async fn error(api: &Api, session: &Session, error: &ApiError) -> Response {
-    let shell = Viewer::new(api, session).counted_shell(Place::Elsewhere, "").await;
+    let shell = Viewer::new(api, session)
+        .counted_shell(Place::Elsewhere, "")
+        .await;
     error_page(shell, error)
 }
 
@@ -49,7 +51,10 @@ pub(super) fn stranger_error(api: &Api, error: &ApiError) -> Response {
 
 fn error_page(shell: Shell, error: &ApiError) -> Response {
     let problem = error.problem();
-    let link = Link { href: "/inbox".into(), text: "Go to the inbox".into() };
+    let link = Link {
+        href: "/inbox".into(),
+        text: "Go to the inbox".into(),
+    };
     let shown = ErrorPage {
         shell,
         status: problem.status,

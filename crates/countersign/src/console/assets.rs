@@ -35,8 +35,13 @@ pub(super) async fn serve(
         (header::ETAG, found.etag),
         (header::CACHE_CONTROL, caching),
     ];
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let known = known.unwrap_or_default().split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tags| tags.to_str().ok());
+    let known = known
+        .unwrap_or_default()
+        .split(',')
+        .map(|tag| tag.trim().trim_start_matches("W/"));
     if known.into_iter().any(|tag| tag == found.etag || tag == "*") {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }

@@ -43,7 +43,11 @@ impl Fields {
 
 impl<const N: usize> From<[(&str, &str); N]> for Fields {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+        Self(
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        )
     }
 }
 
@@ -51,8 +55,9 @@ impl FromRequest<Api> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let Form(pairs) =
-            Form::<Vec<(String, String)>>::from_request(request, api).await.map_err(|error| {
+        let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, api)
+            .await
+            .map_err(|error| {
                 let title = format!("the form can't be read: {}", error.body_text());
                 ApiError::new(error.status(), "invalid_form", title)
             })?;
@@ -60,7 +65,11 @@ impl FromRequest<Api> for Fields {
         for (name, value) in pairs {
             if fields.insert(name, value).is_some() {
                 let title = "the form has a field twice; nothing was done";
-                return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_form", title));
+                return Err(ApiError::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_form",
+                    title,
+                ));
             }
         }
         Ok(Self(fields))
@@ -72,7 +81,9 @@ impl FromRequestParts<Api> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let Ok(Query(pairs)) = pairs else { return Ok(Self::default()) };
+        let Ok(Query(pairs)) = pairs else {
+            return Ok(Self::default());
+        };
         let mut fields = BTreeMap::new();
         for (name, value) in pairs {
             fields.entry(name).or_insert(value);

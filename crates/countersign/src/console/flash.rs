@@ -60,7 +60,10 @@ impl Done {
             Self::Approved => ("Your approval is recorded.", ""),
             Self::Denied => ("You denied this action. It will not run.", ""),
             Self::Commented => ("Your comment is recorded.", ""),
-            Self::Asked => ("Your question is recorded.", "The requester's side can answer it."),
+            Self::Asked => (
+                "Your question is recorded.",
+                "The requester's side can answer it.",
+            ),
             Self::Answered => ("Your answer is recorded.", ""),
             Self::Amended => (
                 "This request ended, and the action you proposed is asked in its place.",
@@ -115,7 +118,12 @@ pub(super) fn read(
     let (about, now) = (about.unwrap_or(&none), api.gateway.clock.now());
     let acts = api.gateway.identity.acts();
     let credential = &session.caller.credential.id;
-    acts.check(asked.0.text("seal"), credential, about, &done.sealed(), now).ok()?;
+    acts.check(asked.0.text("seal"), credential, about, &done.sealed(), now)
+        .ok()?;
     let (text, next) = done.text();
-    Some(Flash { done: true, text: text.into(), next: next.into() })
+    Some(Flash {
+        done: true,
+        text: text.into(),
+        next: next.into(),
+    })
 }

@@ -22,8 +22,14 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 /// Adds the security headers. Whatever does not say how it is cached is not.
@@ -48,7 +54,10 @@ pub(super) async fn refuse_other_sites(
     if own || request.method().is_safe() {
         return next.run(request).await;
     }
-    tracing::warn!(path = request.uri().path(), "a form that another site sent was refused");
+    tracing::warn!(
+        path = request.uri().path(),
+        "a form that another site sent was refused"
+    );
     let error = ApiError::new(
         StatusCode::FORBIDDEN,
         "cross_site",

@@ -46,10 +46,19 @@ pub fn routes(api: Api) -> Router {
         .route("/", get(inbox::show))
         .route("/inbox", get(inbox::show))
         .route("/requests/{id}", get(request::show))
-        .route("/requests/{id}/{act}", get(request::back).post(request::act))
+        .route(
+            "/requests/{id}/{act}",
+            get(request::back).post(request::act),
+        )
         .route("/people", get(people::show))
-        .route("/people/{*form}", get(proposals::back).post(proposals::people))
-        .route("/agents/{*form}", get(proposals::back).post(proposals::agents))
+        .route(
+            "/people/{*form}",
+            get(proposals::back).post(proposals::people),
+        )
+        .route(
+            "/agents/{*form}",
+            get(proposals::back).post(proposals::agents),
+        )
         .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
         .route("/sign-out", post(sign_in::leave))
         .route("/assets/{*path}", get(assets::serve))

@@ -56,11 +56,19 @@ pub(super) async fn page(
     flash: Option<Flash>,
 ) -> Result<PeoplePage, ApiError> {
     let viewer = Viewer::new(api, session);
-    let credentials = api.gateway.store.credentials(None).await.map_err(EngineError::from)?;
+    let credentials = api
+        .gateway
+        .store
+        .credentials(None)
+        .await
+        .map_err(EngineError::from)?;
     let directory = &viewer.active.directory;
     let people = directory.people.iter();
     let people = people.map(|(id, person)| person_row(&viewer, id, person, &credentials));
-    let agents = directory.agents.iter().map(|(id, one)| (PartyKind::Agent, id.as_str(), one));
+    let agents = directory
+        .agents
+        .iter()
+        .map(|(id, one)| (PartyKind::Agent, id.as_str(), one));
     let workloads = directory.workloads.iter();
     let workloads = workloads.map(|(id, one)| (PartyKind::Workload, id.as_str(), one));
     let machines = agents
@@ -104,7 +112,11 @@ fn person_row(
         me: *id == viewer.session.person,
         roles: Vec::new(),
         groups: groups.collect(),
-        manager: person.manager.as_ref().map(ToString::to_string).unwrap_or_default(),
+        manager: person
+            .manager
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         disabled: person.disabled,
         last_seen: sessions.next().map(|session| viewer.moment(session.issued)),
     }
@@ -118,8 +130,9 @@ fn machine_row(
     credentials: &[StoredCredential],
 ) -> MachineRow {
     let holder = format!("{}:{name}", kind.name());
-    let tokens =
-        credentials.iter().filter(|one| one.kind == CredentialKind::Token && one.holder == holder);
+    let tokens = credentials
+        .iter()
+        .filter(|one| one.kind == CredentialKind::Token && one.holder == holder);
     MachineRow {
         kind,
         name: name.into(),
@@ -153,9 +166,14 @@ async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
     let (api, caller) = (viewer.api, &viewer.session.caller);
     let mut changes = Vec::new();
     for line in visible(api, caller, filter).await?.items {
-        let Ok(case) = api.gateway.case_of(caller, &line.id).await else { continue };
+        let Ok(case) = api.gateway.case_of(caller, &line.id).await else {
+            continue;
+        };
         changes.push(PendingChange {
-            link: Link { href: request::path(&line.id), text: line.title },
+            link: Link {
+                href: request::path(&line.id),
+                text: line.title,
+            },
             by: viewer::party_of(&case.request.chain.requester.id),
             at: viewer.moment(line.at),
             mine: waiting::waits_for(viewer, &case),
@@ -166,7 +184,13 @@ async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
 
 /// A text for a query.
 fn encode(text: &str) -> String {
-    let filter = countersign_console::inbox::Filter { text: text.into(), ..Default::default() };
+    let filter = countersign_console::inbox::Filter {
+        text: text.into(),
+        ..Default::default()
+    };
     let query = filter.query(countersign_console::inbox::Tab::Waiting, None);
-    query.split_once("&q=").map(|(_, text)| text.to_owned()).unwrap_or_default()
+    query
+        .split_once("&q=")
+        .map(|(_, text)| text.to_owned())
+        .unwrap_or_default()
 }

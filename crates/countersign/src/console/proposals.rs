@@ -99,7 +99,13 @@ async fn follow(api: &Api, session: &Session, proposed: &ProposalAnswer) -> Resp
     let id = &proposed.request;
     match proposed.state.as_str() {
         // Permitted at once: there is no case to show.
-        "succeeded" => answer::see(&flash::address(api, session, "/people", None, Done::Applied)),
+        "succeeded" => answer::see(&flash::address(
+            api,
+            session,
+            "/people",
+            None,
+            Done::Applied,
+        )),
         "denied" => {
             let title = format!("the change was refused: {}", proposed.message);
             let error = ApiError::new(StatusCode::FORBIDDEN, "denied", title)
@@ -108,7 +114,13 @@ async fn follow(api: &Api, session: &Session, proposed: &ProposalAnswer) -> Resp
         }
         _ => {
             let path = request::path(id);
-            answer::see(&flash::address(api, session, &path, Some(id), Done::Proposed))
+            answer::see(&flash::address(
+                api,
+                session,
+                &path,
+                Some(id),
+                Done::Proposed,
+            ))
         }
     }
 }
@@ -148,7 +160,10 @@ pub(super) async fn secret(
         false => (
             format!("Token for {whom}"),
             "Give it to whoever runs it as COUNTERSIGN_TOKEN.".to_owned(),
-            format!("export COUNTERSIGN_URL={} COUNTERSIGN_TOKEN=…", api.gateway.url()),
+            format!(
+                "export COUNTERSIGN_URL={} COUNTERSIGN_TOKEN=…",
+                api.gateway.url()
+            ),
         ),
     };
     let viewer = Viewer::new(api, session);
@@ -161,7 +176,10 @@ pub(super) async fn secret(
         command,
         left: expires.map(|at| viewer::deadline(at, viewer.now)),
         single_use: is_link,
-        link: Link { href: "/people".into(), text: "I have copied it".into() },
+        link: Link {
+            href: "/people".into(),
+            text: "I have copied it".into(),
+        },
     };
     Some(answer::page(StatusCode::OK, &shown))
 }
@@ -184,7 +202,11 @@ fn arguments(operation: &str, fields: &Fields) -> Result<Value, ApiError> {
     let name = |field: &str| fields.name(field);
     let groups = || -> Vec<&str> {
         let separators = |c: char| c.is_whitespace() || c == ',';
-        fields.text("groups").split(separators).filter(|group| !group.is_empty()).collect()
+        fields
+            .text("groups")
+            .split(separators)
+            .filter(|group| !group.is_empty())
+            .collect()
     };
     Ok(match operation {
         "person-add" => match name("manager") {
@@ -240,20 +262,32 @@ mod tests {
         let add = Fields::from([("person", " sam@example.com "), ("groups", "dba, ops")]);
         assert_eq!(
             read("people/add", add).unwrap(),
-            ("person-add".into(), json!({ "person": "sam@example.com", "groups": ["dba", "ops"] }))
+            (
+                "person-add".into(),
+                json!({ "person": "sam@example.com", "groups": ["dba", "ops"] })
+            )
         );
         let token = Fields::from([("machine", "agent:bot:1"), ("expires", "7d")]);
         assert_eq!(
             read("agents/token", token).unwrap(),
-            ("agent-token".into(), json!({ "agent": "bot:1", "valid_for": "7d" }))
+            (
+                "agent-token".into(),
+                json!({ "agent": "bot:1", "valid_for": "7d" })
+            )
         );
         let enable = Fields::from([("person", "sam@example.com")]);
         let (operation, _) = read("people/person-enable", enable).unwrap();
         assert_eq!(operation, "person-enable");
         for (form, fields) in [
             ("agents/stop", Fields::from([("machine", "workload:ci")])),
-            ("agents/add", Fields::from([("kind", "workload"), ("name", "ci")])),
-            ("people/membership/add", Fields::from([("member", ""), ("group", "dba")])),
+            (
+                "agents/add",
+                Fields::from([("kind", "workload"), ("name", "ci")]),
+            ),
+            (
+                "people/membership/add",
+                Fields::from([("member", ""), ("group", "dba")]),
+            ),
             ("people/nothing", Fields::default()),
             ("agents/person-add", Fields::default()),
         ] {

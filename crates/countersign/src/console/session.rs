@@ -58,8 +58,15 @@ impl FromRequestParts<Api> for Session {
 }
 
 async fn of_cookie(parts: &Parts, api: &Api) -> Result<Option<Session>, ApiError> {
-    let Some(secret) = session_cookie(&parts.headers) else { return Ok(None) };
-    let caller = match api.gateway.identity.caller(secret, CredentialKind::Session).await {
+    let Some(secret) = session_cookie(&parts.headers) else {
+        return Ok(None);
+    };
+    let caller = match api
+        .gateway
+        .identity
+        .caller(secret, CredentialKind::Session)
+        .await
+    {
         Ok(caller) => caller,
         Err(error @ (IdentityError::Store(_) | IdentityError::Engine(_))) => {
             return Err(error.into());
@@ -84,7 +91,13 @@ fn nobody(parts: &Parts, api: &Api) -> Response {
 
 /// The page for whoever is not signed in.
 pub(super) fn signed_out(status: StatusCode, api: &Api, just_now: bool) -> Response {
-    answer::page(status, &SignedOutPage { shell: viewer::strangers_shell(api), just_now })
+    answer::page(
+        status,
+        &SignedOutPage {
+            shell: viewer::strangers_shell(api),
+            just_now,
+        },
+    )
 }
 
 /// A link on another site, for example in a chat, comes without the `SameSite=Strict` cookie. The
@@ -108,7 +121,11 @@ fn asking_again(parts: &Parts) -> Option<HeaderValue> {
 
 /// The cookie that holds a session for so many seconds. Zero removes it.
 pub(super) fn cookie(api: &Api, secret: &str, seconds: i64) -> Option<HeaderValue> {
-    let secure = if api.gateway.url().starts_with("https://") { "; Secure" } else { "" };
+    let secure = if api.gateway.url().starts_with("https://") {
+        "; Secure"
+    } else {
+        ""
+    };
     let text =
         format!("{COOKIE}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::from_str(&text).ok()

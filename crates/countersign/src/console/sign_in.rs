@@ -26,7 +26,12 @@ use crate::{
 };
 
 pub(super) async fn show(State(api): State<Api>, Path(secret): Path<String>) -> Response {
-    let link = match api.gateway.identity.caller(&secret, CredentialKind::Link).await {
+    let link = match api
+        .gateway
+        .identity
+        .caller(&secret, CredentialKind::Link)
+        .await
+    {
         Ok(link) => link,
         Err(error) => return no_link(&api, error).await,
     };
@@ -36,19 +41,31 @@ pub(super) async fn show(State(api): State<Api>, Path(secret): Path<String>) -> 
         person: link.subject.id.name().into(),
         action: format!("/sign-in/{secret}"),
         token: secret,
-        issued_by: link.credential.issued_by.map(String::from).unwrap_or_default(),
+        issued_by: link
+            .credential
+            .issued_by
+            .map(String::from)
+            .unwrap_or_default(),
         left: Some(viewer::deadline(link.credential.expires, now)),
     };
     answer::page(StatusCode::OK, &shown)
 }
 
 pub(super) async fn take(State(api): State<Api>, Path(secret): Path<String>) -> Response {
-    let used = api.gateway.identity.use_link(&secret, CredentialKind::Session, SESSION).await;
+    let used = api
+        .gateway
+        .identity
+        .use_link(&secret, CredentialKind::Session, SESSION)
+        .await;
     let (session, caller) = match used {
         Ok(used) => used,
         Err(error) => return no_link(&api, error).await,
     };
-    let lasts = caller.credential.expires.millis_since(api.gateway.clock.now()) / 1_000;
+    let lasts = caller
+        .credential
+        .expires
+        .millis_since(api.gateway.clock.now())
+        / 1_000;
     let mut response = answer::see("/");
     if let Some(cookie) = cookie(&api, session.text(), lasts) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -93,5 +110,9 @@ async fn end(
     fields: Result<Fields, ApiError>,
 ) -> Result<(), ApiError> {
     session.check_form(api, &fields?)?;
-    Ok(api.gateway.identity.revoke(&session.caller.credential.id).await?)
+    Ok(api
+        .gateway
+        .identity
+        .revoke(&session.caller.credential.id)
+        .await?)
 }

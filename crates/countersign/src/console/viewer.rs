@@ -37,7 +37,12 @@ impl<'a> Viewer<'a> {
     /// A look at what is now.
     pub(super) fn new(api: &'a Api, session: &'a Session) -> Self {
         let (active, now) = (api.gateway.active(), api.gateway.clock.now());
-        Self { api, session, active, now }
+        Self {
+            api,
+            session,
+            active,
+            now,
+        }
     }
 
     /// A moment by its age.
@@ -55,7 +60,10 @@ impl<'a> Viewer<'a> {
     pub(super) async fn shell(&self, place: Place, page: &str, waiting: usize) -> Shell {
         let (gateway, caller) = (&self.api.gateway, &self.session.caller);
         let auditor = admin::may_audit(&self.active, caller, self.now);
-        let live = (!page.is_empty()).then(|| Live { events: EVENTS.into(), page: page.into() });
+        let live = (!page.is_empty()).then(|| Live {
+            events: EVENTS.into(),
+            page: page.into(),
+        });
         Shell {
             installation: installation(self.api),
             person: Some(SignedIn {
@@ -103,7 +111,10 @@ impl<'a> Viewer<'a> {
 
 /// The surroundings for nobody: nothing about the installation but its name.
 pub(super) fn strangers_shell(api: &Api) -> Shell {
-    Shell { installation: installation(api), ..Shell::default() }
+    Shell {
+        installation: installation(api),
+        ..Shell::default()
+    }
 }
 
 /// The host of the configured address, never of the request.
@@ -121,11 +132,18 @@ pub(super) fn deadline(at: Timestamp, now: Timestamp) -> Deadline {
 /// Somebody without an owner to show.
 pub(super) fn party_of(id: &SubjectId) -> Party {
     let kind = PartyKind::from_name(id.kind()).unwrap_or_default();
-    Party { kind, name: id.name().into(), owner: None }
+    Party {
+        kind,
+        name: id.name().into(),
+        owner: None,
+    }
 }
 
 /// A member of a chain.
 pub(super) fn party(subject: &Subject) -> Party {
     let owner = subject.owner.as_ref().map(ToString::to_string);
-    Party { owner, ..party_of(&subject.id) }
+    Party {
+        owner,
+        ..party_of(&subject.id)
+    }
 }

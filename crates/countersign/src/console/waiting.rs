@@ -38,7 +38,11 @@ pub(super) async fn find(
         let page = store.list(&filter).await.map_err(EngineError::from)?;
         for line in &page.items {
             let stored = store.case(&line.id).await.map_err(EngineError::from)?;
-            found.extend(stored.map(|stored| stored.case).filter(|case| waits_for(viewer, case)));
+            found.extend(
+                stored
+                    .map(|stored| stored.case)
+                    .filter(|case| waits_for(viewer, case)),
+            );
         }
         left -= filter.limit;
         let Some(next) = page.next else { break };

@@ -53,12 +53,22 @@ async fn page(viewer: &Viewer<'_>, asked: &Asked) -> Result<InboxPage, ApiError>
     };
     let further = after.is_some();
     let here = filter.query(tab, after.as_ref().map(RequestId::as_str));
-    let shell = viewer.shell(Place::Inbox, &format!("/inbox{here}"), all_waiting).await;
-    let shell = Shell { flash: flash::read(viewer.api, viewer.session, asked, None), ..shell };
+    let shell = viewer
+        .shell(Place::Inbox, &format!("/inbox{here}"), all_waiting)
+        .await;
+    let shell = Shell {
+        flash: flash::read(viewer.api, viewer.session, asked, None),
+        ..shell
+    };
     let directory = &viewer.active.directory;
     let agents = directory.agents.keys().map(ToString::to_string);
     let workloads = directory.workloads.keys().map(ToString::to_string);
-    let targets = viewer.active.bundle.targets().keys().map(ToString::to_string);
+    let targets = viewer
+        .active
+        .bundle
+        .targets()
+        .keys()
+        .map(ToString::to_string);
     Ok(InboxPage {
         shell,
         tab,
@@ -66,7 +76,10 @@ async fn page(viewer: &Viewer<'_>, asked: &Asked) -> Result<InboxPage, ApiError>
         filter,
         agents: agents.chain(workloads).collect(),
         targets: targets.chain([admin::TARGET.to_owned()]).collect(),
-        rows: cases.iter().map(|case| row::row(viewer, case, tab)).collect(),
+        rows: cases
+            .iter()
+            .map(|case| row::row(viewer, case, tab))
+            .collect(),
         next: next.map(String::from),
         further,
     })
@@ -107,7 +120,9 @@ fn phases(tab: Tab, filter: &Filter) -> Option<Vec<String>> {
         Tab::Decided => *phase != Phase::Held,
     };
     let chosen = |phase: &Phase| filter.state.is_empty() || filter.state == phase.name();
-    let shown = Phase::ALL.iter().filter(|phase| fits(phase) && chosen(phase));
+    let shown = Phase::ALL
+        .iter()
+        .filter(|phase| fits(phase) && chosen(phase));
     let names: Vec<_> = shown.map(|phase| phase.name().to_owned()).collect();
     (!names.is_empty()).then_some(names)
 }
@@ -119,9 +134,19 @@ async fn counts(viewer: &Viewer<'_>, waiting: usize) -> Result<Counts, ApiError>
         limit: COUNTED,
         ..CaseFilter::default()
     };
-    let mine = viewer.api.gateway.store.list(&open).await.map_err(EngineError::from)?;
+    let mine = viewer
+        .api
+        .gateway
+        .store
+        .list(&open)
+        .await
+        .map_err(EngineError::from)?;
     let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
-    Ok(Counts { waiting: count(waiting), mine: count(mine.items.len()), decided: None })
+    Ok(Counts {
+        waiting: count(waiting),
+        mine: count(mine.items.len()),
+        decided: None,
+    })
 }
 
 /// The filter of an address. What can't be meant is left out.
@@ -143,7 +168,11 @@ fn filter(asked: &Asked) -> Filter {
 /// The request after which a page begins, if the viewer may see it.
 async fn cursor(viewer: &Viewer<'_>, asked: &Asked) -> Option<RequestId> {
     let after: RequestId = asked.0.name("after").parse().ok()?;
-    let seen = viewer.api.gateway.case_of(&viewer.session.caller, &after).await;
+    let seen = viewer
+        .api
+        .gateway
+        .case_of(&viewer.session.caller, &after)
+        .await;
     seen.is_ok().then_some(after)
 }
 
@@ -164,8 +193,12 @@ fn requester(name: String, directory: &Directory) -> String {
     if parse_subject(&name).is_some() {
         return name;
     }
-    let person = name.parse().is_ok_and(|id| directory.people.contains_key(&id));
-    let workload = name.parse().is_ok_and(|id| directory.workloads.contains_key(&id));
+    let person = name
+        .parse()
+        .is_ok_and(|id| directory.people.contains_key(&id));
+    let workload = name
+        .parse()
+        .is_ok_and(|id| directory.workloads.contains_key(&id));
     let kind = match (person, workload) {
         (true, _) => "person",
         (_, true) => "workload",
@@ -187,13 +220,23 @@ mod tests {
 
     #[test]
     fn a_tab_shows_its_own_phases_only() {
-        let shown =
-            |tab, state: &str| phases(tab, &Filter { state: state.into(), ..Filter::default() });
+        let shown = |tab, state: &str| {
+            phases(
+                tab,
+                &Filter {
+                    state: state.into(),
+                    ..Filter::default()
+                },
+            )
+        };
         assert_eq!(shown(Tab::Waiting, ""), Some(vec!["held".into()]));
         assert_eq!(shown(Tab::Waiting, "denied"), None);
         assert_eq!(shown(Tab::Decided, "held"), None);
         assert_eq!(shown(Tab::Decided, "denied"), Some(vec!["denied".into()]));
-        assert_eq!(shown(Tab::Mine, "").map(|all| all.len()), Some(Phase::ALL.len()));
+        assert_eq!(
+            shown(Tab::Mine, "").map(|all| all.len()),
+            Some(Phase::ALL.len())
+        );
     }
 
     #[test]

@@ -30,13 +30,19 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
         requester: viewer::party(&request.chain.requester),
         on_behalf_of: behalf.map(|member| member.id.name().to_owned()).collect(),
         target: request.action.target.to_string(),
-        environment: target.map(|one| one.environment.to_string()).unwrap_or_default(),
+        environment: target
+            .map(|one| one.environment.to_string())
+            .unwrap_or_default(),
         why: request.reason.clone(),
         asked: viewer.moment(request.at),
         phase: Shown::from_name(case.phase.name()).unwrap_or_default(),
         left: standing::left(&case.phase).map(|at| viewer.deadline(at)),
         ended: standing::ended(&case.phase).map(|at| viewer.moment(at)),
-        note: if tab == Tab::Waiting { expected(viewer, case) } else { decided(case) },
+        note: if tab == Tab::Waiting {
+            expected(viewer, case)
+        } else {
+            decided(case)
+        },
         signed: words::count(tally.filled.len()),
         needed: words::count(tally.filled.len() + tally.empty.len()),
         advisory: false,
@@ -54,8 +60,12 @@ fn expected(viewer: &Viewer<'_>, case: &Case) -> String {
             .into_iter()
             .any(|(stage, _)| electorate.may_sign(&viewer.session.person, rule, stage, viewer.now))
     };
-    let (confirmed, signed): (Vec<_>, Vec<_>) =
-        case.request.rules.iter().filter(signs).partition(|rule| rule.confirmation);
+    let (confirmed, signed): (Vec<_>, Vec<_>) = case
+        .request
+        .rules
+        .iter()
+        .filter(signs)
+        .partition(|rule| rule.confirmation);
     let names = |rules: Vec<&countersign_core::approval::ApprovalRule>| -> Vec<String> {
         rules.iter().map(|rule| rule.name.to_string()).collect()
     };
@@ -68,11 +78,17 @@ fn expected(viewer: &Viewer<'_>, case: &Case) -> String {
 
 /// Who decided, or why nobody did.
 fn decided(case: &Case) -> String {
-    let approvals = case.votes.iter().filter(|vote| vote.verdict == Verdict::Approve);
+    let approvals = case
+        .votes
+        .iter()
+        .filter(|vote| vote.verdict == Verdict::Approve);
     let names: Vec<_> = approvals.map(|vote| vote.voter.to_string()).collect();
     match &case.phase {
         Phase::Held { .. } => String::new(),
-        Phase::Finished { outcome: Outcome::Unknown, .. } => "Check the target".into(),
+        Phase::Finished {
+            outcome: Outcome::Unknown,
+            ..
+        } => "Check the target".into(),
         Phase::Approved { .. } | Phase::Running { .. } | Phase::Finished { .. } => {
             match names.is_empty() {
                 true => String::new(),

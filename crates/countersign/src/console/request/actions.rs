@@ -76,7 +76,9 @@ pub(super) fn actions(
 fn too_weak(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
     let given = viewer.session.caller.assurance()?;
     let rules = &case.request.rules;
-    let is = rules.iter().filter_map(|rule| viewer.active.snapshot.rule(&rule.name));
+    let is = rules
+        .iter()
+        .filter_map(|rule| viewer.active.snapshot.rule(&rule.name));
     let mut rules = rules.iter().chain(is);
     let rule = rules.find(|rule: &&ApprovalRule| rule.assurance > given)?;
     let (name, needed) = (&rule.name, assurance(rule.assurance));
@@ -93,8 +95,14 @@ fn too_weak(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
 fn untimely(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
     let mut rules = case.request.rules.iter();
     rules.find_map(|rule| {
-        let hours = rule.hours.as_ref().filter(|hours| !hours.contains(viewer.now))?;
-        Some(format!("Approvals for rule {} count only {hours}.", rule.name))
+        let hours = rule
+            .hours
+            .as_ref()
+            .filter(|hours| !hours.contains(viewer.now))?;
+        Some(format!(
+            "Approvals for rule {} count only {hours}.",
+            rule.name
+        ))
     })
 }
 
@@ -105,13 +113,18 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
     let mut after = before.clone();
     let electorate = waiting::electorate(viewer, case, &side);
     electorate.count(&mut after, &viewer.session.person, viewer.now);
-    let slot = after.filled.keys().find(|slot| !before.filled.contains_key(slot));
-    let signs = slot.map(|slot| match rules.iter().find(|rule| rule.name == slot.rule) {
-        Some(rule) if rule.stages.len() > 1 => {
-            format!("rule {}, stage {}", slot.rule, slot.stage + 1)
-        }
-        _ => format!("rule {}", slot.rule),
-    });
+    let slot = after
+        .filled
+        .keys()
+        .find(|slot| !before.filled.contains_key(slot));
+    let signs = slot.map(
+        |slot| match rules.iter().find(|rule| rule.name == slot.rule) {
+            Some(rule) if rule.stages.len() > 1 => {
+                format!("rule {}, stage {}", slot.rule, slot.stage + 1)
+            }
+            _ => format!("rule {}", slot.rule),
+        },
+    );
     let required = |rule: &ApprovalRule| rule.reason == ReasonRequirement::Required;
     ApproveForm {
         reason_required: rules.iter().any(required),
@@ -131,17 +144,29 @@ fn one_click(case: &Case) -> OneClick {
     }
     OneClick::NotEnough(match shown.complete {
         true => {
-            format!("The action has {} bytes, more than {MAX_ONE_CLICK_BYTES}.", shown.body.len())
+            format!(
+                "The action has {} bytes, more than {MAX_ONE_CLICK_BYTES}.",
+                shown.body.len()
+            )
         }
         false => "This page does not show the whole action.".into(),
     })
 }
 
 fn amend(case: &Case, typed: &Typed) -> AmendForm {
-    let argv = case.request.action.arguments.get("argv").cloned().unwrap_or_default();
+    let argv = case
+        .request
+        .action
+        .arguments
+        .get("argv")
+        .cloned()
+        .unwrap_or_default();
     let argv: Vec<String> = serde_json::from_value(argv).unwrap_or_default();
     AmendForm {
-        arguments: typed.arguments.clone().unwrap_or_else(|| arguments::lines(&argv)),
+        arguments: typed
+            .arguments
+            .clone()
+            .unwrap_or_else(|| arguments::lines(&argv)),
         hint: arguments::HINT.into(),
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     admin::{self, AdminError},
     api::{
         Api,
-        problem::ApiError,
         amend::propose_instead,
+        problem::ApiError,
         requests::{cast, request_id, say, take_back, take_request_back},
         types::{AmendBody, VoteBody},
     },
@@ -131,12 +131,21 @@ async fn refused(
 fn typed_in(act: Act, fields: &Fields) -> Typed {
     let reason = words::line_feeds(fields.text("reason"));
     match act {
-        Act::Approve => Typed { approve: reason, ..Typed::default() },
-        Act::Deny => Typed { deny: reason, ..Typed::default() },
+        Act::Approve => Typed {
+            approve: reason,
+            ..Typed::default()
+        },
+        Act::Deny => Typed {
+            deny: reason,
+            ..Typed::default()
+        },
         Act::Amend => {
             let lines = words::line_feeds(fields.text("arguments"));
             let lines = lines.split('\n').map(String::from).collect();
-            Typed { arguments: Some(lines), ..Typed::default() }
+            Typed {
+                arguments: Some(lines),
+                ..Typed::default()
+            }
         }
         _ => Typed::default(),
     }
@@ -152,17 +161,30 @@ async fn perform(
     let caller = &session.caller;
     let text = || words::line_feeds(fields.text("text"));
     let (_, done) = match act {
-        Act::Approve => (vote(api, session, id, Verdict::Approve, fields).await?, Done::Approved),
-        Act::Deny => (vote(api, session, id, Verdict::Deny, fields).await?, Done::Denied),
-        Act::Comment => {
-            (say(api, caller, id, MessageKind::Comment, text()).await?, Done::Commented)
-        }
-        Act::Ask => (say(api, caller, id, MessageKind::Question, text()).await?, Done::Asked),
+        Act::Approve => (
+            vote(api, session, id, Verdict::Approve, fields).await?,
+            Done::Approved,
+        ),
+        Act::Deny => (
+            vote(api, session, id, Verdict::Deny, fields).await?,
+            Done::Denied,
+        ),
+        Act::Comment => (
+            say(api, caller, id, MessageKind::Comment, text()).await?,
+            Done::Commented,
+        ),
+        Act::Ask => (
+            say(api, caller, id, MessageKind::Question, text()).await?,
+            Done::Asked,
+        ),
         Act::Answer => {
             let to: Result<MessageId, _> = fields.name("question").parse();
             let to =
                 to.map_err(|_| ApiError::invalid("the question that this answers is missing"))?;
-            (say(api, caller, id, MessageKind::Answer { to }, text()).await?, Done::Answered)
+            (
+                say(api, caller, id, MessageKind::Answer { to }, text()).await?,
+                Done::Answered,
+            )
         }
         Act::Amend => {
             let argv = arguments::words(fields.text("arguments"))
@@ -232,7 +254,11 @@ async fn check_fresh(
         Ok(()) => Ok(()),
         Err(stale) => {
             api.record_refused(caller, id, "stale_act").await;
-            Err(ApiError::new(StatusCode::CONFLICT, "stale_act", stale.to_string()))
+            Err(ApiError::new(
+                StatusCode::CONFLICT,
+                "stale_act",
+                stale.to_string(),
+            ))
         }
     }
 }

@@ -53,9 +53,15 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, BadEscape> {
         if line.is_empty() {
             continue;
         }
-        let bad =
-            |found: &str| BadEscape { line: index + 1, found: found.chars().take(12).collect() };
-        words.push(if line == r"\e" { String::new() } else { word(line).map_err(bad)? });
+        let bad = |found: &str| BadEscape {
+            line: index + 1,
+            found: found.chars().take(12).collect(),
+        };
+        words.push(if line == r"\e" {
+            String::new()
+        } else {
+            word(line).map_err(bad)?
+        });
     }
     Ok(words)
 }
@@ -112,7 +118,10 @@ mod tests {
         let argv: Vec<String> = hostile.iter().map(|word| (*word).to_owned()).collect();
         let text = lines(&argv).join("\n");
         assert_eq!(words(&text), Ok(argv.clone()));
-        assert_eq!(words(&format!("{}\r\n", text.replace('\n', "\r\n"))), Ok(argv));
+        assert_eq!(
+            words(&format!("{}\r\n", text.replace('\n', "\r\n"))),
+            Ok(argv)
+        );
         assert!(!text.chars().any(is_hiding));
     }
 
@@ -124,7 +133,14 @@ mod tests {
             ("ok\nx\\", 2, r"\"),
             (r"\u{d800}", 1, r"\u{d800}"),
         ] {
-            assert_eq!(words(text), Err(BadEscape { line, found: found.into() }), "{text}");
+            assert_eq!(
+                words(text),
+                Err(BadEscape {
+                    line,
+                    found: found.into()
+                }),
+                "{text}"
+            );
         }
     }
 }

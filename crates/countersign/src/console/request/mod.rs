@@ -43,7 +43,16 @@ pub(super) async fn show(
         let flash = flash::read(&api, &session, &asked, Some(&id));
         // Nobody reads the answer to a HEAD.
         let read = method == Method::GET;
-        page(&api, &session, &id, StatusCode::OK, flash, Typed::default(), read).await
+        page(
+            &api,
+            &session,
+            &id,
+            StatusCode::OK,
+            flash,
+            Typed::default(),
+            read,
+        )
+        .await
     };
     match shown.await {
         Ok(response) => response,
@@ -80,7 +89,19 @@ async fn page(
     let shell = viewer.counted_shell(Place::Inbox, &path(id)).await;
     let request = &case.request;
     let acts = api.gateway.identity.acts();
-    let act = acts.act(&session.caller.credential.id, &request.id, &request.digest, viewer.now);
-    let shell = Shell { act, flash, ..shell };
-    Ok(answer::page(status, &model::page(&viewer, &case, shell, &typed)))
+    let act = acts.act(
+        &session.caller.credential.id,
+        &request.id,
+        &request.digest,
+        viewer.now,
+    );
+    let shell = Shell {
+        act,
+        flash,
+        ..shell
+    };
+    Ok(answer::page(
+        status,
+        &model::page(&viewer, &case, shell, &typed),
+    ))
 }

@@ -60,10 +60,15 @@ pub(super) fn page(viewer: &Viewer<'_>, case: &Case, shell: Shell, typed: &Typed
 
 /// More about how it ended.
 fn phase_detail(case: &Case) -> String {
-    let Phase::Closed { closure, .. } = &case.phase else { return String::new() };
+    let Phase::Closed { closure, .. } = &case.phase else {
+        return String::new();
+    };
     match closure {
         Closure::Denied { by, reason: None } => format!("By {by}."),
-        Closure::Denied { by, reason: Some(why) } => format!("By {by}: {why}"),
+        Closure::Denied {
+            by,
+            reason: Some(why),
+        } => format!("By {by}: {why}"),
         Closure::Cancelled { by } => format!("By {}.", by.name()),
         Closure::Amended { by, .. } => format!("By {by}."),
         Closure::Unreachable { rules } => {
@@ -78,7 +83,11 @@ fn phase_detail(case: &Case) -> String {
 fn who(viewer: &Viewer<'_>, case: &Case) -> Who {
     let chain = &case.request.chain;
     let origin = &chain.origin;
-    let stated = [("Model", &origin.model), ("Session", &origin.session), ("Task", &origin.task)];
+    let stated = [
+        ("Model", &origin.model),
+        ("Session", &origin.session),
+        ("Task", &origin.task),
+    ];
     let pair = |(name, value): (&str, &Option<String>)| Some(Pair::new(name, value.clone()?));
     let side = myself(case, &viewer.active.directory);
     Who {
@@ -97,14 +106,20 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
         resource: effect.resource.id.clone(),
         unclassified: effect.action.as_str() == UNCLASSIFIED,
     };
-    let owners: Vec<_> = request.resource_owners.iter().map(ToString::to_string).collect();
+    let owners: Vec<_> = request
+        .resource_owners
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let owners = (!owners.is_empty()).then(|| Pair::new("Owner", words::list(&owners)));
     let session =
         (!action.session.is_null()).then(|| Pair::new("Session state", action.session.to_string()));
     What {
         gate: action.gate.clone(),
         target: action.target.to_string(),
-        environment: target.map(|one| one.environment.to_string()).unwrap_or_default(),
+        environment: target
+            .map(|one| one.environment.to_string())
+            .unwrap_or_default(),
         operation: action.operation.clone(),
         body: shown.body.clone(),
         complete: shown.complete,
@@ -138,10 +153,19 @@ fn policy(viewer: &Viewer<'_>, request: &Request, id: &PolicyId) -> Policy {
             ..Policy::default()
         };
     };
-    let approvals: Vec<_> = statement.approvals.iter().map(ToString::to_string).collect();
+    let approvals: Vec<_> = statement
+        .approvals
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     Policy {
         id: id.to_string(),
-        effect: if statement.forbids() { "forbid" } else { "permit" }.into(),
+        effect: if statement.forbids() {
+            "forbid"
+        } else {
+            "permit"
+        }
+        .into(),
         approval: words::list(&approvals),
         place: format!("{}:{}", statement.file, statement.line),
         source: statement.source.to_string(),
@@ -162,13 +186,19 @@ fn lifted(viewer: &Viewer<'_>, case: &Case) -> Vec<Lifted> {
 }
 
 fn related(case: &Case) -> Vec<Related> {
-    let link = |id: &RequestId| Link { href: path(id), text: id.to_string() };
+    let link = |id: &RequestId| Link {
+        href: path(id),
+        text: id.to_string(),
+    };
     let before = case.request.amends.iter().map(|amends| Related {
         how: format!("Edited by {}, it replaces", amends.editor),
         link: link(&amends.request),
     });
     let after = match &case.phase {
-        Phase::Closed { closure: Closure::Amended { by, into }, .. } => Some(Related {
+        Phase::Closed {
+            closure: Closure::Amended { by, into },
+            ..
+        } => Some(Related {
             how: format!("Replaced by the action that {by} proposed:"),
             link: link(into),
         }),

@@ -50,7 +50,11 @@ pub(super) fn rules(viewer: &Viewer<'_>, case: &Case) -> Vec<Rule> {
             false => BTreeSet::new(),
         },
     };
-    case.request.rules.iter().map(|rule| signing.rule(rule)).collect()
+    case.request
+        .rules
+        .iter()
+        .map(|rule| signing.rule(rule))
+        .collect()
 }
 
 /// The name of an assurance.
@@ -81,7 +85,13 @@ impl Signing<'_> {
 
     fn stages(&self, rule: &ApprovalRule) -> Vec<Stage> {
         let of_rule = |slot: &&Slot| slot.rule == rule.name;
-        let open = self.tally.empty.iter().filter(of_rule).map(|slot| slot.stage).min();
+        let open = self
+            .tally
+            .empty
+            .iter()
+            .filter(of_rule)
+            .map(|slot| slot.stage)
+            .min();
         let numbers = (0u32..).zip(stage_counts(rule)).map(|(stage, _)| stage);
         let stages = numbers.filter_map(|stage| {
             let state = match open {
@@ -102,7 +112,12 @@ impl Signing<'_> {
         let empty = self.tally.empty.iter().filter(|slot| here(slot)).count();
         let filled = filled.map(|(_, person)| Shown::Filled(self.signature(person)));
         let open = (empty > 0).then(|| self.empty(rule, stage, state));
-        filled.chain(open.into_iter().flat_map(|slot| std::iter::repeat_n(slot, empty))).collect()
+        filled
+            .chain(
+                open.into_iter()
+                    .flat_map(|slot| std::iter::repeat_n(slot, empty)),
+            )
+            .collect()
     }
 
     fn signature(&self, person: &PersonId) -> Signature {
@@ -131,9 +146,19 @@ impl Signing<'_> {
                 StageState::NotYet => self.case.phase.is_open() && !signed.contains(*person),
                 StageState::Complete => false,
             };
-            counts && self.electorate.may_sign(person, rule, stage, self.viewer.now)
+            counts
+                && self
+                    .electorate
+                    .may_sign(person, rule, stage, self.viewer.now)
         };
-        let people: Vec<_> = self.viewer.active.directory.people.keys().filter(could).collect();
+        let people: Vec<_> = self
+            .viewer
+            .active
+            .directory
+            .people
+            .keys()
+            .filter(could)
+            .collect();
         let open = state == StageState::Open;
         Shown::Empty {
             from,

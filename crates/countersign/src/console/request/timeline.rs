@@ -30,8 +30,10 @@ type Timed = (Timestamp, Event);
 pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
     let request = &case.request;
     let requester = viewer::party_of(&request.chain.requester.id);
-    let mut events: Vec<Timed> =
-        vec![event(EventKind::Requested, request.at, Some(requester)), decided(case)];
+    let mut events: Vec<Timed> = vec![
+        event(EventKind::Requested, request.at, Some(requester)),
+        decided(case),
+    ];
     events.extend(escalations(case));
     events.extend(case.votes.iter().map(|vote| voted(viewer, case, vote)));
     events.extend(case.conversation.iter().map(|message| said(case, message)));
@@ -43,11 +45,25 @@ pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
 }
 
 fn event(kind: EventKind, at: Timestamp, by: Option<Party>) -> Timed {
-    (at, Event { kind, by, at: Moment::new(at.to_string()), ..Event::default() })
+    (
+        at,
+        Event {
+            kind,
+            by,
+            at: Moment::new(at.to_string()),
+            ..Event::default()
+        },
+    )
 }
 
 fn with_detail((at, event): Timed, detail: impl Into<String>) -> Timed {
-    (at, Event { detail: detail.into(), ..event })
+    (
+        at,
+        Event {
+            detail: detail.into(),
+            ..event
+        },
+    )
 }
 
 fn person(id: &PersonId) -> Option<Party> {
@@ -56,7 +72,11 @@ fn person(id: &PersonId) -> Option<Party> {
 
 fn decided(case: &Case) -> Timed {
     let decision = &case.request.decided.decision;
-    let policies: Vec<_> = decision.policies().iter().map(PolicyId::to_string).collect();
+    let policies: Vec<_> = decision
+        .policies()
+        .iter()
+        .map(PolicyId::to_string)
+        .collect();
     let because = match policies.is_empty() {
         true => String::new(),
         false => format!(" ({})", policies.join(", ")),
@@ -68,7 +88,10 @@ fn decided(case: &Case) -> Timed {
         }
         other => other.name().into(),
     };
-    with_detail(event(EventKind::Decided, case.request.at, None), format!("{said}{because}"))
+    with_detail(
+        event(EventKind::Decided, case.request.at, None),
+        format!("{said}{because}"),
+    )
 }
 
 fn escalations(case: &Case) -> impl Iterator<Item = Timed> + '_ {
@@ -92,7 +115,13 @@ fn voted(viewer: &Viewer<'_>, case: &Case, vote: &Vote) -> Timed {
         Verdict::Approve => EventKind::Approved,
     };
     let (at, event) = event(kind, vote.at, person(&vote.voter));
-    (at, Event { text: vote.reason.clone().unwrap_or_default(), ..event })
+    (
+        at,
+        Event {
+            text: vote.reason.clone().unwrap_or_default(),
+            ..event
+        },
+    )
 }
 
 fn said(case: &Case, message: &Message) -> Timed {
@@ -101,20 +130,39 @@ fn said(case: &Case, message: &Message) -> Timed {
         MessageKind::Question => (EventKind::Question, None),
         MessageKind::Answer { .. } => (EventKind::Answer, None),
         MessageKind::Amendment { request } => {
-            let link = Link { href: path(request), text: request.to_string() };
+            let link = Link {
+                href: path(request),
+                text: request.to_string(),
+            };
             (EventKind::Amendment, Some(link))
         }
     };
     let unanswered = kind == EventKind::Question && is_unanswered(case, &message.id);
     let (at, event) = event(kind, message.at, Some(viewer::party_of(&message.by)));
     let (text, message) = (message.text.clone(), message.id.to_string());
-    (at, Event { text, link, message, unanswered, ..event })
+    (
+        at,
+        Event {
+            text,
+            link,
+            message,
+            unanswered,
+            ..event
+        },
+    )
 }
 
 fn emergencies(case: &Case) -> impl Iterator<Item = Timed> + '_ {
     case.lifted.iter().map(|lift| {
         let (at, event) = event(EventKind::Lifted, lift.at, person(&lift.by));
-        (at, Event { detail: format!("rule {}", lift.rule), text: lift.reason.clone(), ..event })
+        (
+            at,
+            Event {
+                detail: format!("rule {}", lift.rule),
+                text: lift.reason.clone(),
+                ..event
+            },
+        )
     })
 }
 
@@ -125,18 +173,30 @@ fn ending(case: &Case) -> Option<Timed> {
         Phase::Approved { .. } => {
             let votes = case.votes.iter().map(|vote| vote.at);
             let last = votes.chain(case.lifted.iter().map(|lift| lift.at)).max();
-            Some(event(EventKind::Satisfied, last.unwrap_or(case.request.at), None))
+            Some(event(
+                EventKind::Satisfied,
+                last.unwrap_or(case.request.at),
+                None,
+            ))
         }
-        Phase::Running { permit, since } => {
-            Some(with_detail(event(EventKind::Permit, *since, None), permit.to_string()))
-        }
-        Phase::Finished { permit, outcome, at } => {
+        Phase::Running { permit, since } => Some(with_detail(
+            event(EventKind::Permit, *since, None),
+            permit.to_string(),
+        )),
+        Phase::Finished {
+            permit,
+            outcome,
+            at,
+        } => {
             let kind = match outcome {
                 Outcome::Succeeded => EventKind::Succeeded,
                 Outcome::Failed => EventKind::Failed,
                 Outcome::Unknown => EventKind::Unknown,
             };
-            Some(with_detail(event(kind, *at, None), format!("Under {permit}.")))
+            Some(with_detail(
+                event(kind, *at, None),
+                format!("Under {permit}."),
+            ))
         }
         Phase::Closed { closure, at, .. } => closed(closure, *at),
     }

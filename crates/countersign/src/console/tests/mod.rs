@@ -105,14 +105,19 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default()
     }
 
     /// The value of a hidden field; the first of that name.
     pub(super) fn field(&self, name: &str) -> String {
         let start = format!("name=\"{name}\" value=\"");
-        let (_, rest) =
-            self.text.split_once(&start).unwrap_or_else(|| panic!("no {name}: {}", self.text));
+        let (_, rest) = self
+            .text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("no {name}: {}", self.text));
         rest.split('"').next().unwrap().to_owned()
     }
 
@@ -124,7 +129,12 @@ impl Answer {
     }
 
     pub(super) fn says(&self, text: &str) -> &Self {
-        assert!(self.text.contains(text), "no `{text}` in {} {}", self.status, self.text);
+        assert!(
+            self.text.contains(text),
+            "no `{text}` in {} {}",
+            self.status,
+            self.text
+        );
         self
     }
 
@@ -138,8 +148,10 @@ impl Answer {
 pub(super) fn form(fields: &[(&str, &str)]) -> String {
     let encode =
         |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-    let pairs: Vec<_> =
-        fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let pairs: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encode(value)))
+        .collect();
     pairs.join("&")
 }
 
@@ -154,12 +166,20 @@ impl Site {
         ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let options = Options { config: dir.path().into(), data: None, url: None };
+        let options = Options {
+            config: dir.path().into(),
+            data: None,
+            url: None,
+        };
         let gateway = Gateway::open(options).await.unwrap();
         let api = Api::new(gateway.clone());
         // As the server does: both side by side.
         let routes = api::routes(api.clone()).merge(super::routes(api));
-        Self { gateway, routes, _dir: dir }
+        Self {
+            gateway,
+            routes,
+            _dir: dir,
+        }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
@@ -167,7 +187,11 @@ impl Site {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 24).await.unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: parts.status, headers: parts.headers, text }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        }
     }
 
     pub(super) async fn get(&self, path: &str, session: &str) -> Answer {
@@ -202,7 +226,12 @@ impl Site {
         let link = self.link(person).await;
         let answer = self.post(&link, "", String::new()).await;
         answer.is(303);
-        answer.header("set-cookie").split(';').next().unwrap().to_owned()
+        answer
+            .header("set-cookie")
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned()
     }
 
     /// A request of `agent:bot` that waits for `ops`.
@@ -212,8 +241,13 @@ impl Site {
         let target = "tools".parse().unwrap();
         let bundle = active.bundle.clone();
         let machine = &self.gateway.machine;
-        let captured = capture(machine, bundle, target, argv, BTreeMap::new(), None).await.unwrap();
-        let bot = active.directory.resolve(&SubjectId::Agent("bot".parse().unwrap())).unwrap();
+        let captured = capture(machine, bundle, target, argv, BTreeMap::new(), None)
+            .await
+            .unwrap();
+        let bot = active
+            .directory
+            .resolve(&SubjectId::Agent("bot".parse().unwrap()))
+            .unwrap();
         let chain = SubjectChain::of(bot);
         let asked = exec::asked(&active, chain, captured, Some(reason.into()), None).unwrap();
         match self.gateway.admission.ask(asked).await.unwrap() {
@@ -232,7 +266,10 @@ pub(super) struct Stream(axum::body::BodyDataStream);
 
 impl Stream {
     pub(super) async fn next(&mut self) -> String {
-        let chunk = futures_util::StreamExt::next(&mut self.0).await.unwrap().unwrap();
+        let chunk = futures_util::StreamExt::next(&mut self.0)
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8(chunk.to_vec()).unwrap()
     }
 }
@@ -240,7 +277,10 @@ impl Stream {
 impl Site {
     pub(super) async fn stream(&self, request: Request<Body>) -> Stream {
         let response = self.routes.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "text/event-stream"
+        );
         Stream(response.into_body().into_data_stream())
     }
 }

@@ -11,18 +11,36 @@ use super::{OLGA, SAM, Site};
 async fn hostile_text_is_shown_as_text() {
     let site = Site::open().await;
     let hostile = "<script>alert(1)</script>\" onload=x \u{202e}gnp.exe";
-    let id = site.held(&["echo", "<img src=x>", "</code>"], hostile).await;
+    let id = site
+        .held(&["echo", "<img src=x>", "</code>"], hostile)
+        .await;
     let sam = site.sign_in(SAM).await;
-    for path in [format!("/requests/{id}"), "/".into(), "/inbox?tab=waiting&q=%3Cimg".into()] {
+    for path in [
+        format!("/requests/{id}"),
+        "/".into(),
+        "/inbox?tab=waiting&q=%3Cimg".into(),
+    ] {
         let page = site.get(&path, &sam).await;
-        page.is(200).says("&#60;script&#62;alert(1)").says("⟨U+202E⟩");
+        page.is(200)
+            .says("&#60;script&#62;alert(1)")
+            .says("⟨U+202E⟩");
         for raw in ["<script>alert", "<img", "</code>'", "\u{202e}"] {
             assert!(!page.text.contains(raw), "{raw} in {path}");
         }
     }
-    let page = site.get("/inbox?q=%3Cb%3E%22&target=%3Ci%3E&done=approved&seal=1.x", &sam).await;
-    page.is(200).says("&#60;b&#62;&#34;").says("Nothing matches this filter");
-    assert!(!page.text.contains("Done."), "a forged address says nothing");
+    let page = site
+        .get(
+            "/inbox?q=%3Cb%3E%22&target=%3Ci%3E&done=approved&seal=1.x",
+            &sam,
+        )
+        .await;
+    page.is(200)
+        .says("&#60;b&#62;&#34;")
+        .says("Nothing matches this filter");
+    assert!(
+        !page.text.contains("Done."),
+        "a forged address says nothing"
+    );
 }
 
 #[tokio::test]
@@ -46,7 +64,10 @@ async fn every_answer_has_the_security_headers() {
         let answer = site.get(path, session).await;
         answer.is(status);
         for (name, value) in [
-            ("content-security-policy", countersign_console::CONTENT_SECURITY_POLICY),
+            (
+                "content-security-policy",
+                countersign_console::CONTENT_SECURITY_POLICY,
+            ),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
             ("cross-origin-opener-policy", "same-origin"),
@@ -74,10 +95,20 @@ async fn assets_are_kept_by_their_hash_only() {
     let page = site.get("/", &sam).await;
     for name in ["console.css", "console.js", "logo.svg"] {
         let start = format!("/assets/{name}?v=");
-        let version = page.text.split(&start).nth(1).unwrap().split('"').next().unwrap();
+        let version = page
+            .text
+            .split(&start)
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap();
         let kept = site.get(&format!("{start}{version}"), "").await;
         kept.is(200);
-        assert_eq!(kept.header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(
+            kept.header("cache-control"),
+            "public, max-age=31536000, immutable"
+        );
         assert_eq!(kept.header("x-content-type-options"), "nosniff");
         let asked = site.get(&format!("{start}0000"), "").await;
         assert_eq!(asked.header("cache-control"), "no-cache");
@@ -112,18 +143,32 @@ async fn tabs_filter_and_turn_pages() {
     let site = Site::open().await;
     let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
     for number in 0..52 {
-        site.held(&["echo", &format!("number-{number:02}")], "why").await;
+        site.held(&["echo", &format!("number-{number:02}")], "why")
+            .await;
     }
     let first = site.get("/", &sam).await;
     first.says("(52) ").says("number-51").says("Next page");
     assert!(!first.text.contains("number-01"));
-    let next = first.text.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let next = first
+        .text
+        .split("rel=\"next\" href=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
     let next = next.replace("&#38;", "&").replace("&amp;", "&");
     let second = site.get(&next, &sam).await;
-    second.is(200).says("number-01").says("number-00").says("First page");
+    second
+        .is(200)
+        .says("number-01")
+        .says("number-00")
+        .says("First page");
     assert!(!second.text.contains("number-51") && !second.text.contains("Next page"));
 
-    let mine = site.get("/inbox?tab=mine&agent=bot&q=number-07&state=held", &olga).await;
+    let mine = site
+        .get("/inbox?tab=mine&agent=bot&q=number-07&state=held", &olga)
+        .await;
     mine.says("number-07");
     assert!(!mine.text.contains("number-08"));
     for nothing in [
@@ -133,7 +178,15 @@ async fn tabs_filter_and_turn_pages() {
         "/inbox?tab=mine&to=2020-01-01",
         "/inbox?tab=mine&target=orders",
     ] {
-        assert!(!site.get(nothing, &sam).await.is(200).text.contains("number-"), "{nothing}");
+        assert!(
+            !site
+                .get(nothing, &sam)
+                .await
+                .is(200)
+                .text
+                .contains("number-"),
+            "{nothing}"
+        );
     }
     let odd = "/inbox?tab=odd&from=x&after=req_none&state=odd&limit=9&tab=mine&%zz";
     site.get(odd, &sam).await.is(200).says("number-51");
@@ -145,9 +198,13 @@ async fn the_page_names_a_stream_that_takes_the_cookie() {
     let id = site.held(&["true"], "why").await;
     let sam = site.sign_in(SAM).await;
     let page = site.get(&format!("/requests/{id}"), &sam).await;
-    page.says("data-events=\"/v1/events\"").says(&format!("data-page=\"/requests/{id}\""));
+    page.says("data-events=\"/v1/events\"")
+        .says(&format!("data-page=\"/requests/{id}\""));
     let request = |cookie: &str| {
-        Request::get("/v1/events").header(header::COOKIE, cookie).body(Body::empty()).unwrap()
+        Request::get("/v1/events")
+            .header(header::COOKIE, cookie)
+            .body(Body::empty())
+            .unwrap()
     };
     let mut stream = site.stream(request(&sam)).await;
     site.held(&["true", "2"], "why").await;

@@ -20,11 +20,17 @@ async fn everybody_signed_in_reads_the_directory() {
     let site = Site::open().await;
     let uma = site.sign_in(UMA).await;
     let page = site.get("/people?pick=bot", &uma).await;
-    page.is(200).says(SAM).says("owned by").says("Chosen below: <bdi>bot</bdi>");
+    page.is(200)
+        .says(SAM)
+        .says("owned by")
+        .says("Chosen below: <bdi>bot</bdi>");
     page.says("Becomes a request that others countersign.");
     let refused = with_token(&page, &[("person", "new@example.com"), ("groups", "ops")]);
     let refused = site.post("/people/add", &uma, refused).await;
-    refused.is(403).says("no policy permits it").says("People and agents");
+    refused
+        .is(403)
+        .says("no policy permits it")
+        .says("People and agents");
 }
 
 #[tokio::test]
@@ -32,19 +38,44 @@ async fn a_form_becomes_a_held_request_that_another_countersigns() {
     let site = Site::open().await;
     let (olga, sam) = (site.sign_in(OLGA).await, site.sign_in(SAM).await);
     let page = site.get("/people", &olga).await;
-    let fields = [("person", "new@example.com"), ("groups", " ops "), ("reason", "joins us")];
-    let path = led_to(&site.post("/people/add", &olga, with_token(&page, &fields)).await);
-    site.get(&path, &olga).await.says("joins us").says("This changes Countersign itself.");
-    site.get("/people", &sam).await.says("waits for you").says("person-add new@example.com");
+    let fields = [
+        ("person", "new@example.com"),
+        ("groups", " ops "),
+        ("reason", "joins us"),
+    ];
+    let path = led_to(
+        &site
+            .post("/people/add", &olga, with_token(&page, &fields))
+            .await,
+    );
+    site.get(&path, &olga)
+        .await
+        .says("joins us")
+        .says("This changes Countersign itself.");
+    site.get("/people", &sam)
+        .await
+        .says("waits for you")
+        .says("person-add new@example.com");
     let review = site.get(&path, &sam).await;
-    site.post(&format!("{path}/approve"), &sam, review.form(&[])).await.is(303);
+    site.post(&format!("{path}/approve"), &sam, review.form(&[]))
+        .await
+        .is(303);
     let mine = site.get(&path, &olga).await;
     mine.says("Run this action now");
-    let early =
-        form(&[("csrf", &mine.field("csrf")), ("act", "1.x"), ("digest", &mine.field("digest"))]);
-    site.post(&format!("{path}/claim"), &olga, early).await.is(409);
-    site.post(&format!("{path}/claim"), &sam, review.form(&[])).await.is(403);
-    let applied = site.post(&format!("{path}/claim"), &olga, mine.form(&[])).await;
+    let early = form(&[
+        ("csrf", &mine.field("csrf")),
+        ("act", "1.x"),
+        ("digest", &mine.field("digest")),
+    ]);
+    site.post(&format!("{path}/claim"), &olga, early)
+        .await
+        .is(409);
+    site.post(&format!("{path}/claim"), &sam, review.form(&[]))
+        .await
+        .is(403);
+    let applied = site
+        .post(&format!("{path}/claim"), &olga, mine.form(&[]))
+        .await;
     assert!(applied.is(303).header("location").contains("done=applied"));
     site.get("/people", &olga).await.says("new@example.com");
     site.get(&path, &olga).await.says("Outcome: succeeded.");
@@ -67,16 +98,22 @@ async fn a_secret_is_shown_once_and_kept_by_nothing() {
     let token = with_token(&page, &[("machine", "agent:bot"), ("expires", "24h")]);
     let path = led_to(&site.post("/agents/token", &olga, token).await);
     let review = site.get(&path, &sam).await;
-    site.post(&format!("{path}/approve"), &sam, review.form(&[])).await.is(303);
+    site.post(&format!("{path}/approve"), &sam, review.form(&[]))
+        .await
+        .is(303);
     let mine = site.get(&path, &olga).await;
-    let shown = site.post(&format!("{path}/claim"), &olga, mine.form(&[])).await;
+    let shown = site
+        .post(&format!("{path}/claim"), &olga, mine.form(&[]))
+        .await;
     shown
         .is(200)
         .says("Token for agent bot")
         .says("cst_")
         .says("COUNTERSIGN_URL=https://gate.example.com");
     assert_eq!(shown.header("cache-control"), "no-store");
-    site.post(&format!("{path}/claim"), &olga, mine.form(&[])).await.is(409);
+    site.post(&format!("{path}/claim"), &olga, mine.form(&[]))
+        .await
+        .is(409);
     assert!(!site.get(&path, &olga).await.text.contains("cst_"));
     site.get("/people", &olga).await.says("cred_");
 }
@@ -90,10 +127,19 @@ async fn what_policy_permits_is_applied_at_once() {
     let stopped = site.post("/agents/stop", &olga, stop).await;
     let location = stopped.is(303).header("location").to_owned();
     assert!(location.starts_with("/people?done=applied"), "{location}");
-    site.get(&location, &olga).await.says("The change was applied.").says("stopped");
+    site.get(&location, &olga)
+        .await
+        .says("The change was applied.")
+        .says("stopped");
     // Nobody else is told so by the same address.
     let sam = site.sign_in(SAM).await;
-    assert!(!site.get(&location, &sam).await.text.contains("The change was applied."));
+    assert!(
+        !site
+            .get(&location, &sam)
+            .await
+            .text
+            .contains("The change was applied.")
+    );
 }
 
 #[tokio::test]
@@ -103,7 +149,12 @@ async fn a_form_that_makes_no_sense_is_refused_with_its_reason() {
     let page = site.get("/people", &olga).await;
     for (path, fields, status, says) in [
         ("/people/add", vec![("person", SAM)], 422, "exists already"),
-        ("/people/add", vec![("person", "a b")], 422, "not a valid person"),
+        (
+            "/people/add",
+            vec![("person", "a b")],
+            422,
+            "not a valid person",
+        ),
         (
             "/people/membership/add",
             vec![("member", "person:sam@example.com"), ("group", "none")],
@@ -122,7 +173,12 @@ async fn a_form_that_makes_no_sense_is_refused_with_its_reason() {
             422,
             "policy apply",
         ),
-        ("/agents/token", vec![("machine", "agent:bot"), ("expires", "soon")], 422, "not a span"),
+        (
+            "/agents/token",
+            vec![("machine", "agent:bot"), ("expires", "soon")],
+            422,
+            "not a span",
+        ),
         ("/agents/token", vec![("machine", "")], 400, "Choose who"),
         ("/people/nothing", vec![], 404, "no such form"),
     ] {
@@ -133,5 +189,12 @@ async fn a_form_that_makes_no_sense_is_refused_with_its_reason() {
         .await
         .is(403)
         .says("own page");
-    assert!(site.gateway.store.in_phase("held").await.unwrap().is_empty());
+    assert!(
+        site.gateway
+            .store
+            .in_phase("held")
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }

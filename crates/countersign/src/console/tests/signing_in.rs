@@ -22,16 +22,36 @@ async fn a_link_signs_in_once_and_a_preview_does_not_use_it() {
     signed_in.is(303);
     assert_eq!(signed_in.header("location"), "/");
     let cookie = signed_in.header("set-cookie").to_owned();
-    for part in ["countersign_session=css_", "HttpOnly", "SameSite=Strict", "Path=/", "Secure"] {
+    for part in [
+        "countersign_session=css_",
+        "HttpOnly",
+        "SameSite=Strict",
+        "Path=/",
+        "Secure",
+    ] {
         assert!(cookie.contains(part), "{part}: {cookie}");
     }
-    let lasts: i64 =
-        cookie.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+    let lasts: i64 = cookie
+        .split("Max-Age=")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((43_190..=43_200).contains(&lasts), "{lasts}");
 
     let session = cookie.split(';').next().unwrap();
-    site.get("/", session).await.is(200).says("Signed in as").says(SAM);
-    site.post(&link, "", String::new()).await.is(401).says("can&#39;t be used");
+    site.get("/", session)
+        .await
+        .is(200)
+        .says("Signed in as")
+        .says(SAM);
+    site.post(&link, "", String::new())
+        .await
+        .is(401)
+        .says("can&#39;t be used");
     site.get(&link, "").await.is(401);
     site.get("/sign-in/csl_nothing", "").await.is(401);
 }
@@ -42,7 +62,10 @@ async fn a_link_that_another_site_sends_is_refused_and_stays() {
     let link = site.link(SAM).await;
     for from in ["cross-site", "same-site", "anything"] {
         let request = Request::post(&link).header("sec-fetch-site", from);
-        site.send(request.body(Body::empty()).unwrap()).await.is(403).says("another site");
+        site.send(request.body(Body::empty()).unwrap())
+            .await
+            .is(403)
+            .says("another site");
     }
     site.post(&link, "", String::new()).await.is(303);
 }
@@ -57,7 +80,10 @@ async fn nobody_signed_in_gets_a_page_that_says_so_and_never_a_loop() {
         for path in ["/", "/inbox?tab=mine", "/people", "/requests/req_1"] {
             let answer = site.get(path, cookie).await;
             answer.is(401).says("Sign in first");
-            assert_eq!((answer.header("location"), answer.header("refresh")), ("", ""));
+            assert_eq!(
+                (answer.header("location"), answer.header("refresh")),
+                ("", "")
+            );
         }
     }
     site.post("/people/add", "", String::new()).await.is(401);
@@ -71,7 +97,10 @@ async fn nobody_signed_in_gets_a_page_that_says_so_and_never_a_loop() {
         request.body(Body::empty()).unwrap()
     };
     let first = site.send(from_chat("/requests/req_1?a=b")).await;
-    assert_eq!(first.is(401).header("refresh"), "0; url=/requests/req_1?a=b&again=1");
+    assert_eq!(
+        first.is(401).header("refresh"),
+        "0; url=/requests/req_1?a=b&again=1"
+    );
     let second = site.send(from_chat("/requests/req_1?a=b&again=1")).await;
     assert_eq!(second.is(401).header("refresh"), "");
 }
@@ -83,10 +112,19 @@ async fn a_bearer_token_gets_no_page() {
     let link = link.trim_start_matches("/sign-in/");
     let kind = countersign_store::CredentialKind::Token;
     let valid_for = crate::identity::TOKEN;
-    let (token, _) = site.gateway.identity.use_link(link, kind, valid_for).await.unwrap();
+    let (token, _) = site
+        .gateway
+        .identity
+        .use_link(link, kind, valid_for)
+        .await
+        .unwrap();
     let request = Request::get("/").header("authorization", format!("Bearer {}", token.text()));
-    site.send(request.body(Body::empty()).unwrap()).await.is(401);
-    site.get("/", &format!("countersign_session={}", token.text())).await.is(401);
+    site.send(request.body(Body::empty()).unwrap())
+        .await
+        .is(401);
+    site.get("/", &format!("countersign_session={}", token.text()))
+        .await
+        .is(401);
 }
 
 #[tokio::test]
@@ -94,10 +132,17 @@ async fn signing_out_ends_the_session_for_good() {
     let site = Site::open().await;
     let session = site.sign_in(SAM).await;
     let csrf = site.get("/", &session).await.field("csrf");
-    site.post("/sign-out", &session, String::new()).await.is(403);
+    site.post("/sign-out", &session, String::new())
+        .await
+        .is(403);
     site.get("/", &session).await.is(200);
-    let out = site.post("/sign-out", &session, form(&[("csrf", &csrf)])).await;
+    let out = site
+        .post("/sign-out", &session, form(&[("csrf", &csrf)]))
+        .await;
     out.is(200).says("You are signed out");
-    assert!(out.header("set-cookie").starts_with("countersign_session=; Path=/; Max-Age=0;"));
+    assert!(
+        out.header("set-cookie")
+            .starts_with("countersign_session=; Path=/; Max-Age=0;")
+    );
     site.get("/", &session).await.is(401);
 }
