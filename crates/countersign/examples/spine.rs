@@ -137,6 +137,7 @@ async fn gateway(dir: &Path) -> anyhow::Result<Gateway> {
         config,
         data: Some(dir.join("data")),
         url: None,
+        recovering: false,
     })
     .await
 }

@@ -7,7 +7,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,6 +56,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The address that people and clients use, where the configuration does not say.
     pub url: Option<String>,
+    /// Whether this is a local recovery, which may trust the files again although there is a log.
+    pub recovering: bool,
 }
 
 /// A running gateway, without its listener. Cheap to clone.
@@ -154,16 +157,20 @@ impl Gateway {
             .data
             .unwrap_or_else(|| options.config.join(&from_files.store().path));
         fs::create_dir_all(&data)?;
+        fs::set_permissions(&data, Permissions::from_mode(0o700))?;
         let lock = lock(&data)?;
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
-        let fresh = stored.is_none() && !data.join("log/journal").exists();
+        let fresh = is_fresh(stored.is_none(), &data, options.recovering)?;
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
         let log_dir = data.join("log");
         let (log, resumed) = Log::open(&log_dir, keys.clone(), &instance, now())?;
         write_public_keys(&log_dir, &keys)?;
+        if stored.is_some() {
+            check_not_older(store.as_ref(), resumed.outbox, &data).await?;
+        }
         let clock = Arc::new(Clock::starting_after(resumed.last_recorded));
         let (active, first_start) = match stored {
             Some(stored) => (load(store.as_ref(), stored).await?, false),
@@ -310,6 +317,32 @@ impl Gateway {
     }
 }
 
+/// Whether nothing exists yet, so that keys are made and files are trusted.
+fn is_fresh(empty: bool, data: &Path, recovering: bool) -> anyhow::Result<bool> {
+    let has_log = data.join("log/journal").exists();
+    if empty && has_log && !recovering {
+        bail!(
+            "`{}` has a log and an empty database, so this is no first start; restore the \
+             database, or run `countersign recover --bundle`",
+            data.display()
+        );
+    }
+    Ok(empty && !has_log)
+}
+
+/// Refuses an old copy of the database: used approvals could be used again, and its new records
+/// would be taken for ones that the log has.
+async fn check_not_older(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::Result<()> {
+    if store.last_record().await? < in_log {
+        bail!(
+            "the database in `{}` is older than the log beside it, perhaps an old copy; restore \
+             the newest copy of both",
+            data.display()
+        );
+    }
+    Ok(())
+}
+
 fn now() -> Timestamp {
     Clock::starting_after(Timestamp(0)).now()
 }
@@ -343,11 +376,10 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
     let limits = InputLimits {
         total_bytes: MAX_INPUTS,
     };
-    // Commands may run as a user who can't enter the data directory, so runs get their own.
-    let scratch = std::env::temp_dir().join(format!("countersign-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-    fs::set_permissions(&scratch, mode)?;
+    // Commands may run as a user who can't enter the data directory, so runs get their own; a
+    // fresh name that nobody could prepare.
+    let scratch = tempfile::Builder::new().prefix("countersign-").tempdir()?;
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o711))?;
     let path = [
         "/usr/local/bin",
         "/usr/bin",
@@ -358,7 +390,7 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
     ];
     Ok(Machine {
         inputs: Arc::new(InputStore::new(data.join("inputs"), limits)?),
-        scratch,
+        scratch: Arc::new(scratch),
         path: path.iter().map(PathBuf::from).collect(),
         config: config.canonicalize()?,
     })

@@ -77,7 +77,7 @@ pub async fn serve(
             tokio::time::sleep(GRACE).await;
         } => tracing::warn!("connections were still open when the gateway stopped"),
     }
-    gateway.log.checkpoint().await;
+    gateway.log.close().await;
     Ok(())
 }
 

@@ -129,6 +129,10 @@ pub trait Store: Send + Sync + 'static {
         key: &str,
     ) -> Result<Option<(Hash, Vec<u8>)>, StoreError>;
 
+    /// The outbox number of the last record ever written; 0 when there was none. It tells an old
+    /// copy of the database from the one that belongs to the log.
+    async fn last_record(&self) -> Result<u64, StoreError>;
+
     /// Records waiting to reach the log, in order.
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxEntry>, StoreError>;
 }

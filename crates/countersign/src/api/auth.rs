@@ -68,13 +68,7 @@ impl FromRequestParts<Api> for Caller {
         };
         api.check_rate(&caller)?;
         let by_cookie = caller.credential.kind == CredentialKind::Session;
-        let is_form = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-        // Forms carry the token in a field, which their handlers check.
-        if by_cookie && !is_safe(&parts.method) && !is_form {
+        if by_cookie && !is_safe(&parts.method) {
             let token = parts
                 .headers
                 .get("x-csrf-token")

@@ -127,14 +127,18 @@ pub(super) async fn claim(
     }
 }
 
-pub(super) async fn policy(State(api): State<Api>, _: Caller) -> Json<BundleInfo> {
+pub(super) async fn policy(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Json<BundleInfo>, ApiError> {
+    people_only(&caller, "the policy")?;
     let active = api.gateway.active();
-    Json(BundleInfo {
+    Ok(Json(BundleInfo {
         hash: active.hash.to_string(),
         files: active.bundle.files().clone(),
         activated: active.activated,
         request: active.request.clone(),
-    })
+    }))
 }
 
 pub(super) async fn explain(
@@ -247,23 +251,24 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
     })
 }
 
+/// Agents have no business with the names of people, nor with the rules that bind them.
+fn people_only(caller: &Caller, what: &str) -> Result<(), ApiError> {
+    if caller.person().is_some() {
+        return Ok(());
+    }
+    let title = format!("only people read {what}");
+    Err(ApiError::new(StatusCode::FORBIDDEN, "people_only", title))
+}
+
 pub(super) async fn directory(
     State(api): State<Api>,
     caller: Caller,
 ) -> Result<Json<DirectoryInfo>, ApiError> {
-    // Agents have no business with the names of people.
-    if caller.person().is_none() {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "people_only",
-            "only people read the directory",
-        ));
-    }
+    people_only(&caller, "the directory")?;
     directory_info(&api).await.map(Json)
 }
 
 pub(super) async fn checkpoint(State(api): State<Api>) -> Result<String, ApiError> {
-    api.gateway.log.checkpoint().await;
     read(&api, "log/checkpoint").await
 }
 

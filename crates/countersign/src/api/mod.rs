@@ -50,8 +50,6 @@ use crate::{
 const RATE: u32 = 200;
 /// Refused strangers recorded a second.
 const STRANGERS: u32 = 5;
-/// The largest JSON body, in bytes.
-const MAX_JSON: usize = 8 << 20;
 /// How long one reader's visit of a page counts as one, in milliseconds.
 const VISIT: i64 = 15 * 60_000;
 /// Visits remembered before old ones are forgotten.
@@ -178,7 +176,7 @@ pub struct StrictJson<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<Api> for StrictJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let kind = kind
             .and_then(|value| value.to_str().ok())
@@ -190,7 +188,15 @@ impl<T: DeserializeOwned> FromRequest<Api> for StrictJson<T> {
                 "the body must be `application/json` in UTF-8",
             ));
         }
-        let bytes = read_body(request.into_body(), MAX_JSON).await?;
+        let limit = api
+            .gateway
+            .active()
+            .bundle
+            .server()
+            .limits
+            .max_request_bytes;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let bytes = read_body(request.into_body(), limit).await?;
         strict::from_slice(&bytes)
             .map(Self)
             .map_err(|error| ApiError::invalid(format!("the body can't be read: {error}")))

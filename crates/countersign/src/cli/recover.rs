@@ -60,6 +60,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         config,
         data,
         url: None,
+        recovering: true,
     })
     .await?;
     let now = gateway.clock.now();
@@ -102,6 +103,6 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         ));
     }
     output.note(&notice);
-    gateway.log.checkpoint().await;
+    gateway.log.close().await;
     Ok(())
 }

@@ -46,6 +46,7 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
         config: args.config,
         data: args.data,
         url: None,
+        recovering: false,
     })
     .await?;
     let address = gateway.active().bundle.server().listen;

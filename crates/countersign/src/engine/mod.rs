@@ -14,6 +14,7 @@ mod recovery;
 mod turn;
 mod unknown;
 mod updates;
+mod words;
 
 use countersign_core::{
     approval::vote::Credential,

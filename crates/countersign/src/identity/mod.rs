@@ -34,8 +34,9 @@ use crate::{
     log::{Log, Record},
 };
 
-/// How long a session lasts.
-pub const SESSION: Span = Span::from_millis(12 * 3_600_000);
+/// How long a session lasts: long enough that somebody has one when the next sign-in link must
+/// be countersigned.
+pub const SESSION: Span = Span::from_millis(7 * 24 * 3_600_000);
 /// How long a sign-in link can be used.
 pub const LINK: Span = Span::from_millis(24 * 3_600_000);
 /// How long a token lasts when nobody says.

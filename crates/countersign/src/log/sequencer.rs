@@ -58,6 +58,7 @@ struct Append {
 enum Message {
     Append(Append),
     Checkpoint(oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
 }
 
 /// The way to the log. Cheap to clone.
@@ -156,6 +157,16 @@ impl Log {
         }
     }
 
+    /// Records a last heartbeat, signs a last checkpoint and ends the log. Whoever writes
+    /// afterwards is told that it has stopped.
+    pub async fn close(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.to.try_send(Message::Close(done)).is_ok() {
+            // A thread that is gone has closed already.
+            let _gone = answer.await;
+        }
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -217,15 +228,30 @@ impl Writer {
     }
 
     fn run(mut self, from: &Receiver<Message>) {
+        let mut next = None;
         loop {
-            let wait = self.until_due();
-            match from.recv_timeout(wait) {
-                Ok(message) => self.handle(message, from),
+            let message = next
+                .take()
+                .map_or_else(|| from.recv_timeout(self.until_due()), Ok);
+            match message {
+                Ok(Message::Append(append)) => next = self.handle(append, from),
+                Ok(Message::Checkpoint(done)) => {
+                    self.sign();
+                    let _gone = done.send(());
+                }
+                Ok(Message::Close(done)) => {
+                    self.end();
+                    let _gone = done.send(());
+                    return;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             self.do_due();
         }
+    }
+
+    fn end(&mut self) {
         self.beat();
         self.sign();
     }
@@ -246,23 +272,20 @@ impl Writer {
         }
     }
 
-    fn handle(&mut self, first: Message, from: &Receiver<Message>) {
+    /// Writes what waits as one batch. Anything but an append ends the batch and comes back to be
+    /// done after it.
+    fn handle(&mut self, first: Append, from: &Receiver<Message>) -> Option<Message> {
         let mut batch = Batch::default();
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Append(append) => self.add(&mut batch, append),
-                Message::Checkpoint(done) => {
-                    self.finish(std::mem::take(&mut batch));
-                    self.sign();
-                    let _gone = done.send(());
-                }
-            }
-            next = (batch.leaves.len() < BATCH)
-                .then(|| from.try_recv().ok())
-                .flatten();
+        let mut next = Some(Message::Append(first));
+        while let Some(Message::Append(append)) = next {
+            self.add(&mut batch, append);
+            let more = batch.leaves.len() < BATCH;
+            next = more.then(|| from.try_recv().ok()).flatten();
         }
-        self.finish(batch);
+        if let Err(error) = self.commit(batch) {
+            tracing::error!(%error, "records were not written");
+        }
+        next
     }
 
     /// Encodes an append into the batch, or answers it with why it can't be.
@@ -337,12 +360,6 @@ impl Writer {
             let _gone = done.send(Ok(LogIndex(index)));
         }
         Ok(())
-    }
-
-    fn finish(&mut self, batch: Batch) {
-        if let Err(error) = self.commit(batch) {
-            tracing::error!(%error, "records were not written");
-        }
     }
 
     fn beat(&mut self) {

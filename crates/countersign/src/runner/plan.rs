@@ -38,7 +38,7 @@ pub struct Machine {
     /// Captured inputs.
     pub inputs: Arc<InputStore>,
     /// Where directories of runs are made.
-    pub scratch: PathBuf,
+    pub scratch: Arc<tempfile::TempDir>,
     /// Where executables are looked for; never the caller's path.
     pub path: Arc<[PathBuf]>,
     /// Where relative paths of the configuration begin.
@@ -215,7 +215,7 @@ impl Place {
     fn make(machine: &Machine, exec: &ExecTarget, inputs: Option<Hash>) -> Result<Self, PlanError> {
         let user = user(exec)?;
         let owner = user.as_ref().map(User::owner);
-        let scratch = Scratch::new(&machine.scratch, owner)?;
+        let scratch = Scratch::new(machine.scratch.path(), owner)?;
         let (mut manifest, mut overlaid) = (None, None);
         let dir = match (inputs, &exec.workdir) {
             (Some(digest), _) => {

@@ -173,6 +173,7 @@ fn read_rule(
     rule.emergency = emergency;
     rule.confirmation = raw.confirmation;
     warn_unreachable(reader, config, line, &rule);
+    warn_unavailable(reader, line, &rule);
     Some(rule)
 }
 
@@ -288,6 +289,42 @@ fn warn_unreachable(
             ),
             "add people to its groups, or ask for fewer",
         ));
+    }
+}
+
+/// Says what the gateway reads and can't do yet.
+fn warn_unavailable(reader: &mut Reader<'_>, line: u32, rule: &ApprovalRule) {
+    let passkey = rule.assurance == Assurance::Passkey;
+    let parts = [
+        (
+            passkey,
+            "assurance = \"passkey\"",
+            "nobody can vote under it yet; use `session`",
+        ),
+        (
+            rule.emergency.is_some(),
+            "emergency",
+            "it needs passkeys, which are not available yet",
+        ),
+        (
+            rule.grants.is_some(),
+            "grants",
+            "grants are not available yet; every use is asked",
+        ),
+        (
+            !rule.notify.is_empty(),
+            "notify",
+            "channels are not available yet; nobody is told",
+        ),
+    ];
+    for (_, key, help) in parts.iter().filter(|(written, ..)| *written) {
+        let message = format!(
+            "`{key}` of rule `{}` has no effect in this version",
+            rule.name
+        );
+        reader
+            .problems
+            .push(Problem::warning(APPROVALS_FILE, line, message, *help));
     }
 }
 

@@ -161,6 +161,10 @@ impl Store for MemoryStore {
         Ok(row::page(filter, lines.take(one_more).collect()))
     }
 
+    async fn last_record(&self) -> Result<u64, StoreError> {
+        Ok(self.state()?.last_record)
+    }
+
     async fn unknown(&self) -> Result<Vec<AttachKey>, StoreError> {
         Ok(self.state()?.unknown.keys().copied().collect())
     }

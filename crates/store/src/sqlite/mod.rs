@@ -129,6 +129,10 @@ impl Store for SqliteStore {
         list::list(&self.readers, filter).await
     }
 
+    async fn last_record(&self) -> Result<u64, StoreError> {
+        read::last_record(&self.readers).await
+    }
+
     async fn unknown(&self) -> Result<Vec<AttachKey>, StoreError> {
         read::unknown(&self.readers).await
     }

@@ -43,6 +43,16 @@ pub(super) fn json(text: &str) -> Result<Value, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
+/// The outbox number of the last record ever written.
+pub(super) async fn last_record(readers: &SqlitePool) -> Result<u64, StoreError> {
+    let last: Option<i64> = query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+        .fetch_optional(readers)
+        .await
+        .map_err(reading)?;
+    u64::try_from(last.unwrap_or(0))
+        .map_err(|_| StoreError::Corrupt("an outbox number is negative".into()))
+}
+
 /// The actions that ended unknown.
 pub(super) async fn unknown(readers: &SqlitePool) -> Result<Vec<AttachKey>, StoreError> {
     let keys: Vec<Vec<u8>> = query_scalar("SELECT attach_key FROM unknown_actions")

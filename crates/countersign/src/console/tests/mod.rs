@@ -170,6 +170,7 @@ impl Site {
             config: dir.path().into(),
             data: None,
             url: None,
+            recovering: false,
         };
         let gateway = Gateway::open(options).await.unwrap();
         let api = Api::new(gateway.clone());

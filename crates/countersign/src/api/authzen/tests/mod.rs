@@ -139,6 +139,7 @@ impl Bench {
             config,
             data,
             url: None,
+            recovering: false,
         })
         .await
         .unwrap();
