@@ -11,12 +11,18 @@ const KEPT: &str = "../../docs/openapi.json";
 
 /// `(path, method)` of every `.route("PATH", METHOD(…))` in a router's source.
 fn served(source: &str) -> BTreeSet<(String, String)> {
-    let lines = source
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix(".route(\""));
-    lines
-        .map(|line| {
-            let (path, rest) = line.split_once("\", ").unwrap();
+    // However the formatter breaks the lines.
+    let words = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .split(".route(")
+        .skip(1)
+        .map(|route| {
+            let (path, rest) = route
+                .trim()
+                .strip_prefix('"')
+                .unwrap()
+                .split_once("\", ")
+                .unwrap();
             let (method, _) = rest.split_once('(').unwrap();
             (path.to_owned(), method.to_owned())
         })

@@ -65,8 +65,8 @@ async fn a_denial_by_people_is_final_for_a_while() {
     let own = bench.vote("olga@example.com", &id, "approve").await;
     assert_eq!(
         own.problem(),
-        "stale_act",
-        "the owner is shown no act to vote with"
+        "own_request",
+        "the owner of the agent is on its side"
     );
     let denied = bench.vote("dana@example.com", &id, "deny").await;
     assert_eq!(denied.text("/state"), "denied");
