@@ -7,6 +7,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, bail};
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -69,6 +70,12 @@ pub async fn serve(
         stop.await;
         let _gone = told.send(());
     };
+    // Small pieces follow each other; waiting to fill a packet would cost 40 ms each time.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection delays small pieces");
+        }
+    });
     let serving = axum::serve(listener, app).with_graceful_shutdown(graceful);
     tokio::select! {
         done = serving.into_future() => done?,

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Answer, Command, Engine, EngineError, Input, Unknown, Updates, recovery,
-    turn::{Done, Job, Turns},
+    turns::{Done, Job, Turns},
 };
 use crate::{
     active::ActivePolicy,
@@ -118,6 +118,10 @@ async fn handle(turns: &mut Turns, commands: Vec<Command>) {
 }
 
 async fn tick(turns: &mut Turns) {
+    if let Err(error) = turns.catch_up().await {
+        tracing::error!(%error, "the log is behind the store");
+        return;
+    }
     let now = turns.parts.clock.now();
     let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
     match turns.parts.store.due(now, limit).await {

@@ -12,6 +12,7 @@ mod looping;
 mod records;
 mod recovery;
 mod turn;
+mod turns;
 mod unknown;
 mod updates;
 mod words;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Ended, EngineError, Input,
     records::outcome_record,
-    turn::{Job, Turns},
+    turns::{Job, Turns},
 };
 use crate::log::Resumed;
 

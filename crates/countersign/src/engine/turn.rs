@@ -1,8 +1,8 @@
-//! One turn: several jobs, one commit, one write to the log, then the answers.
+//! One turn in the making: cases loaded and stepped, writes and records staged.
 //!
-//! In scope: loading cases, stepping them, staging writes, the order store, log, answer.
-//! Invariant: nothing is answered or announced before its record is in the log. When the commit
-//! conflicts, every job is done again on its own from what is stored then.
+//! In scope: what each job reads and what it would write.
+//! Out of scope: writing; [`turns`](super::turns) commits a turn whole.
+//! Invariant: staging changes nothing. A job sees what earlier jobs of its turn left.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,8 +11,8 @@ use countersign_core::{
     digest::AttachKey,
     id::{PermitId, RequestId},
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
-    permit::{Intent, LogIndex},
-    request::{Case, Phase, Request},
+    permit::Intent,
+    request::{Case, Outcome, Phase, Request},
     time::Timestamp,
 };
 use countersign_evidence::{body, vote::VoteStatement};
@@ -20,35 +20,15 @@ use countersign_store::{CaseWrite, StoredCase, Write};
 use serde_json::{Value, json};
 
 use super::{
-    EngineError, Input, Opened, Parts, Stepped, Update, Updates,
+    Ended, EngineError, Input, Opened, Parts, Update,
     admission::question,
     records::{Recorder, statement},
     words::describe,
 };
-use crate::{
-    active::Active,
-    ids,
-    log::{Prepared, Record},
-};
-
-/// The most outbox records moved to the log at once.
-const FLUSH: u32 = 1_000;
-
-/// One thing to do in a turn.
-#[derive(Clone)]
-pub(super) enum Job {
-    Open(Box<Request>),
-    Step(RequestId, Box<Input>),
-}
-
-/// What a job led to.
-pub(super) enum Done {
-    Opened(Opened),
-    Stepped(Box<Stepped>),
-}
+use crate::{active::Active, ids, log::Record};
 
 /// What a job will lead to once its turn is in the log.
-enum Pending {
+pub(super) enum Pending {
     Opened(Opened),
     Stepped {
         case: Box<Case>,
@@ -57,207 +37,33 @@ enum Pending {
     },
 }
 
-/// Runs turns.
-pub(super) struct Turns {
-    pub(super) parts: Parts,
-    updates: Updates,
-    /// The last outbox number that is in the log.
-    flushed: u64,
-    acknowledged: u64,
-}
-
 /// A turn in the making.
-struct Turn {
-    active: std::sync::Arc<Active>,
-    now: Timestamp,
-    cases: HashMap<RequestId, StoredCase>,
-    writes: Vec<Write>,
-    records: Vec<Record>,
-    updates: Vec<Update>,
+pub(super) struct Turn {
+    pub(super) recent: HashMap<RequestId, StoredCase>,
+    pub(super) active: std::sync::Arc<Active>,
+    pub(super) now: Timestamp,
+    pub(super) cases: HashMap<RequestId, StoredCase>,
+    pub(super) writes: Vec<Write>,
+    pub(super) records: Vec<Record>,
+    pub(super) updates: Vec<Update>,
     /// Actions whose repetition a person approved.
-    repeated: Vec<AttachKey>,
-}
-
-impl Turns {
-    pub(super) fn new(parts: Parts, updates: Updates, flushed: u64) -> Self {
-        Self {
-            parts,
-            updates,
-            flushed,
-            acknowledged: 0,
-        }
-    }
-
-    /// Does all jobs and answers in their order.
-    pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Vec<Result<Done, EngineError>> {
-        if jobs.is_empty() {
-            return Vec::new();
-        }
-        match self.attempt(jobs.clone()).await {
-            Ok(done) => done,
-            Err(error) if jobs.len() == 1 => vec![Err(error)],
-            Err(_) => {
-                let mut done = Vec::new();
-                for job in jobs {
-                    match self.attempt(vec![job]).await {
-                        Ok(one) => done.extend(one),
-                        Err(error) => done.push(Err(error)),
-                    }
-                }
-                done
-            }
-        }
-    }
-
-    async fn attempt(
-        &mut self,
-        jobs: Vec<Job>,
-    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
-        let mut turn = Turn {
-            active: self.parts.active.borrow().clone(),
-            now: self.parts.clock.now(),
-            cases: HashMap::new(),
-            writes: Vec::new(),
-            records: Vec::new(),
-            updates: Vec::new(),
-            repeated: Vec::new(),
-        };
-        let mut pending = Vec::new();
-        for job in jobs {
-            pending.push(match job {
-                Job::Open(request) => turn.open(&self.parts, *request).await,
-                Job::Step(id, input) => turn.step(&self.parts, &id, *input).await,
-            });
-        }
-        let last = self.write(&mut turn).await?;
-        for key in &turn.repeated {
-            self.parts.unknown.remove(key);
-        }
-        for update in turn.updates {
-            self.updates.send(update);
-        }
-        let count = turn.records.len();
-        let index = |offset: usize| {
-            let behind = u64::try_from(count - 1 - offset).unwrap_or(u64::MAX);
-            LogIndex(last.saturating_sub(behind))
-        };
-        Ok(pending
-            .into_iter()
-            .map(|one| one.and_then(|one| finish(one, index)))
-            .collect())
-    }
-
-    /// Commits the turn and brings its records to the log. Returns the index of its last record.
-    async fn write(&mut self, turn: &mut Turn) -> Result<u64, EngineError> {
-        if turn.records.is_empty() && turn.writes.is_empty() {
-            return Ok(0);
-        }
-        let mut writes = std::mem::take(&mut turn.writes);
-        if self.flushed > self.acknowledged {
-            writes.push(Write::Acknowledge(self.flushed));
-        }
-        for record in &turn.records {
-            let bytes = serde_json::to_vec(record)
-                .map_err(|error| EngineError::Internal(error.to_string()))?;
-            writes.push(Write::Record(bytes));
-        }
-        let last = self.parts.store.commit(writes).await?;
-        self.acknowledged = self.flushed;
-        // A crash here loses nothing: the outbox has the records and the next start moves them.
-        let count = turn.records.len() as u64;
-        match last {
-            // Nothing older waits, so the records need not be read back.
-            Some(last) if last == self.flushed + count => self.append(&turn.records, last).await,
-            _ => self.flush().await,
-        }
-    }
-
-    /// Brings records to the log, of which the last has the outbox number `last`.
-    async fn append(&mut self, records: &[Record], last: u64) -> Result<u64, EngineError> {
-        let first = last + 1 - records.len() as u64;
-        let prepared: anyhow::Result<Vec<Prepared>> = (first..)
-            .zip(records)
-            .map(|(seq, record)| record.clone().prepare(Some(seq)))
-            .collect();
-        let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
-        let index = self.parts.log.append(prepared).await?;
-        self.flushed = last;
-        Ok(index.0 + records.len() as u64 - 1)
-    }
-
-    /// Moves everything in the outbox to the log. Returns the index of the last record moved.
-    pub(super) async fn flush(&mut self) -> Result<u64, EngineError> {
-        let mut last = 0;
-        loop {
-            let waiting = self.parts.store.outbox(FLUSH).await?;
-            let more = waiting.len() >= usize::try_from(FLUSH).unwrap_or(usize::MAX);
-            let flushed = self.flushed;
-            let new: Vec<_> = waiting
-                .into_iter()
-                .filter(|entry| entry.seq > flushed)
-                .collect();
-            let Some(newest) = new.last().map(|entry| entry.seq) else {
-                return Ok(last);
-            };
-            let count = new.len() as u64;
-            let prepared: Result<Vec<Prepared>, _> = new
-                .iter()
-                .map(|entry| prepare(&entry.record, entry.seq))
-                .collect();
-            let first = self.parts.log.append(prepared?).await?;
-            last = first.0 + count - 1;
-            self.flushed = newest;
-            if !more {
-                return Ok(last);
-            }
-            self.parts
-                .store
-                .commit(vec![Write::Acknowledge(newest)])
-                .await?;
-            self.acknowledged = newest;
-        }
-    }
-}
-
-fn prepare(bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
-    let record: Record = serde_json::from_slice(bytes)
-        .map_err(|error| EngineError::Internal(format!("an outbox record is damaged: {error}")))?;
-    record
-        .prepare(Some(seq))
-        .map_err(|error| EngineError::Internal(error.to_string()))
-}
-
-fn finish(pending: Pending, index: impl Fn(usize) -> LogIndex) -> Result<Done, EngineError> {
-    match pending {
-        Pending::Opened(opened) => Ok(Done::Opened(opened)),
-        Pending::Stepped {
-            refused: Some(refusal),
-            ..
-        } => Err(refusal.into()),
-        Pending::Stepped {
-            case,
-            intent,
-            refused: None,
-        } => {
-            let permit = intent.map(|(intent, offset)| intent.recorded(index(offset)));
-            Ok(Done::Stepped(Box::new(Stepped {
-                case: *case,
-                permit,
-            })))
-        }
-    }
+    pub(super) repeated: Vec<AttachKey>,
 }
 
 impl Turn {
     async fn load(&mut self, parts: &Parts, id: &RequestId) -> Result<StoredCase, EngineError> {
-        if let Some(staged) = self.cases.get(id) {
+        if let Some(staged) = self.cases.get(id).or_else(|| self.recent.get(id)) {
             return Ok(staged.clone());
         }
         let stored = parts.store.case(id).await?;
         stored.ok_or_else(|| EngineError::NoSuchRequest(id.clone()))
     }
 
-    async fn open(&mut self, parts: &Parts, request: Request) -> Result<Pending, EngineError> {
+    pub(super) async fn open(
+        &mut self,
+        parts: &Parts,
+        request: Request,
+    ) -> Result<Pending, EngineError> {
         let same = |case: &&StoredCase| {
             case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
         };
@@ -368,12 +174,16 @@ impl Turn {
             .recorded_input(&question(request, approvals, self.now))
     }
 
-    async fn step(
+    pub(super) async fn step(
         &mut self,
         parts: &Parts,
         id: &RequestId,
         input: Input,
     ) -> Result<Pending, EngineError> {
+        if matches!(input, Input::Claim { .. }) && !self.cases.contains_key(id) {
+            // A claim looks at what is stored, so that a vote edited there is noticed.
+            self.recent.remove(id);
+        }
         let stored = self.load(parts, id).await?;
         let mut claim_input = Value::Null;
         let mut ended = None;
@@ -458,7 +268,7 @@ impl Turn {
         envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
         step: Step,
         claim_input: Value,
-        ended: Option<&super::Ended>,
+        ended: Option<&Ended>,
     ) -> Result<Pending, EngineError> {
         let Step {
             mut case,
@@ -519,7 +329,7 @@ impl Turn {
             matches!(
                 fact,
                 Fact::Ended {
-                    outcome: countersign_core::request::Outcome::Unknown,
+                    outcome: Outcome::Unknown,
                     ..
                 }
             )

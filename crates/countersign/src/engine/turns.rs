@@ -1,0 +1,289 @@
+//! Turns: several jobs, one commit, one write to the log, then the answers.
+//!
+//! In scope: the order store, log, answer; what a failure in between leaves to be caught up.
+//! Invariant: nothing is answered or announced before its record is in the log. When the commit
+//! conflicts, every job is done again on its own from what is stored then.
+
+use std::collections::HashMap;
+
+use countersign_core::{
+    id::{PermitId, RequestId},
+    permit::LogIndex,
+    request::{Outcome, Request},
+};
+use countersign_store::{StoreError, StoredCase, Write};
+use serde_json::json;
+
+use super::{
+    Ended, EngineError, Input, Opened, Parts, Stepped, Updates,
+    turn::{Pending, Turn},
+};
+use crate::log::{Prepared, Record};
+
+/// The most cases remembered from earlier turns.
+const RECENT: usize = 1_024;
+/// The most outbox records moved to the log at once.
+const FLUSH: u32 = 1_000;
+
+/// One thing to do in a turn.
+#[derive(Clone)]
+pub(super) enum Job {
+    Open(Box<Request>),
+    Step(RequestId, Box<Input>),
+}
+
+/// What a job led to.
+pub(super) enum Done {
+    Opened(Opened),
+    Stepped(Box<Stepped>),
+}
+
+/// Runs turns.
+pub(super) struct Turns {
+    pub(super) parts: Parts,
+    updates: Updates,
+    /// The last outbox number that is in the log.
+    flushed: u64,
+    acknowledged: u64,
+    /// Cases as the last turns left them. Only this loop writes cases, so they are current; a
+    /// conflict says otherwise and empties it.
+    recent: HashMap<RequestId, StoredCase>,
+    /// Whether the outbox has records that could not be moved.
+    behind: bool,
+    /// Permits that were stored and never given out.
+    abandoned: Vec<(RequestId, PermitId)>,
+}
+
+impl Turns {
+    pub(super) fn new(parts: Parts, updates: Updates, flushed: u64) -> Self {
+        Self {
+            parts,
+            updates,
+            flushed,
+            acknowledged: 0,
+            recent: HashMap::new(),
+            behind: false,
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// Does all jobs and answers in their order.
+    pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Vec<Result<Done, EngineError>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let count = jobs.len();
+        match self.attempt(jobs.clone()).await {
+            Ok(done) => done,
+            Err(EngineError::Store(StoreError::Conflict)) if count > 1 => {
+                let mut done = Vec::new();
+                for job in jobs {
+                    match self.attempt(vec![job]).await {
+                        Ok(one) => done.extend(one),
+                        Err(error) => done.push(Err(error)),
+                    }
+                }
+                done
+            }
+            // Doing them again could do them twice: the store may have them already.
+            Err(error) => {
+                let text = crate::explain(&error);
+                let others = (1..count).map(|_| Err(EngineError::Internal(text.clone())));
+                std::iter::once(Err(error)).chain(others).collect()
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        jobs: Vec<Job>,
+    ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
+        let mut turn = Turn {
+            active: self.parts.active.borrow().clone(),
+            now: self.parts.clock.now(),
+            recent: std::mem::take(&mut self.recent),
+            cases: HashMap::new(),
+            writes: Vec::new(),
+            records: Vec::new(),
+            updates: Vec::new(),
+            repeated: Vec::new(),
+        };
+        let mut pending = Vec::new();
+        for job in jobs {
+            pending.push(match job {
+                Job::Open(request) => turn.open(&self.parts, *request).await,
+                Job::Step(id, input) => turn.step(&self.parts, &id, *input).await,
+            });
+        }
+        let last = self.write(&mut turn).await?;
+        for key in &turn.repeated {
+            self.parts.unknown.remove(key);
+        }
+        for update in turn.updates {
+            self.updates.send(update);
+        }
+        self.remember(turn.recent, turn.cases);
+        let count = turn.records.len();
+        let index = |offset: usize| {
+            let behind = u64::try_from(count - 1 - offset).unwrap_or(u64::MAX);
+            LogIndex(last.saturating_sub(behind))
+        };
+        Ok(pending
+            .into_iter()
+            .map(|one| one.and_then(|one| finish(one, index)))
+            .collect())
+    }
+
+    /// Keeps what this turn left, so that the next one need not read it.
+    fn remember(
+        &mut self,
+        recent: HashMap<RequestId, StoredCase>,
+        cases: HashMap<RequestId, StoredCase>,
+    ) {
+        self.recent = recent;
+        if self.recent.len() + cases.len() > RECENT {
+            self.recent.clear();
+        }
+        self.recent.extend(cases);
+    }
+
+    /// Commits the turn and brings its records to the log. Returns the index of its last record.
+    async fn write(&mut self, turn: &mut Turn) -> Result<u64, EngineError> {
+        if turn.records.is_empty() && turn.writes.is_empty() {
+            return Ok(0);
+        }
+        let mut writes = std::mem::take(&mut turn.writes);
+        if self.flushed > self.acknowledged {
+            writes.push(Write::Acknowledge(self.flushed));
+        }
+        for record in &turn.records {
+            let bytes = serde_json::to_vec(record)
+                .map_err(|error| EngineError::Internal(error.to_string()))?;
+            writes.push(Write::Record(bytes));
+        }
+        let permits: Vec<_> = writes.iter().filter_map(permit_of).collect();
+        let last = self.parts.store.commit(writes).await?;
+        self.acknowledged = self.flushed;
+        // A crash here loses nothing: the outbox has the records and the next start moves them.
+        let count = turn.records.len() as u64;
+        let moved = match last {
+            // Nothing older waits, so the records need not be read back.
+            Some(last) if last == self.flushed + count => self.append(&turn.records, last).await,
+            _ => self.flush().await,
+        };
+        if moved.is_err() {
+            self.behind = true;
+            self.abandoned.extend(permits);
+        }
+        moved
+    }
+
+    /// Moves what an earlier failure left in the outbox, and ends what was permitted then and
+    /// never run, because its record had not reached the log.
+    pub(super) async fn catch_up(&mut self) -> Result<(), EngineError> {
+        if !self.behind {
+            return Ok(());
+        }
+        self.flush().await?;
+        self.behind = false;
+        let abandoned = std::mem::take(&mut self.abandoned);
+        let end = |(request, permit)| {
+            let result = json!({ "not_run": true, "why": "the log could not be written" });
+            let ended = Ended {
+                permit,
+                outcome: Outcome::Failed,
+                exit: None,
+                result,
+            };
+            Job::Step(request, Box::new(Input::Ended { ended }))
+        };
+        for done in self.run(abandoned.into_iter().map(end).collect()).await {
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Brings records to the log, of which the last has the outbox number `last`.
+    async fn append(&mut self, records: &[Record], last: u64) -> Result<u64, EngineError> {
+        let first = last + 1 - records.len() as u64;
+        let prepared: anyhow::Result<Vec<Prepared>> = (first..)
+            .zip(records)
+            .map(|(seq, record)| record.clone().prepare(Some(seq)))
+            .collect();
+        let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
+        let index = self.parts.log.append(prepared).await?;
+        self.flushed = last;
+        Ok(index.0 + records.len() as u64 - 1)
+    }
+
+    /// Moves everything in the outbox to the log. Returns the index of the last record moved.
+    pub(super) async fn flush(&mut self) -> Result<u64, EngineError> {
+        let mut last = 0;
+        loop {
+            let waiting = self.parts.store.outbox(FLUSH).await?;
+            let more = waiting.len() >= usize::try_from(FLUSH).unwrap_or(usize::MAX);
+            let flushed = self.flushed;
+            let new: Vec<_> = waiting
+                .into_iter()
+                .filter(|entry| entry.seq > flushed)
+                .collect();
+            let Some(newest) = new.last().map(|entry| entry.seq) else {
+                return Ok(last);
+            };
+            let count = new.len() as u64;
+            let prepared: Result<Vec<Prepared>, _> = new
+                .iter()
+                .map(|entry| prepare(&entry.record, entry.seq))
+                .collect();
+            let first = self.parts.log.append(prepared?).await?;
+            last = first.0 + count - 1;
+            self.flushed = newest;
+            if !more {
+                return Ok(last);
+            }
+            self.parts
+                .store
+                .commit(vec![Write::Acknowledge(newest)])
+                .await?;
+            self.acknowledged = newest;
+        }
+    }
+}
+
+fn permit_of(write: &Write) -> Option<(RequestId, PermitId)> {
+    match write {
+        Write::InsertPermit {
+            permit, request, ..
+        } => Some((request.clone(), permit.clone())),
+        _ => None,
+    }
+}
+
+fn prepare(bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
+    let record: Record = serde_json::from_slice(bytes)
+        .map_err(|error| EngineError::Internal(format!("an outbox record is damaged: {error}")))?;
+    record
+        .prepare(Some(seq))
+        .map_err(|error| EngineError::Internal(error.to_string()))
+}
+
+fn finish(pending: Pending, index: impl Fn(usize) -> LogIndex) -> Result<Done, EngineError> {
+    match pending {
+        Pending::Opened(opened) => Ok(Done::Opened(opened)),
+        Pending::Stepped {
+            refused: Some(refusal),
+            ..
+        } => Err(refusal.into()),
+        Pending::Stepped {
+            case,
+            intent,
+            refused: None,
+        } => {
+            let permit = intent.map(|(intent, offset)| intent.recorded(index(offset)));
+            Ok(Done::Stepped(Box::new(Stepped {
+                case: *case,
+                permit,
+            })))
+        }
+    }
+}
