@@ -203,7 +203,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 /// Reads a configuration file; nothing when there is none.
 ///
 /// # Errors
-/// When others can read it, or it is not what [`write`] writes.
+/// When others can read it, or it is not what [`write()`] writes.
 pub(crate) fn read(file: &Path) -> Result<Option<Saved>, Failure> {
     let shown = file.display();
     let failed = |error: std::io::Error| {

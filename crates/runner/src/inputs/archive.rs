@@ -3,7 +3,7 @@
 //! In scope: writing members in our one form; reading members that others wrote, with GNU and PAX
 //! long names.
 //! Out of scope: what names are accepted and whether members fit together (see
-//! [`receive`](super::receive)).
+//! [`receive`](super::receive())).
 //! Invariant: a reader yields plain files, directories and symbolic links only; anything it does
 //! not fully understand is an error, so two readings of the same bytes can't differ.
 //! Specification: POSIX.1-2024 `pax` (ustar and extended headers), GNU tar manual (`L` and `K`).

@@ -1,7 +1,7 @@
 //! Inputs by content: what a command works on travels as bytes, never as names.
 //!
-//! In scope: packing files on the caller's side ([`pack`]), strictly reading what a caller sent
-//! ([`receive`]), keeping it under its digest ([`InputStore`]), and unpacking it again for a run.
+//! In scope: packing files on the caller's side ([`pack()`]), strictly reading what a caller sent
+//! ([`receive()`]), keeping it under its digest ([`InputStore`]), and unpacking it again for a run.
 //! Out of scope: owners, times, extended attributes and finer permissions than "executable"; they
 //! are not captured. Names that differ only in case or Unicode normalisation are different names.
 //! Invariant: a [`Manifest`] is recomputed from content wherever content changes hands, and its

@@ -4,7 +4,7 @@
 //! and hints about letters that look like others.
 //! Out of scope: shortening (what is too long to show whole is the caller's decision, P8), markup
 //! of the surface it is shown on (HTML, Slack), and whole-word confusables beyond a small table.
-//! Invariant: [`quote_argv`] and [`reveal`] are injective. Two command lines that differ are shown
+//! Invariant: [`quote_argv`] and [`reveal()`] are injective. Two command lines that differ are shown
 //! as texts that differ, and no character shown moves, hides or joins its neighbours.
 //! Specification: POSIX.1-2024 section 2.2 (`'…'`, `$'…'`), bash's `\u`, Unicode general
 //! categories.

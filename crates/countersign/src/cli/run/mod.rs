@@ -3,7 +3,7 @@
 //! In scope: arguments, capturing inputs, asking, and passing the command's output and exit status
 //! on as if it had run here.
 //! Out of scope: deciding and running, which the gateway does; what each event means
-//! ([`watch`]) and what happens when the connection breaks ([`follow`]).
+//! ([`watch`]) and what happens when the connection breaks ([`mod@follow`]).
 //! Invariant: the exit status is the command's only when the gateway reported it; every other
 //! ending has one of the statuses 64, 69, 70, 75, 77, 130 or 143.
 

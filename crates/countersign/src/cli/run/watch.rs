@@ -1,7 +1,7 @@
 //! What the events of a run mean for the caller.
 //!
 //! In scope: one event at a time: what is shown, and whether the run has ended with which status.
-//! Out of scope: the connection ([`follow`](super::follow)).
+//! Out of scope: the connection ([`follow`](mod@super::follow)).
 //! Invariant: once the action is said to have started, no ending claims that it did not run.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
