@@ -112,8 +112,7 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
         .map(ToString::to_string)
         .collect();
     let owners = (!owners.is_empty()).then(|| Pair::new("Owner", words::list(&owners)));
-    let session =
-        (!action.session.is_null()).then(|| Pair::new("Session state", action.session.to_string()));
+    let session = session_state(&action.session);
     What {
         gate: action.gate.clone(),
         target: action.target.to_string(),
@@ -128,6 +127,25 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
         effects: request.effects.iter().map(effect).collect(),
         details: owners.into_iter().chain(session).collect(),
     }
+}
+
+/// What of the target's configuration gives the action its meaning, each setting by its name.
+fn session_state(session: &serde_json::Value) -> Vec<Pair> {
+    use serde_json::Value;
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name}={value}"));
+            fields.collect::<Vec<_>>().join("  ")
+        }
+        other => other.to_string(),
+    };
+    let settings = session.as_object().into_iter().flatten();
+    settings
+        .filter(|(_, value)| !value.is_null() && **value != serde_json::json!({}))
+        .filter(|(_, value)| **value != serde_json::json!([]))
+        .map(|(name, value)| Pair::new(name.replace('_', " "), text(value)))
+        .collect()
 }
 
 fn size(request: &Request) -> String {
