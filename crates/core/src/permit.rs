@@ -158,4 +158,10 @@ impl Permit {
     pub fn id(&self) -> &PermitId {
         &self.intent.id
     }
+
+    /// When it can no longer be used.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.intent.expires
+    }
 }

@@ -88,6 +88,10 @@ pub struct Request {
     /// The owners of its resources by the catalog.
     #[serde(default)]
     pub resource_owners: BTreeSet<PersonId>,
+    /// Everybody who issued the requester's credential, or one that it came from. They could have
+    /// used it, so they are *self*.
+    #[serde(default)]
+    pub issuers: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself; no emergency lifts its rules.
     #[serde(default)]
     pub administrative: bool,

@@ -174,6 +174,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             complete: true,
         },
         resource_owners: BTreeSet::new(),
+        issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
     })

@@ -152,6 +152,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
         },
         rules: vec![rule.clone()],
         resource_owners: BTreeSet::new(),
+        issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
         presentation: Presentation {

@@ -34,6 +34,7 @@ fn kept(case: &Case) -> BTreeSet<PersonId> {
     let amends = case.request.amends.iter();
     let editor = amends.map(|amends| amends.editor.clone());
     then.chain(editor)
+        .chain(case.request.issuers.iter().cloned())
         .chain(case.self_grown.iter().cloned())
         .collect()
 }

@@ -115,6 +115,7 @@ impl Progress<'_> {
                 Ok(())
             }
             Event::WorldChanged => {
+                self.end_if_stopped();
                 self.settle();
                 Ok(())
             }
@@ -141,6 +142,19 @@ impl Progress<'_> {
         for (rule, index) in due {
             self.case.escalated.insert((rule.clone(), index));
             self.facts.push(Fact::Escalated { rule });
+        }
+    }
+
+    /// Ends an open case when a member of its chain was stopped, disabled or removed.
+    fn end_if_stopped(&mut self) {
+        let directory = self.world.directory;
+        let detail = {
+            let mut members = self.case.request.chain.members();
+            let gone = members.find(|member| directory.resolve(&member.id).is_none());
+            gone.map(|member| format!("{} was stopped or disabled", member.id))
+        };
+        if let Some(detail) = detail.filter(|_| self.case.phase.is_open()) {
+            self.close(Closure::PolicyChanged { detail });
         }
     }
 

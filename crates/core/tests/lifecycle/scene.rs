@@ -190,6 +190,7 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         decided: decided(permit(), BTreeSet::new()),
         rules: rules.to_vec(),
         resource_owners: BTreeSet::new(),
+        issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
         presentation: Presentation {

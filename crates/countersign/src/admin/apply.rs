@@ -44,6 +44,7 @@ pub(super) async fn apply(
         .members()
         .flat_map(|member| member.people().cloned())
         .collect();
+    let lineage: BTreeSet<PersonId> = proposers.union(&request.issuers).cloned().collect();
     match proposal {
         Proposal::Bundle { files, replaces } => {
             let bundle =
@@ -75,13 +76,22 @@ pub(super) async fn apply(
                 CredentialKind::Token,
                 holder,
                 &proposers,
+                lineage,
                 valid_for,
             )
             .await
         }
         Proposal::Link { person } => {
             let holder = SubjectId::Person(person);
-            issue(gateway, CredentialKind::Link, holder, &proposers, LINK).await
+            issue(
+                gateway,
+                CredentialKind::Link,
+                holder,
+                &proposers,
+                lineage,
+                LINK,
+            )
+            .await
         }
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
@@ -95,6 +105,7 @@ async fn issue(
     kind: CredentialKind,
     holder: SubjectId,
     proposers: &BTreeSet<PersonId>,
+    lineage: BTreeSet<PersonId>,
     valid_for: Span,
 ) -> anyhow::Result<Value> {
     if gateway.active().directory.resolve(&holder).is_none() {
@@ -104,6 +115,7 @@ async fn issue(
         kind,
         holder: holder.clone(),
         issued_by: proposers.first().cloned(),
+        lineage,
         parent: None,
         valid_for,
     };
@@ -143,7 +155,8 @@ pub async fn replace_bundle(
     let mut kept = Vec::new();
     for entry in gateway.store.directory_changes().await? {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
-        let named = concerns_files(&change, &of_files);
+        // What takes something away stays until it is reversed; what adds yields to the files.
+        let named = !takes_away(&change) && concerns_files(&change, &of_files);
         if !named
             && change
                 .apply(&mut directory, entry.at, entry.countersigned)
@@ -181,6 +194,17 @@ pub async fn replace_bundle(
     gateway.store.commit(writes).await?;
     gateway.activate(active);
     Ok(())
+}
+
+/// Whether a change takes a membership or somebody's standing away.
+fn takes_away(change: &DirectoryChange) -> bool {
+    matches!(
+        change,
+        DirectoryChange::RemoveMembership { .. }
+            | DirectoryChange::DisablePerson { .. }
+            | DirectoryChange::StopAgent { .. }
+            | DirectoryChange::StopWorkload { .. }
+    )
 }
 
 /// Whether a change is about somebody whom the files name.

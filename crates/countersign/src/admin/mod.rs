@@ -200,6 +200,7 @@ fn asked(
             complete: true,
         },
         resource_owners: BTreeSet::new(),
+        issuers: caller.lineage(),
         administrative: true,
         amends: None,
     })

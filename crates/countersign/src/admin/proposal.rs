@@ -123,11 +123,23 @@ impl Proposal {
             "bundle-apply" => Self::bundle(arguments(body)?, active),
             "agent-token" => {
                 let TokenArguments { agent, valid_for } = arguments(body)?;
-                let valid_for = valid_for.unwrap_or(crate::identity::TOKEN).min(MAX_TOKEN);
+                let valid_for = valid_for.unwrap_or(crate::identity::TOKEN);
+                if valid_for > MAX_TOKEN {
+                    let why = format!("a token lasts at most {MAX_TOKEN}");
+                    return Err(InvalidProposal::Arguments(operation.into(), why));
+                }
+                if !active.directory.agents.contains_key(&agent) {
+                    let why = format!("there is no agent `{agent}`; check the name");
+                    return Err(InvalidProposal::Arguments(operation.into(), why));
+                }
                 Ok(Self::Token { agent, valid_for })
             }
             "person-link" => {
                 let LinkArguments { person } = arguments(body)?;
+                if !active.directory.people.contains_key(&person) {
+                    let why = format!("there is no person `{person}`; check the name");
+                    return Err(InvalidProposal::Arguments(operation.into(), why));
+                }
                 Ok(Self::Link { person })
             }
             "credential-revoke" => {

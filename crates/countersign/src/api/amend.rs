@@ -4,6 +4,7 @@
 //! Invariant: the new request belongs to the chain that asked; its editors, this one and earlier
 //! ones, are *self* for it; it runs only when its requester claims it.
 
+use axum::http::StatusCode;
 use countersign_core::{
     id::{PersonId, RequestId},
     lifecycle::{Event, Refusal},
@@ -36,8 +37,18 @@ pub async fn propose_instead(
 ) -> Result<RequestDetail, ApiError> {
     let gateway = &api.gateway;
     let case = gateway.case_of(caller, id).await?;
-    let Some(editor) = caller.person().cloned() else {
-        return Err(ApiError::invalid("only a person proposes another action"));
+    // It ends the request, as a denial does, so it takes what a denial takes.
+    let Some(editor) = caller
+        .person()
+        .filter(|_| caller.assurance().is_some())
+        .cloned()
+    else {
+        api.record_refused(caller, id, "not_a_session").await;
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "not_a_session",
+            "only a signed-in session proposes another action; open the request's page",
+        ));
     };
     let can = detail(gateway, caller, &case).can;
     if !can.iter().any(|name| name == "amend") {
@@ -99,7 +110,8 @@ async fn replacement(
         editor,
     });
     let (chain, reason) = (request.chain.clone(), request.reason.clone());
-    let asked = exec::asked(&active, chain, captured, reason, amends)?;
+    let issuers = request.issuers.clone();
+    let asked = exec::asked(&active, chain, issuers, captured, reason, amends)?;
     let into = match gateway.admission.ask(asked).await? {
         Admitted::Held(case) => case.request.id,
         Admitted::Attached(_) => {

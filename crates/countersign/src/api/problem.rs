@@ -108,6 +108,9 @@ impl From<EngineError> for ApiError {
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
+            EngineError::Unrecordable(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
+            }
             EngineError::Clock(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "clock", text),
             EngineError::Store(_)
             | EngineError::Log(_)

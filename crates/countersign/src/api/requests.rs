@@ -7,10 +7,11 @@ use axum::{
     response::Response,
 };
 use countersign_core::{
+    approval::myself::myself,
     canonical::Hash,
     digest::ActionDigest,
     id::{MessageId, RequestId},
-    lifecycle::{Ballot, Event},
+    lifecycle::{Ballot, Event, Refusal},
     request::{Message, MessageKind},
     time::Timestamp,
 };
@@ -186,7 +187,7 @@ pub async fn cast(
     body: VoteBody,
 ) -> Result<RequestDetail, ApiError> {
     let gateway = &api.gateway;
-    gateway.case_of(caller, id).await?;
+    let case = gateway.case_of(caller, id).await?;
     let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) else {
         api.record_refused(caller, id, "not_a_session").await;
         return Err(ApiError::new(
@@ -208,6 +209,16 @@ pub async fn cast(
         api.record_refused(caller, id, "stale_act").await;
         let status = axum::http::StatusCode::CONFLICT;
         return Err(ApiError::new(status, "stale_act", stale.to_string()).about(id));
+    }
+    let selves = myself(&case, &gateway.active().directory);
+    let lineage = caller.lineage();
+    if let Some(issuer) = lineage
+        .intersection(&selves)
+        .next()
+        .filter(|_| !selves.contains(person))
+    {
+        let refusal = Refusal::CredentialFromRequester(issuer.clone());
+        return Err(api.refused(caller, id, refusal.into()).await);
     }
     let ballot = Ballot {
         voter: person.clone(),

@@ -63,6 +63,9 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         recovering: true,
     })
     .await?;
+    if let Some(person) = person.as_ref().filter(|_| !bundle) {
+        check_known(&gateway, person)?;
+    }
     let now = gateway.clock.now();
     let what = match (&person, bundle) {
         (Some(_), true) => "link and bundle",
@@ -93,6 +96,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
             kind: CredentialKind::Link,
             holder: SubjectId::Person(person.clone()),
             issued_by: None,
+            lineage: Default::default(),
             parent: None,
             valid_for: LINK,
         };
@@ -105,4 +109,18 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     output.note(&notice);
     gateway.log.close().await;
     Ok(())
+}
+
+/// Refuses a name that nobody has before anything is recorded.
+fn check_known(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
+    let active = gateway.active();
+    let people = &active.directory.people;
+    if people.contains_key(person) {
+        return Ok(());
+    }
+    let names: Vec<_> = people.keys().map(ToString::to_string).collect();
+    anyhow::bail!(
+        "there is no person `{person}`; there are {}",
+        names.join(", ")
+    )
 }

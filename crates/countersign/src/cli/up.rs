@@ -89,6 +89,7 @@ pub(crate) async fn first_links(gateway: &Gateway) -> anyhow::Result<Vec<(String
             kind: CredentialKind::Link,
             holder: SubjectId::Person(person.clone()),
             issued_by: None,
+            lineage: Default::default(),
             parent: None,
             valid_for: LINK,
         };

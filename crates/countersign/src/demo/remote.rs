@@ -56,7 +56,13 @@ impl Remote {
             ],
         )
         .await?;
-        git(&repository, &["config", "http.receivepack", "true"]).await?;
+        for setting in [
+            "http.receivepack",
+            "receive.denyNonFastForwards",
+            "receive.denyDeletes",
+        ] {
+            git(&repository, &["config", setting, "true"]).await?;
+        }
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let remote = Self {
             repository,

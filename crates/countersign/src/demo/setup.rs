@@ -95,6 +95,7 @@ pub(super) async fn agent_token(gateway: &Gateway) -> anyhow::Result<String> {
         kind: CredentialKind::Token,
         holder: SubjectId::Agent(AgentId::new(AGENT)?),
         issued_by: None,
+        lineage: Default::default(),
         parent: None,
         valid_for: TOKEN,
     };

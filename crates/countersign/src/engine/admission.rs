@@ -52,6 +52,8 @@ pub struct Asked {
     pub presentation: Presentation,
     /// The owners of its resources.
     pub resource_owners: BTreeSet<PersonId>,
+    /// Everybody who issued the caller's credential, or one that it came from.
+    pub issuers: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself.
     pub administrative: bool,
     /// What it replaces; an amendment is always held or denied, never run at once.
@@ -135,7 +137,8 @@ pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -
         member.people().cloned().chain(owner).collect::<Vec<_>>()
     });
     let editor = request.amends.iter().map(|amends| amends.editor.clone());
-    let people: BTreeSet<_> = people.chain(editor).collect();
+    let issuers = request.issuers.iter().cloned();
+    let people: BTreeSet<_> = people.chain(editor).chain(issuers).collect();
     people
         .iter()
         .map(|person| keys.pseudonyms.of_person(person))
@@ -242,6 +245,7 @@ impl Admission {
             },
             rules: Vec::new(),
             resource_owners: asked.resource_owners,
+            issuers: asked.issuers,
             administrative: asked.administrative,
             amends: asked.amends,
             presentation,

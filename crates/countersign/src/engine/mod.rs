@@ -64,6 +64,9 @@ pub enum EngineError {
     /// One subject holds too much.
     #[error("`{0}` has {1} requests waiting, which is the limit; cancel some or wait")]
     TooManyHeld(String, u32),
+    /// The log can't take a record of it.
+    #[error("it can't be recorded, so it is not done: {0}")]
+    Unrecordable(String),
     /// Too much is under way.
     #[error("the gateway is busy; try again in a moment")]
     Busy,

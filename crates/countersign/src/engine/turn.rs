@@ -80,11 +80,8 @@ impl Turn {
             let found = self.load(parts, &id).await?.case;
             match &found.phase {
                 Phase::Closed { refuse_until, .. } if *refuse_until > self.now => {
-                    return Ok(self.deny(
-                        parts,
-                        request,
-                        DenyReason::RecentlyDenied(*refuse_until),
-                    ));
+                    let reason = DenyReason::RecentlyDenied(*refuse_until);
+                    return self.deny(parts, request, reason);
                 }
                 Phase::Closed { .. } | Phase::Finished { .. } => {}
                 _ => return Ok(Pending::Opened(Opened::Attached(Box::new(found)))),
@@ -99,8 +96,8 @@ impl Turn {
         }
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
-            Ok(case) => Ok(self.hold(parts, case)),
-            Err(reason) => Ok(self.deny(parts, request, reason)),
+            Ok(case) => self.hold(parts, case),
+            Err(reason) => self.deny(parts, request, reason),
         }
     }
 
@@ -117,12 +114,12 @@ impl Turn {
         }
     }
 
-    fn hold(&mut self, parts: &Parts, mut case: Case) -> Pending {
+    fn hold(&mut self, parts: &Parts, mut case: Case) -> Result<Pending, EngineError> {
         let input = self.input(&case.request, &BTreeSet::new());
         let mut recorder = self.recorder(parts, &mut case);
         recorder.opened(&self.active.directory, &input);
         let records = recorder.records;
-        self.records.extend(records);
+        self.take(records)?;
         let write = CaseWrite {
             case: case.clone(),
             envelopes: Vec::new(),
@@ -134,11 +131,16 @@ impl Turn {
             envelopes: Vec::new(),
         };
         self.cases.insert(case.request.id.clone(), stored);
-        Pending::Opened(Opened::Held(Box::new(case)))
+        Ok(Pending::Opened(Opened::Held(Box::new(case))))
     }
 
     /// Records a request that ends at once.
-    fn deny(&mut self, parts: &Parts, request: Request, reason: DenyReason) -> Pending {
+    fn deny(
+        &mut self,
+        parts: &Parts,
+        request: Request,
+        reason: DenyReason,
+    ) -> Result<Pending, EngineError> {
         let id = request.id.clone();
         let decision = countersign_core::decision::Decision::deny(reason.clone());
         let decided = Decided {
@@ -156,11 +158,11 @@ impl Turn {
             &[],
             &self.input(&request, &BTreeSet::new()),
         );
-        self.records.extend([asked, said]);
-        Pending::Opened(Opened::Denied {
+        self.take(vec![asked, said])?;
+        Ok(Pending::Opened(Opened::Denied {
             request: id,
             reason,
-        })
+        }))
     }
 
     /// What a stock Cedar engine needs to reproduce the decision.
@@ -188,7 +190,7 @@ impl Turn {
         let mut claim_input = Value::Null;
         let mut ended = None;
         let event = match input {
-            Input::Note { body, evidence } => return Ok(self.note(parts, stored, body, evidence)),
+            Input::Note { body, evidence } => return self.note(parts, stored, body, evidence),
             Input::Event(event) => event,
             Input::Ended { ended: how } => {
                 let event = Event::Ended {
@@ -224,7 +226,7 @@ impl Turn {
         stored: StoredCase,
         body: body::Body,
         evidence: Value,
-    ) -> Pending {
+    ) -> Result<Pending, EngineError> {
         let StoredCase {
             mut case,
             envelopes,
@@ -232,14 +234,26 @@ impl Turn {
         let mut recorder = self.recorder(parts, &mut case);
         recorder.push(body, evidence);
         let records = recorder.records;
-        self.records.extend(records);
+        self.take(records)?;
         case.version += 1;
         self.swap(&case, envelopes, Vec::new());
-        Pending::Stepped {
+        Ok(Pending::Stepped {
             case: Box::new(case),
             intent: None,
             refused: None,
+        })
+    }
+
+    /// Stages records that the log will take. One that it would not take ends its job before
+    /// anything of it is stored; stored, it would stop every record after it.
+    fn take(&mut self, records: Vec<Record>) -> Result<(), EngineError> {
+        for record in &records {
+            record
+                .check()
+                .map_err(|error| EngineError::Unrecordable(error.to_string()))?;
         }
+        self.records.extend(records);
+        Ok(())
     }
 
     fn swap(
@@ -297,7 +311,7 @@ impl Turn {
         }
         let (records, new) = (recorder.records, recorder.envelopes);
         let offset = self.records.len() + permitted_at;
-        self.records.extend(records);
+        self.take(records)?;
         if let Some(intent) = &intent {
             let (permit, request) = (intent.id().clone(), intent.request().clone());
             self.writes.push(Write::InsertPermit {

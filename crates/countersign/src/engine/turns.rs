@@ -10,7 +10,9 @@ use countersign_core::{
     id::{PermitId, RequestId},
     permit::LogIndex,
     request::{Outcome, Request},
+    time::Timestamp,
 };
+use countersign_evidence::body::{Body, SecurityEvent};
 use countersign_store::{StoreError, StoredCase, Write};
 use serde_json::json;
 
@@ -259,12 +261,28 @@ fn permit_of(write: &Write) -> Option<(RequestId, PermitId)> {
     }
 }
 
+/// Prepares an outbox record. One that the log can't take is replaced by a security event, so
+/// that nothing behind it waits for ever; the verifier reports the gap it leaves.
 fn prepare(bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
-    let record: Record = serde_json::from_slice(bytes)
-        .map_err(|error| EngineError::Internal(format!("an outbox record is damaged: {error}")))?;
-    record
-        .prepare(Some(seq))
-        .map_err(|error| EngineError::Internal(error.to_string()))
+    let internal = |error: anyhow::Error| EngineError::Internal(error.to_string());
+    let read = serde_json::from_slice::<Record>(bytes).map_err(anyhow::Error::from);
+    match read.and_then(|record| record.prepare(Some(seq))) {
+        Ok(prepared) => Ok(prepared),
+        Err(error) => {
+            tracing::error!(%error, seq, "an outbox record can't be recorded");
+            let event = SecurityEvent {
+                code: "unrecordable".into(),
+            };
+            let record = Record {
+                at: Timestamp(0),
+                body: Body::SecurityEvent(event),
+                digest: None,
+                request: None,
+                evidence: json!({ "why": error.to_string() }),
+            };
+            record.prepare(Some(seq)).map_err(internal)
+        }
+    }
 }
 
 fn finish(pending: Pending, index: impl Fn(usize) -> LogIndex) -> Result<Done, EngineError> {

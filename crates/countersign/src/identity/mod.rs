@@ -9,7 +9,7 @@
 mod act;
 mod secret;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use countersign_core::{
     approval::rule::Assurance,
@@ -20,7 +20,7 @@ use countersign_core::{
 };
 use countersign_evidence::body::{self, Body, CredentialIssued};
 use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Write};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use act::{Acts, StaleAct};
 pub use secret::{Kind, Secret};
@@ -83,6 +83,19 @@ impl Caller {
         }
     }
 
+    /// Everybody who had a hand in this credential: who issued it, the link it came from, the
+    /// session in which that was proposed, and so on. Any of them could have used it.
+    #[must_use]
+    pub fn lineage(&self) -> BTreeSet<PersonId> {
+        let kept = self.credential.extra.get("lineage").cloned();
+        let kept: BTreeSet<PersonId> = kept
+            .and_then(|value| serde_json::from_value(value).ok())
+            .unwrap_or_default();
+        kept.into_iter()
+            .chain(self.credential.issued_by.clone())
+            .collect()
+    }
+
     /// The person, when the caller is one.
     #[must_use]
     pub fn person(&self) -> Option<&PersonId> {
@@ -112,6 +125,8 @@ pub struct Issue {
     pub holder: SubjectId,
     /// The person who has it issued; `None` for the installation.
     pub issued_by: Option<PersonId>,
+    /// Everybody who had a hand in it.
+    pub lineage: BTreeSet<PersonId>,
     /// The credential it comes from.
     pub parent: Option<CredentialId>,
     /// How long it lasts.
@@ -204,7 +219,7 @@ impl Identity {
             expires: now.after(issue.valid_for),
             used: None,
             revoked: None,
-            extra: Value::Null,
+            extra: json!({ "lineage": issue.lineage }),
         };
         let record = self.issued(&credential, &issue.holder, now);
         Ok((secret, credential, record))
@@ -269,6 +284,7 @@ impl Identity {
             holder: link.subject.id.clone(),
             // Whoever issued the link could have used it: the session is theirs as well (P3).
             issued_by: link.credential.issued_by.clone(),
+            lineage: link.lineage(),
             parent: Some(link.credential.id.clone()),
             valid_for,
         };

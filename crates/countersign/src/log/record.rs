@@ -31,7 +31,27 @@ pub struct Prepared {
     pub(super) noted: Noted,
 }
 
+/// The most bytes of evidence; the log takes more, but no record of ours has.
+const MAX_EVIDENCE: usize = 12 << 20;
+/// The most bytes of a body in a leaf.
+const MAX_BODY: usize = 48 << 10;
+
 impl Record {
+    /// Whether the log will take it. Asked before anything is stored, because what is stored and
+    /// can't be recorded would stop every later record.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let evidence = countersign_core::canonical::to_canonical(&self.evidence)?;
+        let body = countersign_core::canonical::to_canonical(&self.body)?;
+        anyhow::ensure!(
+            evidence.len() <= MAX_EVIDENCE && body.len() <= MAX_BODY,
+            "the action is too large to be recorded"
+        );
+        Ok(())
+    }
+
     /// Salts the evidence.
     ///
     /// `outbox` is the number under which the store keeps the record until it is in the log; it

@@ -13,9 +13,7 @@ use countersign_core::{
     digest::action_digest,
     permit::{Permit, PermitMismatch, Spent},
     request::{Outcome, Request},
-    time::Timestamp,
 };
-use countersign_policy::Bundle;
 use countersign_runner::spawn::{self, Exit, Finished, Output, SpawnError};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
@@ -23,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use plan::{Arguments, Captured, Machine, PlanError, capture};
 
-use crate::engine::Ended;
+use crate::{active::Active, clock::Clock, engine::Ended};
 
 /// Why an action did not run although it was permitted.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +32,9 @@ pub enum RunError {
     /// It can't be run as it was approved.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A member of the chain was stopped since.
+    #[error("`{0}` was stopped or disabled; nothing was run")]
+    Stopped(String),
     /// The command could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -45,8 +46,8 @@ pub async fn execute(
     permit: Permit,
     request: &Request,
     machine: &Machine,
-    bundle: Arc<Bundle>,
-    now: Timestamp,
+    clock: &Clock,
+    active: &(dyn Fn() -> Arc<Active> + Send + Sync),
     output: Sender<Output>,
 ) -> (Ended, Option<RunError>) {
     let id = permit.id().clone();
@@ -56,7 +57,7 @@ pub async fn execute(
         exit,
         result,
     };
-    match run(permit, request, machine, bundle, now, output).await {
+    match run(permit, request, machine, clock, active, output).await {
         Ok(finished) => (concluded(&finished, ended), None),
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {
             let result = json!({ "error": error.to_string() });
@@ -73,19 +74,37 @@ async fn run(
     permit: Permit,
     request: &Request,
     machine: &Machine,
-    bundle: Arc<Bundle>,
-    now: Timestamp,
+    clock: &Clock,
+    active: &(dyn Fn() -> Arc<Active> + Send + Sync),
     output: Sender<Output>,
 ) -> Result<Finished, RunError> {
     let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)
         .map_err(|_| PermitMismatch::OtherAction)?;
-    let Spent { .. } = permit.spend(digest, now)?;
-    let (command, scratch) = plan::command(request, machine, bundle).await?;
+    let expires = permit.expires();
+    let Spent { .. } = permit.spend(digest, clock.now())?;
+    let (command, scratch) = plan::command(request, machine, active().bundle.clone()).await?;
+    // Preparing can be made to take long; what was permitted then may not be any more.
+    if clock.now() > expires {
+        return Err(PermitMismatch::Lapsed.into());
+    }
+    if let Some(gone) = stopped(request, active) {
+        return Err(RunError::Stopped(gone));
+    }
     let finished = spawn::run(command, output, CancellationToken::new()).await?;
     if let Err(error) = tokio::task::spawn_blocking(move || scratch.remove()).await {
         tracing::warn!(%error, "a run's directory was not removed");
     }
     Ok(finished)
+}
+
+/// A member of the request's chain who can do nothing any more.
+fn stopped(request: &Request, active: &(dyn Fn() -> Arc<Active> + Send + Sync)) -> Option<String> {
+    let active = active();
+    let gone = |id| active.directory.resolve(id).is_none();
+    let mut members = request.chain.members();
+    members
+        .find(|member| gone(&member.id))
+        .map(|member| member.id.to_string())
 }
 
 fn concluded(

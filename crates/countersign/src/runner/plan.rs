@@ -372,6 +372,14 @@ fn environment(
 ) -> Result<Environment, PlanError> {
     let (home, temporary) = (place.scratch.home(), place.scratch.temporary());
     let mut env = Environment::new(&machine.path, &home, &temporary);
+    // Git looks for a repository in the directories above, which are not the command's.
+    let above = machine.scratch.path().display().to_string();
+    let own = place
+        .dir
+        .parent()
+        .map(|dir| dir.display().to_string())
+        .unwrap_or_default();
+    env.set_from_target("GIT_CEILING_DIRECTORIES", &format!("{own}:{above}"))?;
     for (name, value) in &exec.variables {
         env.set_from_target(name, value)?;
     }

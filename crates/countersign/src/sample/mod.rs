@@ -5,11 +5,15 @@ use countersign_core::id::PersonId;
 /// The files of a new installation with these administrators.
 #[must_use]
 pub fn starting_point(people: &[PersonId]) -> Vec<(&'static str, String)> {
+    let people: std::collections::BTreeSet<_> = people.iter().collect();
     let persons: Vec<_> = people
         .iter()
         .map(|person| format!("[person.\"{person}\"]\ngroups = [\"admins\"]\n"))
         .collect();
-    let owner = people.first().map(ToString::to_string).unwrap_or_default();
+    let owner = people
+        .first()
+        .map(|person| person.to_string())
+        .unwrap_or_default();
     let config = include_str!("start/countersign.toml")
         .replace("{people}", &persons.join("\n"))
         .replace("{owner}", &owner);

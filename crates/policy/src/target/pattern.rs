@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The largest number that JSON holds exactly.
+const MAX_NUMBER: i64 = (1 << 53) - 1;
+
 /// The longest text a placeholder takes, in bytes.
 const MAX_CAPTURE_BYTES: usize = 256;
 
@@ -18,7 +21,7 @@ const MAX_CAPTURE_BYTES: usize = 256;
 pub enum CaptureKind {
     /// A letter or digit, then letters, digits and `._/@-`, without `..`.
     Word,
-    /// A whole number of up to 18 digits without leading zeros.
+    /// A whole number up to 2^53 - 1, which JSON holds exactly, without leading zeros.
     Number,
     /// 40 or 64 lower-case hexadecimal digits.
     Hex,
@@ -79,7 +82,12 @@ impl CaptureKind {
                 && !text.contains(".."))
             .then(|| Value::from(text)),
             Self::Number => (text.len() <= 18 && (text == "0" || !text.starts_with('0')))
-                .then(|| text.parse::<i64>().ok().map(Value::from))
+                .then(|| {
+                    text.parse::<i64>()
+                        .ok()
+                        .filter(|n| *n <= MAX_NUMBER)
+                        .map(Value::from)
+                })
                 .flatten(),
             Self::Hex => matches!(text.len(), 40 | 64).then(|| Value::from(text)),
         }
@@ -298,6 +306,15 @@ mod tests {
             .unwrap()
             .matches(text, &mut found)
             .then_some(found)
+    }
+
+    #[test]
+    fn numbers_end_where_json_loses_them() {
+        let token = Token::parse("{n:number}").unwrap();
+        let matches = |text| token.matches(text, &mut Captures::new());
+        assert!(matches("9007199254740991"));
+        assert!(!matches("9007199254740992"));
+        assert!(!matches("999999999999999999"));
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         },
         rules: vec![rule.clone()],
         resource_owners: BTreeSet::new(),
+        issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
         presentation: Presentation {

@@ -89,6 +89,7 @@ impl Question {
                 reason,
                 presentation,
                 resource_owners: owner.into_iter().collect::<BTreeSet<_>>(),
+                issuers: caller.lineage(),
                 administrative: false,
                 amends: None,
             },

@@ -215,6 +215,7 @@ impl Site {
             kind: CredentialKind::Link,
             holder: SubjectId::Person(person),
             issued_by: None,
+            lineage: Default::default(),
             parent: None,
             valid_for: LINK,
         };
@@ -250,7 +251,15 @@ impl Site {
             .resolve(&SubjectId::Agent("bot".parse().unwrap()))
             .unwrap();
         let chain = SubjectChain::of(bot);
-        let asked = exec::asked(&active, chain, captured, Some(reason.into()), None).unwrap();
+        let asked = exec::asked(
+            &active,
+            chain,
+            Default::default(),
+            captured,
+            Some(reason.into()),
+            None,
+        )
+        .unwrap();
         match self.gateway.admission.ask(asked).await.unwrap() {
             Admitted::Held(case) => case.request.id,
             other => panic!("not held: {other:?}"),

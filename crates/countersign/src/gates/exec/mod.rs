@@ -7,12 +7,12 @@
 
 mod present;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
-    id::{RequestId, TargetId},
+    id::{PersonId, RequestId, TargetId},
     lifecycle,
     permit::Permit,
     request::{Amends, Case, Closure, Outcome, Phase, Request},
@@ -62,6 +62,7 @@ impl ExecError {
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::Clock(_)) => "clock",
+            Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::Engine(_) => "unavailable",
         }
@@ -84,6 +85,39 @@ pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: S
     }
 }
 
+/// The longest word of a command or value of a variable, in bytes; the kernel takes no longer one.
+const MAX_WORD: usize = 128 << 10;
+/// The most bytes of all words and values together.
+const MAX_WORDS: usize = 1 << 20;
+/// The longest statement of origin, in bytes.
+const MAX_ORIGIN: usize = 1_024;
+
+/// Refuses what no command can be before any work is done on it.
+fn check_size(call: &RunRequest) -> Result<(), ExecError> {
+    let words = || {
+        call.argv
+            .iter()
+            .chain(call.env.keys())
+            .chain(call.env.values())
+    };
+    let total: usize = words().map(String::len).sum();
+    if words().any(|word| word.len() > MAX_WORD) || total > MAX_WORDS {
+        let what = format!("a word is longer than {MAX_WORD} bytes, or all than {MAX_WORDS}");
+        return Err(ExecError::Invalid(what));
+    }
+    let origin = &call.origin;
+    let stated = [&origin.model, &origin.session, &origin.task];
+    if stated
+        .into_iter()
+        .flatten()
+        .any(|text| text.len() > MAX_ORIGIN)
+    {
+        let what = format!("a field of `origin` is longer than {MAX_ORIGIN} bytes");
+        return Err(ExecError::Invalid(what));
+    }
+    Ok(())
+}
+
 /// What a gate asks for when a call is captured.
 ///
 /// # Errors
@@ -91,6 +125,7 @@ pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: S
 pub fn asked(
     active: &Active,
     chain: SubjectChain,
+    issuers: BTreeSet<PersonId>,
     captured: Captured,
     reason: Option<String>,
     amends: Option<Amends>,
@@ -110,6 +145,7 @@ pub fn asked(
         reason,
         presentation,
         resource_owners: owner.into_iter().collect(),
+        issuers,
         administrative: false,
         amends,
     })
@@ -150,6 +186,7 @@ impl Run {
                 "the reason is longer than {MAX_REASON} bytes"
             )));
         }
+        check_size(&call)?;
         let asked = self.capture(caller, call).await?;
         match self.gateway.admission.ask(asked).await? {
             Admitted::Permitted { request, permit } => {
@@ -189,7 +226,14 @@ impl Run {
         let captured = capture(machine, bundle, target, call.argv, call.env, inputs).await?;
         let mut chain = SubjectChain::of(caller.subject.clone());
         chain.origin = call.origin;
-        asked(&active, chain, captured, call.reason, None)
+        asked(
+            &active,
+            chain,
+            caller.lineage(),
+            captured,
+            call.reason,
+            None,
+        )
     }
 
     fn denial(
@@ -232,6 +276,10 @@ impl Run {
         loop {
             let changed = waiter.changed();
             let case = self.gateway.case_of(caller, &id).await?;
+            if case.request.action.gate != "exec" {
+                let what = format!("`{id}` is no command; claim it where it was asked");
+                return Err(ExecError::Invalid(what));
+            }
             match &case.phase {
                 Phase::Held { expires } => {
                     if !told && !self.send(self.held(&case, *expires, attached)).await {
@@ -332,9 +380,16 @@ impl Run {
         self.send(started).await;
         let gateway = self.gateway.clone();
         let running = tokio::spawn(async move {
-            let (bundle, now) = (gateway.active().bundle.clone(), gateway.clock.now());
-            let (ended, error) =
-                runner::execute(permit, &request, &gateway.machine, bundle, now, to).await;
+            let active = || gateway.active();
+            let (ended, error) = runner::execute(
+                permit,
+                &request,
+                &gateway.machine,
+                &gateway.clock,
+                &active,
+                to,
+            )
+            .await;
             let recorded = record(&gateway, &request, held, &ended).await;
             (ended, error, recorded)
         });

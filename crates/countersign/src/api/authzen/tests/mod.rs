@@ -174,6 +174,7 @@ impl Bench {
             kind: credential,
             holder,
             issued_by: None,
+            lineage: Default::default(),
             parent: None,
             valid_for: Span::minutes(60),
         };
