@@ -85,6 +85,9 @@ pub struct Request {
     pub decided: Decided,
     /// The rules to satisfy, as they were when it was asked.
     pub rules: Vec<ApprovalRule>,
+    /// Who issued the credential it was asked with: whoever had it issued can use it.
+    #[serde(default)]
+    pub issuers: BTreeSet<PersonId>,
     /// The owners of its resources by the catalog.
     #[serde(default)]
     pub resource_owners: BTreeSet<PersonId>,

@@ -173,6 +173,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             blast_radius: "one thing".into(),
             complete: true,
         },
+        issuers: BTreeSet::new(),
         resource_owners: BTreeSet::new(),
         administrative: false,
         amends: None,

@@ -151,6 +151,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
             approvals: BTreeSet::new(),
         },
         rules: vec![rule.clone()],
+        issuers: BTreeSet::new(),
         resource_owners: BTreeSet::new(),
         administrative: false,
         amends: None,

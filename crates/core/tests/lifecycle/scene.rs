@@ -189,6 +189,7 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         at: START,
         decided: decided(permit(), BTreeSet::new()),
         rules: rules.to_vec(),
+        issuers: BTreeSet::new(),
         resource_owners: BTreeSet::new(),
         administrative: false,
         amends: None,

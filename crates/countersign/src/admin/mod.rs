@@ -199,6 +199,7 @@ fn asked(
             blast_radius: "Changes who and what this gateway trusts.".into(),
             complete: true,
         },
+        issuers: caller.issuers(),
         resource_owners: BTreeSet::new(),
         administrative: true,
         amends: None,

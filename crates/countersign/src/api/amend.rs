@@ -99,7 +99,8 @@ async fn replacement(
         editor,
     });
     let (chain, reason) = (request.chain.clone(), request.reason.clone());
-    let asked = exec::asked(&active, chain, captured, reason, amends)?;
+    let issuers = request.issuers.clone();
+    let asked = exec::asked(&active, chain, captured, issuers, reason, amends)?;
     let into = match gateway.admission.ask(asked).await? {
         Admitted::Held(case) => case.request.id,
         Admitted::Attached(_) => {

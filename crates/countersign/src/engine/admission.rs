@@ -50,6 +50,8 @@ pub struct Asked {
     pub reason: Option<String>,
     /// What reviewers see.
     pub presentation: Presentation,
+    /// Who issued the credential it is asked with.
+    pub issuers: BTreeSet<PersonId>,
     /// The owners of its resources.
     pub resource_owners: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself.
@@ -135,7 +137,10 @@ pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -
         member.people().cloned().chain(owner).collect::<Vec<_>>()
     });
     let editor = request.amends.iter().map(|amends| amends.editor.clone());
-    let people: BTreeSet<_> = people.chain(editor).collect();
+    let people: BTreeSet<_> = people
+        .chain(editor)
+        .chain(request.issuers.clone())
+        .collect();
     people
         .iter()
         .map(|person| keys.pseudonyms.of_person(person))
@@ -241,6 +246,7 @@ impl Admission {
                 approvals: BTreeSet::new(),
             },
             rules: Vec::new(),
+            issuers: asked.issuers,
             resource_owners: asked.resource_owners,
             administrative: asked.administrative,
             amends: asked.amends,

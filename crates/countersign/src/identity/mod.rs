@@ -9,7 +9,7 @@
 mod act;
 mod secret;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use countersign_core::{
     approval::rule::Assurance,
@@ -81,6 +81,12 @@ impl Caller {
             CredentialKind::Session => Some(Assurance::Session),
             CredentialKind::Link | CredentialKind::Token => None,
         }
+    }
+
+    /// Whoever had the caller's credential issued, and so can use it.
+    #[must_use]
+    pub fn issuers(&self) -> BTreeSet<PersonId> {
+        self.credential.issued_by.iter().cloned().collect()
     }
 
     /// The person, when the caller is one.

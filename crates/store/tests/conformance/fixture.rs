@@ -139,6 +139,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
             approvals: BTreeSet::new(),
         },
         rules: vec![rule.clone()],
+        issuers: BTreeSet::new(),
         resource_owners: BTreeSet::new(),
         administrative: false,
         amends: None,

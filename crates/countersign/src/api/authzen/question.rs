@@ -88,6 +88,7 @@ impl Question {
                 captures: body.action.properties.into_iter().flatten().collect(),
                 reason,
                 presentation,
+                issuers: caller.issuers(),
                 resource_owners: owner.into_iter().collect::<BTreeSet<_>>(),
                 administrative: false,
                 amends: None,

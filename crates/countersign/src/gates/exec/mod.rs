@@ -7,12 +7,12 @@
 
 mod present;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
-    id::{RequestId, TargetId},
+    id::{PersonId, RequestId, TargetId},
     lifecycle,
     permit::Permit,
     request::{Amends, Case, Closure, Outcome, Phase, Request},
@@ -92,6 +92,7 @@ pub fn asked(
     active: &Active,
     chain: SubjectChain,
     captured: Captured,
+    issuers: BTreeSet<PersonId>,
     reason: Option<String>,
     amends: Option<Amends>,
 ) -> Result<Asked, ExecError> {
@@ -109,6 +110,7 @@ pub fn asked(
         captures: classified.arguments,
         reason,
         presentation,
+        issuers,
         resource_owners: owner.into_iter().collect(),
         administrative: false,
         amends,
@@ -189,7 +191,14 @@ impl Run {
         let captured = capture(machine, bundle, target, call.argv, call.env, inputs).await?;
         let mut chain = SubjectChain::of(caller.subject.clone());
         chain.origin = call.origin;
-        asked(&active, chain, captured, call.reason, None)
+        asked(
+            &active,
+            chain,
+            captured,
+            caller.issuers(),
+            call.reason,
+            None,
+        )
     }
 
     fn denial(
