@@ -108,6 +108,13 @@ impl From<EngineError> for ApiError {
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
+            EngineError::Unrecorded(_) => {
+                tracing::error!(error = %text, "what was stored is not recorded yet");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unrecorded", text).with_detail(
+                    "It is stored and takes effect once the log can be written; look before you \
+                     try again.",
+                )
+            }
             EngineError::Clock(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "clock", text),
             EngineError::Store(_)
             | EngineError::Log(_)

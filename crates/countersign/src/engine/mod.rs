@@ -64,6 +64,9 @@ pub enum EngineError {
     /// One subject holds too much.
     #[error("`{0}` has {1} requests waiting, which is the limit; cancel some or wait")]
     TooManyHeld(String, u32),
+    /// The change is stored and its record is not in the log yet.
+    #[error("it is stored, but not recorded yet: {0}")]
+    Unrecorded(String),
     /// Too much is under way.
     #[error("the gateway is busy; try again in a moment")]
     Busy,
