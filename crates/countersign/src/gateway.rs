@@ -28,7 +28,7 @@ use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store, Write};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     active::Active,
@@ -86,6 +86,9 @@ pub struct Gateway {
     url: Arc<str>,
     active: Arc<watch::Sender<Arc<Active>>>,
     first_start: bool,
+    /// Held while Countersign itself is changed: two changes that start from the same state would
+    /// undo each other.
+    pub(crate) changing: Arc<Mutex<()>>,
     _lock: Arc<Flock<File>>,
 }
 
@@ -214,6 +217,7 @@ impl Gateway {
             url: url.into(),
             active: Arc::new(active),
             first_start,
+            changing: Arc::default(),
             _lock: Arc::new(lock),
         })
     }
