@@ -148,6 +148,7 @@ impl From<ExecError> for ApiError {
     fn from(error: ExecError) -> Self {
         match error {
             ExecError::Engine(error) => error.into(),
+            ExecError::CallerEnded => IdentityError::Invalid.into(),
             other => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 other.code(),

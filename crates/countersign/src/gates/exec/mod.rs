@@ -28,6 +28,7 @@ use crate::{
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
+    log::LogError,
     runner::{self, Captured, PlanError, capture},
 };
 
@@ -35,6 +36,10 @@ use crate::{
 const OUTPUT_QUEUE: usize = 64;
 /// The longest a caller can wait, in milliseconds.
 const MAX_WAIT: u64 = 24 * 3_600_000;
+/// How soon an outcome that could not be recorded is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// The gate's name in actions.
+const GATE: &str = "exec";
 /// The longest reason, in bytes.
 const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
 
@@ -47,6 +52,9 @@ pub enum ExecError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The caller's credential came to an end while it waited.
+    #[error("your credential was revoked or ended while the request waited; nothing was run")]
+    CallerEnded,
     /// A field of the call.
     #[error("{0}")]
     Invalid(String),
@@ -61,8 +69,10 @@ impl ExecError {
             Self::Plan(_) | Self::Invalid(_) => "invalid_call",
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
+            Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
+            Self::CallerEnded => "unauthenticated",
             Self::Engine(_) => "unavailable",
         }
     }
@@ -240,7 +250,16 @@ impl Run {
         let mut told = false;
         loop {
             let changed = waiter.changed();
+            // Whoever was refused meanwhile neither learns more nor runs anything.
+            if !self.gateway.identity.is_current(caller).await {
+                return Err(ExecError::CallerEnded);
+            }
             let case = self.gateway.case_of(caller, &id).await?;
+            if case.request.action.gate != GATE {
+                return Err(ExecError::Invalid(format!(
+                    "`{id}` is no command; claim it where it was asked"
+                )));
+            }
             match &case.phase {
                 Phase::Held { expires } => {
                     if !told && !self.send(self.held(&case, *expires, attached)).await {
@@ -322,7 +341,16 @@ impl Run {
         let input = Input::Claim {
             by: caller.subject.id.clone(),
         };
-        let stepped = self.gateway.engine.step(id.clone(), input).await?;
+        let stepped = match self.gateway.engine.step(id.clone(), input).await {
+            // Somebody else of the requester's was faster, which its own record says.
+            Err(EngineError::Refused(refusal)) if refusal.code() != "not_open" => {
+                self.gateway
+                    .record_refused(caller, id, refusal.code())
+                    .await;
+                return Err(EngineError::Refused(refusal).into());
+            }
+            stepped => stepped?,
+        };
         let Some(permit) = stepped.permit else {
             return Err(EngineError::Internal("a claim without a permit".into()).into());
         };
@@ -344,7 +372,10 @@ impl Run {
             let (bundle, now) = (gateway.active().bundle.clone(), gateway.clock.now());
             let (ended, error) =
                 runner::execute(permit, &request, &gateway.machine, bundle, now, to).await;
-            let recorded = record(&gateway, &request, held, &ended).await;
+            let recorded = record(&gateway, &request, held.clone(), &ended).await;
+            if recorded.as_ref().is_err_and(is_passing) {
+                tokio::spawn(record_later(gateway, request, held, ended.clone()));
+            }
             (ended, error, recorded)
         });
         self.stream(output).await;
@@ -397,6 +428,32 @@ async fn record(
             .await
             .map(|_| ()),
         None => gateway.admission.ended(request, ended).await,
+    }
+}
+
+/// Whether recording may work later: the disk is full, or too much is under way.
+fn is_passing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Store(_) | EngineError::Busy => true,
+        EngineError::Log(error) => !matches!(error, LogError::Stopped),
+        _ => false,
+    }
+}
+
+/// Records an outcome as soon as that is possible. A stop before makes it unknown at the next
+/// start.
+async fn record_later(gateway: Gateway, request: Request, held: Option<RequestId>, ended: Ended) {
+    loop {
+        tokio::time::sleep(RECORD_AGAIN).await;
+        match record(&gateway, &request, held.clone(), &ended).await {
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                let (request, error) = (&request.id, crate::explain(&error));
+                tracing::error!(%request, error, "an outcome was not recorded");
+                return;
+            }
+            Ok(()) => return,
+        }
     }
 }
 
