@@ -29,6 +29,7 @@ use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -339,7 +340,21 @@ pub fn routes(api: Api) -> Router {
         .merge(authzen::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(as_problem))
         .with_state(api)
+}
+
+/// Makes a problem of what the router refuses by itself, such as an address that is not UTF-8.
+async fn as_problem(response: Response) -> Response {
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let status = response.status();
+    if !status.is_client_error() || !kind.is_some_and(|kind| kind.starts_with("text/plain")) {
+        return response;
+    }
+    ApiError::new(status, "invalid_request", "the address can't be read").into_response()
 }
 
 async fn not_found() -> ApiError {
