@@ -22,19 +22,19 @@ use countersign_core::{
     subject::SubjectId,
     time::Timestamp,
 };
-use countersign_evidence::body::{ActivatedBy, Body, PolicyActivated};
+use countersign_evidence::body::{ActivatedBy, Body, PolicyActivated, Refused};
 use countersign_policy::{Bundle, DirectoryChange, Problem, Snapshot};
 use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store, Write};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     active::Active,
     admin,
     clock::Clock,
-    engine::{self, Admission, Engine, EngineError, Parts, Unknown},
+    engine::{self, Admission, Engine, EngineError, Input, Parts, Unknown},
     identity::{Caller, Identity},
     ids,
     keys::Keys,
@@ -86,6 +86,9 @@ pub struct Gateway {
     url: Arc<str>,
     active: Arc<watch::Sender<Arc<Active>>>,
     first_start: bool,
+    /// Held while Countersign itself is changed: two changes that start from the same state would
+    /// undo each other.
+    pub(crate) changing: Arc<Mutex<()>>,
     _lock: Arc<Flock<File>>,
 }
 
@@ -214,6 +217,7 @@ impl Gateway {
             url: url.into(),
             active: Arc::new(active),
             first_start,
+            changing: Arc::default(),
             _lock: Arc::new(lock),
         })
     }
@@ -256,6 +260,22 @@ impl Gateway {
         let case = stored.map(|stored| stored.case);
         case.filter(|case| self.may_see(caller, case))
             .ok_or_else(|| EngineError::NoSuchRequest(id.clone()))
+    }
+
+    /// Records that an attempt of the caller on a request was refused.
+    pub async fn record_refused(&self, caller: &Caller, id: &RequestId, code: &str) {
+        let by = Some(self.keys.pseudonyms.of(&caller.subject.id));
+        let body = Body::Refused(Refused {
+            by,
+            code: code.into(),
+        });
+        let note = Input::Note {
+            body,
+            evidence: json!({ "by": caller.subject.id }),
+        };
+        if let Err(error) = self.engine.step(id.clone(), note).await {
+            tracing::error!(%error, "a refused attempt was not recorded");
+        }
     }
 
     /// Whether a request's content is visible to the caller: its chain, its possible approvers,

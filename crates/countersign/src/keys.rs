@@ -63,6 +63,24 @@ impl Keys {
     }
 }
 
+/// Makes a key file whole or not at all: a crash leaves at most a file of another name.
+fn make(path: &Path) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    writeln!(file, "{}", Hash(random()?))?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    if let Some(dir) = path.parent() {
+        fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
     if !path.exists() {
         if !fresh {
@@ -72,13 +90,7 @@ fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
                 path.display()
             );
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        writeln!(file, "{}", Hash(random()?))?;
-        file.sync_all()?;
+        make(path)?;
     }
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use crate::{directory::Directory, id::PersonId, request::Case};
 
 /// The people who are *self* for this case: requester and chain, their owners then and now, who
-/// edited the request, and who has meanwhile proposed a change of what decides it.
+/// issued the credential it was asked with, who edited the request, and who has meanwhile proposed
+/// a change of what decides it.
 #[must_use]
 pub fn myself(case: &Case, directory: &Directory) -> BTreeSet<PersonId> {
     let mut people = kept(case);

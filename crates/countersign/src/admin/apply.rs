@@ -27,13 +27,14 @@ use crate::{
     log::Record,
 };
 
-/// Applies the change of a stored request.
+/// Applies the change of a stored request, one at a time.
 pub(super) async fn apply(
     gateway: &Gateway,
     request: &Request,
     permit: Permit,
     countersigned: bool,
 ) -> anyhow::Result<Value> {
+    let _one_after_the_other = gateway.changing.lock().await;
     let now = gateway.clock.now();
     let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)?;
     permit.spend(digest, now)?;

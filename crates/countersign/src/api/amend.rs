@@ -111,7 +111,7 @@ async fn replacement(
     });
     let (chain, reason) = (request.chain.clone(), request.reason.clone());
     let issuers = request.issuers.clone();
-    let asked = exec::asked(&active, chain, issuers, captured, reason, amends)?;
+    let asked = exec::asked(&active, chain, captured, issuers, reason, amends)?;
     let into = match gateway.admission.ask(asked).await? {
         Admitted::Held(case) => case.request.id,
         Admitted::Attached(_) => {

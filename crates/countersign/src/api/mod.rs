@@ -21,7 +21,7 @@ pub mod types;
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
@@ -29,11 +29,12 @@ use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp};
-use countersign_evidence::body::{Body as RecordBody, Opened, Refused};
+use countersign_evidence::body::{Body as RecordBody, Opened};
 use countersign_store::Write;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use serde::{Serialize, de::DeserializeOwned};
@@ -120,17 +121,23 @@ impl Api {
             page: "request".into(),
         });
         let evidence = json!({ "person": person });
-        self.gateway
-            .engine
-            .step(id.clone(), Input::Note { body, evidence })
-            .await?;
+        let note = Input::Note { body, evidence };
+        if let Err(error) = self.gateway.engine.step(id.clone(), note).await {
+            // The next visit has to be recorded instead.
+            self.visits().remove(&visit(caller, id));
+            return Err(error.into());
+        }
         Ok(())
+    }
+
+    fn visits(&self) -> MutexGuard<'_, HashMap<(String, RequestId), Timestamp>> {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_new_visit(&self, caller: &Caller, id: &RequestId) -> bool {
         let now = self.gateway.clock.now();
-        let key = (caller.credential.id.to_string(), id.clone());
-        let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = visit(caller, id);
+        let mut visits = self.visits();
         if visits
             .get(&key)
             .is_some_and(|last| now.millis_since(*last) < VISIT)
@@ -157,17 +164,12 @@ impl Api {
 
     /// Records that an attempt on a request was refused.
     pub async fn record_refused(&self, caller: &Caller, id: &RequestId, code: &str) {
-        let by = Some(self.gateway.keys.pseudonyms.of(&caller.subject.id));
-        let body = RecordBody::Refused(Refused {
-            by,
-            code: code.into(),
-        });
-        let evidence = json!({ "by": caller.subject.id });
-        let note = Input::Note { body, evidence };
-        if let Err(error) = self.gateway.engine.step(id.clone(), note).await {
-            tracing::error!(%error, "a refused attempt was not recorded");
-        }
+        self.gateway.record_refused(caller, id, code).await;
     }
+}
+
+fn visit(caller: &Caller, id: &RequestId) -> (String, RequestId) {
+    (caller.credential.id.to_string(), id.clone())
 }
 
 /// A JSON body, read strictly.
@@ -338,7 +340,21 @@ pub fn routes(api: Api) -> Router {
         .merge(authzen::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(as_problem))
         .with_state(api)
+}
+
+/// Makes a problem of what the router refuses by itself, such as an address that is not UTF-8.
+async fn as_problem(response: Response) -> Response {
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let status = response.status();
+    if !status.is_client_error() || !kind.is_some_and(|kind| kind.starts_with("text/plain")) {
+        return response;
+    }
+    ApiError::new(status, "invalid_request", "the address can't be read").into_response()
 }
 
 async fn not_found() -> ApiError {

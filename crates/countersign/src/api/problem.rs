@@ -111,6 +111,13 @@ impl From<EngineError> for ApiError {
             EngineError::Unrecordable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
             }
+            EngineError::Unrecorded(_) => {
+                tracing::error!(error = %text, "what was stored is not recorded yet");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unrecorded", text).with_detail(
+                    "It is stored and takes effect once the log can be written; look before you \
+                     try again.",
+                )
+            }
             EngineError::Clock(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "clock", text),
             EngineError::Store(_)
             | EngineError::Log(_)
@@ -144,6 +151,7 @@ impl From<ExecError> for ApiError {
     fn from(error: ExecError) -> Self {
         match error {
             ExecError::Engine(error) => error.into(),
+            ExecError::CallerEnded => IdentityError::Invalid.into(),
             other => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 other.code(),

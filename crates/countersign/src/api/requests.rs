@@ -15,7 +15,7 @@ use countersign_core::{
     request::{Message, MessageKind},
     time::Timestamp,
 };
-use countersign_store::CaseFilter;
+use countersign_store::{CaseFilter, StoreError};
 use serde::Deserialize;
 
 use super::{
@@ -112,7 +112,10 @@ pub async fn visible(
             .store
             .list(&filter)
             .await
-            .map_err(EngineError::from)?;
+            .map_err(|error| match error {
+                StoreError::Refused(why) => ApiError::invalid(why),
+                other => EngineError::from(other).into(),
+            })?;
         for summary in page.items {
             if items.len() == wanted {
                 let next = items

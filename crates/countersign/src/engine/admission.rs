@@ -137,8 +137,10 @@ pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -
         member.people().cloned().chain(owner).collect::<Vec<_>>()
     });
     let editor = request.amends.iter().map(|amends| amends.editor.clone());
-    let issuers = request.issuers.iter().cloned();
-    let people: BTreeSet<_> = people.chain(editor).chain(issuers).collect();
+    let people: BTreeSet<_> = people
+        .chain(editor)
+        .chain(request.issuers.clone())
+        .collect();
     people
         .iter()
         .map(|person| keys.pseudonyms.of_person(person))

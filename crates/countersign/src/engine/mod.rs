@@ -67,6 +67,9 @@ pub enum EngineError {
     /// The log can't take a record of it.
     #[error("it can't be recorded, so it is not done: {0}")]
     Unrecordable(String),
+    /// The change is stored and its record is not in the log yet.
+    #[error("it is stored, but not recorded yet: {0}")]
+    Unrecorded(String),
     /// Too much is under way.
     #[error("the gateway is busy; try again in a moment")]
     Busy,

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use countersign_core::{
     decision::{Decided, DenyReason},
     digest::AttachKey,
-    id::{PermitId, RequestId},
+    id::{PermitId, PersonId, RequestId},
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::Intent,
     request::{Case, Outcome, Phase, Request},
@@ -259,8 +259,8 @@ impl Turn {
     fn swap(
         &mut self,
         case: &Case,
-        mut envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
-        new: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
+        mut envelopes: Vec<(PersonId, Vec<u8>)>,
+        new: Vec<(PersonId, Vec<u8>)>,
     ) {
         let write = CaseWrite {
             case: case.clone(),
@@ -276,10 +276,31 @@ impl Turn {
         self.cases.insert(case.request.id.clone(), stored);
     }
 
+    /// Swaps a case with new votes. The store keeps one envelope a person, so a vote that replaces
+    /// an earlier one of its voter takes two steps.
+    fn swap_votes(
+        &mut self,
+        case: &mut Case,
+        mut envelopes: Vec<(PersonId, Vec<u8>)>,
+        new: Vec<(PersonId, Vec<u8>)>,
+    ) {
+        let known = envelopes.len();
+        envelopes.retain(|(voter, _)| !new.iter().any(|(other, _)| other == voter));
+        if envelopes.len() < known {
+            let mut without = case.clone();
+            without
+                .votes
+                .retain(|vote| !new.iter().any(|(other, _)| *other == vote.voter));
+            self.swap(&without, envelopes.clone(), Vec::new());
+            case.version += 1;
+        }
+        self.swap(case, envelopes, new);
+    }
+
     fn stage(
         &mut self,
         parts: &Parts,
-        envelopes: Vec<(countersign_core::id::PersonId, Vec<u8>)>,
+        envelopes: Vec<(PersonId, Vec<u8>)>,
         step: Step,
         claim_input: Value,
         ended: Option<&Ended>,
@@ -326,7 +347,7 @@ impl Turn {
             }
         }
         self.remember_unknown(parts, &case, &facts);
-        self.swap(&case, envelopes, new);
+        self.swap_votes(&mut case, envelopes, new);
         for fact in &facts {
             self.announce(&case, &describe(fact));
         }

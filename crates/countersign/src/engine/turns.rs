@@ -2,7 +2,8 @@
 //!
 //! In scope: the order store, log, answer; what a failure in between leaves to be caught up.
 //! Invariant: nothing is answered or announced before its record is in the log. When the commit
-//! conflicts, every job is done again on its own from what is stored then.
+//! conflicts, every job is done again on its own from what is stored then. While something stored
+//! is not in the log, nothing else is stored.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,7 @@ use countersign_store::{StoreError, StoredCase, Write};
 use serde_json::json;
 
 use super::{
-    Ended, EngineError, Input, Opened, Parts, Stepped, Updates,
+    Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
     turn::{Pending, Turn},
 };
 use crate::log::{Prepared, Record};
@@ -50,8 +51,15 @@ pub(super) struct Turns {
     /// Cases as the last turns left them. Only this loop writes cases, so they are current; a
     /// conflict says otherwise and empties it.
     recent: HashMap<RequestId, StoredCase>,
-    /// Whether the outbox has records that could not be moved.
-    behind: bool,
+    /// What is stored and not in the log.
+    behind: Option<Behind>,
+}
+
+/// What turns led to whose records did not reach the log.
+#[derive(Default)]
+struct Behind {
+    /// What nobody was told.
+    updates: Vec<Update>,
     /// Permits that were stored and never given out.
     abandoned: Vec<(RequestId, PermitId)>,
 }
@@ -64,8 +72,7 @@ impl Turns {
             flushed,
             acknowledged: 0,
             recent: HashMap::new(),
-            behind: false,
-            abandoned: Vec::new(),
+            behind: None,
         }
     }
 
@@ -88,6 +95,10 @@ impl Turns {
                 done
             }
             // Doing them again could do them twice: the store may have them already.
+            Err(EngineError::Unrecorded(why)) => {
+                let each = || Err(EngineError::Unrecorded(why.clone()));
+                std::iter::repeat_with(each).take(count).collect()
+            }
             Err(error) => {
                 let text = crate::explain(&error);
                 let others = (1..count).map(|_| Err(EngineError::Internal(text.clone())));
@@ -100,6 +111,7 @@ impl Turns {
         &mut self,
         jobs: Vec<Job>,
     ) -> Result<Vec<Result<Done, EngineError>>, EngineError> {
+        self.catch_up().await?;
         let mut turn = Turn {
             active: self.parts.active.borrow().clone(),
             now: self.parts.clock.now(),
@@ -173,36 +185,49 @@ impl Turns {
             Some(last) if last == self.flushed + count => self.append(&turn.records, last).await,
             _ => self.flush().await,
         };
-        if moved.is_err() {
-            self.behind = true;
-            self.abandoned.extend(permits);
-        }
-        moved
+        moved.map_err(|error| {
+            let behind = self.behind.get_or_insert_default();
+            behind.updates.append(&mut turn.updates);
+            behind.abandoned.extend(permits);
+            EngineError::Unrecorded(crate::explain(&error))
+        })
     }
 
-    /// Moves what an earlier failure left in the outbox, and ends what was permitted then and
-    /// never run, because its record had not reached the log.
+    /// Moves what an earlier failure left in the outbox, tells what nobody was told then, and ends
+    /// what was permitted and never run, because its record had not reached the log.
     pub(super) async fn catch_up(&mut self) -> Result<(), EngineError> {
-        if !self.behind {
+        if self.behind.is_none() {
             return Ok(());
         }
         self.flush().await?;
-        self.behind = false;
-        let abandoned = std::mem::take(&mut self.abandoned);
-        let end = |(request, permit)| {
-            let result = json!({ "not_run": true, "why": "the log could not be written" });
+        let Behind { updates, abandoned } = self.behind.take().unwrap_or_default();
+        for update in updates {
+            self.updates.send(update);
+        }
+        if abandoned.is_empty() {
+            return Ok(());
+        }
+        let end = |(request, permit): &(RequestId, PermitId)| {
             let ended = Ended {
-                permit,
+                permit: permit.clone(),
                 outcome: Outcome::Failed,
                 exit: None,
-                result,
+                result: json!({ "not_run": true, "why": "the log could not be written" }),
             };
-            Job::Step(request, Box::new(Input::Ended { ended }))
+            Job::Step(request.clone(), Box::new(Input::Ended { ended }))
         };
-        for done in self.run(abandoned.into_iter().map(end).collect()).await {
-            done?;
+        match Box::pin(self.attempt(abandoned.iter().map(end).collect())).await {
+            Ok(_nobody_waits_for_it) => Ok(()),
+            // Stored is ended; anything else is tried again.
+            Err(error @ EngineError::Unrecorded(_)) => Err(error),
+            Err(error) => {
+                self.behind
+                    .get_or_insert_default()
+                    .abandoned
+                    .extend(abandoned);
+                Err(error)
+            }
         }
-        Ok(())
     }
 
     /// Brings records to the log, of which the last has the outbox number `last`.

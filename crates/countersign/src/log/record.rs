@@ -73,3 +73,38 @@ impl Record {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_evidence::body::SecurityEvent;
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_would_not_take_is_refused_before() {
+        let record = |evidence| Record {
+            at: Timestamp(0),
+            body: Body::SecurityEvent(SecurityEvent {
+                code: "test".into(),
+            }),
+            digest: None,
+            request: None,
+            evidence,
+        };
+        assert!(
+            record(json!({ "n": 9_007_199_254_740_991_u64 }))
+                .check()
+                .is_ok()
+        );
+        assert!(
+            record(json!({ "n": 9_007_199_254_740_992_u64 }))
+                .check()
+                .is_err()
+        );
+        assert!(
+            record(json!({ "text": "x".repeat(MAX_EVIDENCE) }))
+                .check()
+                .is_err()
+        );
+    }
+}

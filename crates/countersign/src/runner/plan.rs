@@ -51,6 +51,9 @@ pub enum PlanError {
     /// No command.
     #[error("the command is empty; name a program after `--`")]
     Empty,
+    /// A word that no command line can hold.
+    #[error("the command has a zero byte, which no command line can hold; leave it out")]
+    Nul,
     /// No such target.
     #[error("there is no target `{0}` that runs commands")]
     NoTarget(TargetId),
@@ -145,6 +148,9 @@ pub async fn capture(
     let machine = machine.clone();
     blocking(move || {
         let exec = exec(&bundle, &target)?;
+        if argv.iter().any(|word| word.contains('\0')) {
+            return Err(PlanError::Nul);
+        }
         let allowed: Vec<String> = exec.env_allow.iter().cloned().collect();
         env.keys()
             .try_for_each(|name| caller_env_allowed(name, &allowed))?;
@@ -160,6 +166,8 @@ pub async fn capture(
             inputs,
             executable,
         };
+        // What could not be set at the run is refused before anybody is asked.
+        environment(&machine, exec, &arguments, &place)?;
         let action = Action {
             gate: "exec".into(),
             target: target.clone(),

@@ -5,7 +5,10 @@ mod pages;
 mod proposing;
 mod signing_in;
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use axum::{
     Router,
@@ -251,15 +254,8 @@ impl Site {
             .resolve(&SubjectId::Agent("bot".parse().unwrap()))
             .unwrap();
         let chain = SubjectChain::of(bot);
-        let asked = exec::asked(
-            &active,
-            chain,
-            Default::default(),
-            captured,
-            Some(reason.into()),
-            None,
-        )
-        .unwrap();
+        let (issuers, reason) = (BTreeSet::new(), Some(reason.into()));
+        let asked = exec::asked(&active, chain, captured, issuers, reason, None).unwrap();
         match self.gateway.admission.ask(asked).await.unwrap() {
             Admitted::Held(case) => case.request.id,
             other => panic!("not held: {other:?}"),

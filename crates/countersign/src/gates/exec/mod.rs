@@ -28,6 +28,7 @@ use crate::{
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
+    log::LogError,
     runner::{self, Captured, PlanError, capture},
 };
 
@@ -35,6 +36,10 @@ use crate::{
 const OUTPUT_QUEUE: usize = 64;
 /// The longest a caller can wait, in milliseconds.
 const MAX_WAIT: u64 = 24 * 3_600_000;
+/// How soon an outcome that could not be recorded is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// The gate's name in actions.
+const GATE: &str = "exec";
 /// The longest reason, in bytes.
 const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
 
@@ -47,6 +52,9 @@ pub enum ExecError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The caller's credential came to an end while it waited.
+    #[error("your credential was revoked or ended while the request waited; nothing was run")]
+    CallerEnded,
     /// A field of the call.
     #[error("{0}")]
     Invalid(String),
@@ -61,9 +69,11 @@ impl ExecError {
             Self::Plan(_) | Self::Invalid(_) => "invalid_call",
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
+            Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
+            Self::CallerEnded => "unauthenticated",
             Self::Engine(_) => "unavailable",
         }
     }
@@ -125,8 +135,8 @@ fn check_size(call: &RunRequest) -> Result<(), ExecError> {
 pub fn asked(
     active: &Active,
     chain: SubjectChain,
-    issuers: BTreeSet<PersonId>,
     captured: Captured,
+    issuers: BTreeSet<PersonId>,
     reason: Option<String>,
     amends: Option<Amends>,
 ) -> Result<Asked, ExecError> {
@@ -229,8 +239,8 @@ impl Run {
         asked(
             &active,
             chain,
-            caller.lineage(),
             captured,
+            caller.lineage(),
             call.reason,
             None,
         )
@@ -275,10 +285,15 @@ impl Run {
         let mut told = false;
         loop {
             let changed = waiter.changed();
+            // Whoever was refused meanwhile neither learns more nor runs anything.
+            if !self.gateway.identity.is_current(caller).await {
+                return Err(ExecError::CallerEnded);
+            }
             let case = self.gateway.case_of(caller, &id).await?;
-            if case.request.action.gate != "exec" {
-                let what = format!("`{id}` is no command; claim it where it was asked");
-                return Err(ExecError::Invalid(what));
+            if case.request.action.gate != GATE {
+                return Err(ExecError::Invalid(format!(
+                    "`{id}` is no command; claim it where it was asked"
+                )));
             }
             match &case.phase {
                 Phase::Held { expires } => {
@@ -361,7 +376,16 @@ impl Run {
         let input = Input::Claim {
             by: caller.subject.id.clone(),
         };
-        let stepped = self.gateway.engine.step(id.clone(), input).await?;
+        let stepped = match self.gateway.engine.step(id.clone(), input).await {
+            // Somebody else of the requester's was faster, which its own record says.
+            Err(EngineError::Refused(refusal)) if refusal.code() != "not_open" => {
+                self.gateway
+                    .record_refused(caller, id, refusal.code())
+                    .await;
+                return Err(EngineError::Refused(refusal).into());
+            }
+            stepped => stepped?,
+        };
         let Some(permit) = stepped.permit else {
             return Err(EngineError::Internal("a claim without a permit".into()).into());
         };
@@ -381,16 +405,13 @@ impl Run {
         let gateway = self.gateway.clone();
         let running = tokio::spawn(async move {
             let active = || gateway.active();
-            let (ended, error) = runner::execute(
-                permit,
-                &request,
-                &gateway.machine,
-                &gateway.clock,
-                &active,
-                to,
-            )
-            .await;
-            let recorded = record(&gateway, &request, held, &ended).await;
+            let (machine, clock) = (&gateway.machine, &gateway.clock);
+            let (ended, error) =
+                runner::execute(permit, &request, machine, clock, &active, to).await;
+            let recorded = record(&gateway, &request, held.clone(), &ended).await;
+            if recorded.as_ref().is_err_and(is_passing) {
+                tokio::spawn(record_later(gateway, request, held, ended.clone()));
+            }
             (ended, error, recorded)
         });
         self.stream(output).await;
@@ -443,6 +464,32 @@ async fn record(
             .await
             .map(|_| ()),
         None => gateway.admission.ended(request, ended).await,
+    }
+}
+
+/// Whether recording may work later: the disk is full, or too much is under way.
+fn is_passing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Store(_) | EngineError::Busy => true,
+        EngineError::Log(error) => !matches!(error, LogError::Stopped),
+        _ => false,
+    }
+}
+
+/// Records an outcome as soon as that is possible. A stop before makes it unknown at the next
+/// start.
+async fn record_later(gateway: Gateway, request: Request, held: Option<RequestId>, ended: Ended) {
+    loop {
+        tokio::time::sleep(RECORD_AGAIN).await;
+        match record(&gateway, &request, held.clone(), &ended).await {
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                let (request, error) = (&request.id, crate::explain(&error));
+                tracing::error!(%request, error, "an outcome was not recorded");
+                return;
+            }
+            Ok(()) => return,
+        }
     }
 }
 

@@ -1,0 +1,27 @@
+//! The gateway as its users and its enemies meet it: over HTTP, as a process, on a full disk.
+//!
+//! In scope: a real gateway on a loopback port or as the real binary, real tokens and sessions, a
+//! target whose runs are counted. `COUNTERSIGN_FULL=1` raises the counts.
+//! Invariant: what must not run is checked at the target, never at the answer alone; what is
+//! claimed to be recorded is read back from the journal.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what helps a test fails like a test"
+)]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a table is one idea, however many lines its rows take"
+)]
+
+mod crash;
+mod exec;
+mod faults;
+mod headers;
+mod input;
+mod many;
+mod record;
+mod support;
+mod ways;
