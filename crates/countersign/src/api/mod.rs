@@ -39,6 +39,7 @@ use countersign_store::Write;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use self::problem::ApiError;
 use crate::{
@@ -49,6 +50,8 @@ use crate::{
 
 /// Requests a second of one subject, and in one burst ten times as many.
 const RATE: u32 = 200;
+/// Uploads at once; each takes a thread.
+const UPLOADS: usize = 16;
 /// Refused strangers recorded a second.
 const STRANGERS: u32 = 5;
 /// How long one reader's visit of a page counts as one, in milliseconds.
@@ -63,6 +66,7 @@ pub struct Api {
     pub gateway: Gateway,
     rates: Arc<DefaultKeyedRateLimiter<String>>,
     strangers: Arc<DefaultDirectRateLimiter>,
+    uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<authzen::Outstanding>,
 }
@@ -79,6 +83,7 @@ impl Api {
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
             visits: Arc::default(),
         }
     }

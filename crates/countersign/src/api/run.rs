@@ -25,6 +25,8 @@ use crate::{explain, gates::exec, identity::Caller};
 const MAX_INPUTS: u64 = 64 << 20;
 /// Events that wait for a slow caller.
 const EVENTS: usize = 64;
+/// The longest pause within an upload.
+const UPLOAD_IDLE: Duration = Duration::from_secs(10);
 /// How often an empty line keeps a quiet connection open.
 const BEAT: Duration = Duration::from_secs(15);
 
@@ -74,9 +76,24 @@ pub(super) async fn inputs(
         .map(|inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS))
         .max()
         .unwrap_or(0);
-    let stream = body
-        .into_data_stream()
-        .map(|piece| piece.map_err(std::io::Error::other));
+    let Ok(_place) = api.uploads.clone().try_acquire_owned() else {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(ApiError::new(
+            status,
+            "busy",
+            "too many uploads at once; try again in a moment",
+        ));
+    };
+    // A sender that stalls must not keep a thread from everybody else.
+    let pieces = Box::pin(body.into_data_stream());
+    let stream = futures_util::stream::unfold(pieces, |mut pieces| async {
+        let piece = match tokio::time::timeout(UPLOAD_IDLE, pieces.next()).await {
+            Ok(None) => return None,
+            Ok(Some(piece)) => piece.map_err(std::io::Error::other),
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        Some((piece, pieces))
+    });
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let received = tokio::task::spawn_blocking(move || {
         let received = receive(

@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<u8, Failure> {
 }
 
 fn write(args: &Args, output: &mut Output) -> anyhow::Result<()> {
-    let files = sample::starting_point(&args.person);
+    let mut files = sample::starting_point(&args.person);
+    // A directory that is under git already knows what to leave out.
+    files.retain(|(name, _)| *name != ".gitignore" || !args.dir.join(name).exists());
     for (name, _) in &files {
         let path = args.dir.join(name);
         if path.exists() {

@@ -22,6 +22,10 @@ pub fn starting_point(people: &[PersonId]) -> Vec<(&'static str, String)> {
         _ => include_str!("start/approvals.toml"),
     };
     vec![
+        (
+            ".gitignore",
+            "/data/\n*.password\n*.secret\n*.token\n".into(),
+        ),
         ("countersign.toml", config),
         ("approvals.toml", approvals.into()),
         (
