@@ -375,6 +375,50 @@ async fn a_cookie_alone_changes_nothing() {
     lab.nothing_ran().await;
 }
 
+/// A form counts when this session's own page sent it.
+#[tokio::test]
+async fn a_form_from_another_site_does_nothing() {
+    let lab = Lab::new().await;
+    let id = lab.bot().await.held("./tally one x").await;
+    let (ann, bob) = (lab.session("ann").await, lab.session("bob").await);
+    let own = ann.csrf.clone().unwrap();
+    let digest = digest(&lab, &id).await;
+    let act = act(&lab, &ann, &id, &digest, 0);
+    let send = async |csrf: &str, site: &str| {
+        let fields = [
+            ("csrf", csrf),
+            ("digest", digest.as_str()),
+            ("act", act.as_str()),
+        ];
+        let request = ann
+            .http
+            .post(format!("{}/requests/{id}/approve", lab.url))
+            .form(&fields);
+        let cookie = format!("countersign_session={}", ann.secret);
+        let request = request.header(header::COOKIE, cookie);
+        request
+            .header("sec-fetch-site", site)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    for (csrf, site) in [
+        (own.as_str(), "cross-site"),
+        (own.as_str(), "same-site"),
+        ("", "same-origin"),
+        ("wrong", "same-origin"),
+        (bob.csrf.as_deref().unwrap(), "same-origin"),
+    ] {
+        assert_eq!(send(csrf, site).await, 403, "{csrf} {site}");
+        assert_eq!(lab.state(&id).await, "held", "{csrf} {site}");
+    }
+    send(&own, "same-origin").await;
+    assert_eq!(lab.state(&id).await, "approved");
+    lab.nothing_ran().await;
+}
+
 #[tokio::test]
 async fn verdicts_change_only_while_it_is_open() {
     let lab = Lab::new().await;
