@@ -160,7 +160,7 @@ async fn a_full_disk_under_the_log() {
     lab.verify().await;
     let lab = lab.restart().await;
     lab.verify().await;
-    lab.stop().await;
+    let _removed_after_the_disk = lab.stop().await;
     drop(disk);
 }
 
@@ -192,7 +192,7 @@ async fn a_claim_on_a_full_disk_runs_nothing() {
     bot.run("./tally one x", 0).await;
     assert_eq!(lab.place.ran(), ["x"]);
     lab.verify().await;
-    lab.stop().await;
+    let _removed_after_the_disk = lab.stop().await;
     drop(disk);
 }
 
@@ -247,7 +247,7 @@ async fn an_outcome_is_recorded_when_there_is_space_again() {
     assert_eq!(lab.state(&id).await, "succeeded");
     assert_eq!(lab.place.ran(), ["permitted", "held"]);
     lab.verify().await;
-    lab.stop().await;
+    let _removed_after_the_disk = lab.stop().await;
     drop(disk);
 }
 
@@ -295,7 +295,7 @@ async fn a_full_disk_under_the_database() {
     bot.run("./tally one before", 0).await;
     assert_eq!(lab.place.ran(), ["permitted", "before"]);
     lab.verify().await;
-    lab.stop().await;
+    let _removed_after_the_disk = lab.stop().await;
     drop(disk);
 }
 

@@ -115,7 +115,7 @@ async fn of_64_claims_at_once_one_runs() {
 /// Distinct requests side by side: each is held, approved and run exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_run_once_each() {
-    let count = if full() { 2_000 } else { 200 };
+    let count = if full() { 800 } else { 200 };
     let lab = Lab::new().await;
     let bot = lab.bot().await;
     let people = [

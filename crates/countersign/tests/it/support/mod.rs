@@ -53,6 +53,18 @@ pub(crate) struct Place {
     pub(crate) dir: TempDir,
 }
 
+impl Drop for Place {
+    /// A gateway that is ending may still write; the directory goes once it has ended.
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if fs::remove_dir_all(self.dir.path()).is_ok() || !self.dir.path().exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 impl Place {
     /// Writes the standard files, which `change` may alter, and the target's directory.
     pub(crate) fn new(change: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {

@@ -31,6 +31,10 @@ impl Server {
     /// Starts.
     pub(crate) fn spawn(config: &Path, data: &Path) -> Self {
         let mut command = countersign();
+        // What a killed server leaves behind goes with the rest.
+        let temporary = data.with_extension("tmp");
+        std::fs::create_dir_all(&temporary).unwrap();
+        command.env("TMPDIR", temporary);
         command.arg("up").arg("--config").arg(config);
         command.arg("--data").arg(data).stdout(Stdio::null());
         Self(command.stderr(Stdio::null()).spawn().unwrap())

@@ -212,6 +212,8 @@ async fn an_editor_does_not_approve_their_own_version() {
     bot.post(&path, &body)
         .await
         .refused("the agent", 403, "not_a_session");
+    let token = lab.token("person:ann").await.post(&path, &body).await;
+    token.refused("a reviewer's token", 403, "not_a_session");
     let olga = lab.session("olga").await.post(&path, &body).await;
     olga.refused("the owner", 403, "not_participant");
     ann.post(&path, &body).await.expect(200);
