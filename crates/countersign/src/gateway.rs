@@ -19,7 +19,6 @@ use countersign_core::{
     directory::Directory,
     id::RequestId,
     request::Case,
-    subject::SubjectId,
     time::Timestamp,
 };
 use countersign_evidence::body::{ActivatedBy, Body, PolicyActivated, Refused};
@@ -328,12 +327,6 @@ impl Gateway {
             notices.push(text);
         }
         notices
-    }
-
-    /// The name of a subject for people.
-    #[must_use]
-    pub fn display(subject: &SubjectId) -> String {
-        subject.to_string()
     }
 }
 

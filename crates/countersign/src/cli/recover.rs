@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use countersign_core::{id::PersonId, subject::SubjectId};
+use countersign_core::id::PersonId;
 use countersign_evidence::body::{ActivatedBy, Body, Recovered};
-use countersign_store::{CredentialKind, Write};
+use countersign_store::Write;
 use serde_json::json;
 
-use super::{failure::Failure, output::Output};
+use super::{failure::Failure, output::Output, up::sign_in_link};
 use crate::{
     admin,
     gateway::{Gateway, Options, RECOVERED, read_bundle},
-    identity::{Issue, LINK},
     log::Record,
 };
 
@@ -92,16 +91,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         output.note("the files are the active bundle now");
     }
     if let Some(person) = person {
-        let issue = Issue {
-            kind: CredentialKind::Link,
-            holder: SubjectId::Person(person.clone()),
-            issued_by: None,
-            lineage: Default::default(),
-            parent: None,
-            valid_for: LINK,
-        };
-        let (secret, _) = gateway.identity.issue(&issue).await?;
-        let link = format!("{}/sign-in/{}", gateway.url(), secret.text());
+        let link = sign_in_link(&gateway, &person).await?;
         output.note(format!(
             "sign-in link for {person}, once, within 24 hours: {link}"
         ));

@@ -34,7 +34,7 @@ fn accepted_lines() {
         "countersign requests comment req_1 hello",
         "countersign requests ask req_1 why",
         "countersign requests answer req_1 because --to msg_1",
-        "countersign requests amend req_1 --text safer -- git push",
+        "countersign requests amend req_1",
         "countersign requests cancel req_1",
         "countersign requests withdraw req_1",
         "countersign requests claim req_1",

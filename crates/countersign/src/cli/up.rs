@@ -1,9 +1,9 @@
 //! `countersign up`: the gateway.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::Context;
-use countersign_core::subject::SubjectId;
+use countersign_core::{id::PersonId, subject::SubjectId};
 use countersign_store::CredentialKind;
 
 use super::{failure::Failure, output::Output};
@@ -85,23 +85,28 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
 pub(crate) async fn first_links(gateway: &Gateway) -> anyhow::Result<Vec<(String, String)>> {
     let mut links = Vec::new();
     for person in gateway.active().directory.people.keys() {
-        let issue = Issue {
-            kind: CredentialKind::Link,
-            holder: SubjectId::Person(person.clone()),
-            issued_by: None,
-            lineage: Default::default(),
-            parent: None,
-            valid_for: LINK,
-        };
-        let (secret, _) = gateway
-            .identity
-            .issue(&issue)
-            .await
-            .context("no sign-in link")?;
-        links.push((
-            person.to_string(),
-            format!("{}/sign-in/{}", gateway.url(), secret.text()),
-        ));
+        links.push((person.to_string(), sign_in_link(gateway, person).await?));
     }
     Ok(links)
+}
+
+/// A sign-in link that the installation itself issues: at the first start and in a recovery.
+///
+/// # Errors
+/// The link can't be stored or recorded.
+pub(super) async fn sign_in_link(gateway: &Gateway, person: &PersonId) -> anyhow::Result<String> {
+    let issue = Issue {
+        kind: CredentialKind::Link,
+        holder: SubjectId::Person(person.clone()),
+        issued_by: None,
+        lineage: BTreeSet::new(),
+        parent: None,
+        valid_for: LINK,
+    };
+    let (secret, _) = gateway
+        .identity
+        .issue(&issue)
+        .await
+        .context("no sign-in link")?;
+    Ok(format!("{}/sign-in/{}", gateway.url(), secret.text()))
 }

@@ -32,9 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use admission::{Admission, Admitted, Asked, Uncased};
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
-pub use records::{
-    closed_reason, decided_record, outcome_record, permitted_record, requested_record,
-};
+pub use records::{decided_record, outcome_record, permitted_record, requested_record};
 pub use unknown::Unknown;
 pub use updates::{Update, Updates};
 

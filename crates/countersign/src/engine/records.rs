@@ -175,8 +175,7 @@ pub fn outcome_record(
 }
 
 /// Why a request ended, as the log names it.
-#[must_use]
-pub fn closed_reason(closure: &Closure) -> CloseReason {
+fn closed_reason(closure: &Closure) -> CloseReason {
     match closure {
         Closure::Denied { .. } => CloseReason::Denied,
         Closure::Expired => CloseReason::Expired,

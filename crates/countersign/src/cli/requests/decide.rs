@@ -1,4 +1,5 @@
-//! `countersign requests approve` and `deny`: lead to the page where a person votes.
+//! `countersign requests approve`, `deny`, `amend` and `withdraw`: lead to the page where a person
+//! does it.
 //!
 //! In scope: whether the caller can vote at all, the page's address, opening it on a desktop.
 //! Out of scope: the vote, which takes a fresh act in a browser session; a token never votes (P3).
@@ -30,7 +31,19 @@ Example:
 
 A vote needs a fresh act of yours in the browser: this command shows and opens the page.";
 
-/// Arguments of `countersign requests approve` and `deny`.
+pub(super) const AMEND_EXAMPLES: &str = "\
+Example:
+  countersign requests amend req_01j9…
+
+Proposing another command ends the request, as a denial does, so it takes your session in the
+browser: this command shows and opens the page.";
+pub(super) const WITHDRAW_EXAMPLES: &str = "\
+Example:
+  countersign requests withdraw req_01j9…
+
+A vote is taken back in the browser: this command shows and opens the page.";
+
+/// Arguments of `countersign requests approve`, `deny`, `amend` and `withdraw`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The request

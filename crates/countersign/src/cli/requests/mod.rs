@@ -36,14 +36,15 @@ pub(crate) enum Command {
     Ask(tell::Said),
     /// Answer a question
     Answer(tell::Answered),
-    /// Propose another command instead; the requester decides whether to run it
-    Amend(tell::Amended),
+    /// Open a request's page to propose another command instead
+    #[command(after_help = decide::AMEND_EXAMPLES)]
+    Amend(decide::Args),
     /// Take your own request back
     #[command(after_help = tell::CANCEL_EXAMPLES)]
     Cancel(tell::Named),
-    /// Take your vote back, until the action is claimed
-    #[command(after_help = tell::WITHDRAW_EXAMPLES)]
-    Withdraw(tell::Named),
+    /// Open a request's page to take your vote back, until the action is claimed
+    #[command(after_help = decide::WITHDRAW_EXAMPLES)]
+    Withdraw(decide::Args),
     /// Apply an approved change of Countersign itself
     #[command(after_help = tell::CLAIM_EXAMPLES)]
     Claim(tell::Named),
@@ -67,9 +68,11 @@ pub(crate) async fn run(
         Command::Comment(args) => tell::say(args, "comments", sources, output).await,
         Command::Ask(args) => tell::say(args, "questions", sources, output).await,
         Command::Answer(args) => tell::answer(args, sources, output).await,
-        Command::Amend(args) => tell::amend(args, sources, output).await,
+        Command::Amend(args) => decide::run(args, "amend", sources, output).await,
         Command::Cancel(args) => tell::cancel(args, sources, output).await,
-        Command::Withdraw(args) => tell::withdraw(args, sources, output).await,
+        Command::Withdraw(args) => {
+            decide::run(args, "withdraw your vote on", sources, output).await
+        }
         Command::Claim(args) => tell::claim(args, sources, output).await,
     }
 }

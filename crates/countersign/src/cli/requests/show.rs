@@ -199,9 +199,7 @@ fn next(detail: &RequestDetail) -> Vec<String> {
             "comment" => Some(format!("  countersign requests comment {id} TEXT")),
             "ask" => Some(format!("  countersign requests ask {id} TEXT")),
             "answer" => Some(format!("  countersign requests answer {id} TEXT")),
-            "amend" => Some(format!(
-                "  countersign requests amend {id} --text WHY -- COMMAND"
-            )),
+            "amend" => Some(format!("  countersign requests amend {id}")),
             "cancel" => Some(format!("  countersign requests cancel {id}")),
             "claim" => Some(format!("  countersign requests claim {id}")),
             _ => None,

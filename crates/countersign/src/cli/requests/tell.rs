@@ -1,4 +1,4 @@
-//! `countersign requests comment`, `ask`, `answer`, `amend`, `cancel`, `withdraw` and `claim`.
+//! `countersign requests comment`, `ask`, `answer`, `cancel` and `claim`.
 //!
 //! In scope: one write each, and what to do next.
 //! Out of scope: who may do it; the gateway decides and says why not.
@@ -7,7 +7,7 @@ use countersign_core::id::{MessageId, RequestId};
 use serde_json::{Value, json};
 
 use crate::{
-    api::types::{AmendBody, ProposalAnswer, RequestDetail, SayBody},
+    api::types::{ProposalAnswer, RequestDetail, SayBody},
     cli::{
         client::{At, Client},
         config::Sources,
@@ -27,15 +27,9 @@ const ANSWER_EXAMPLES: &str = "\
 Examples:
   countersign requests answer req_01j9… 'branch main only'            # the latest open question
   countersign requests answer req_01j9… --to msg_01j9… 'branch main only'";
-const AMEND_EXAMPLES: &str = "\
-Example:
-  countersign requests amend req_01j9… --text 'without --force, please' -- git push origin main";
 pub(super) const CANCEL_EXAMPLES: &str = "\
 Example:
   countersign requests cancel req_01j9…";
-pub(super) const WITHDRAW_EXAMPLES: &str = "\
-Example:
-  countersign requests withdraw req_01j9…";
 pub(super) const CLAIM_EXAMPLES: &str = "\
 Example:
   countersign requests claim req_01j9…
@@ -66,21 +60,6 @@ pub(crate) struct Answered {
     /// The question; without it the latest that has no answer
     #[arg(long, value_name = "MESSAGE")]
     to: Option<MessageId>,
-}
-
-/// A request and the command to run instead.
-#[derive(Debug, clap::Args)]
-#[command(after_help = AMEND_EXAMPLES)]
-pub(crate) struct Amended {
-    /// The request
-    #[arg(value_name = "REQUEST")]
-    request: RequestId,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    text: String,
-    /// The new command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    argv: Vec<String>,
 }
 
 /// A request.
@@ -147,20 +126,6 @@ async fn open_question(request: &RequestId, sources: &Sources) -> Result<Message
     })
 }
 
-/// Proposes another command.
-pub(super) async fn amend(
-    args: Amended,
-    sources: &Sources,
-    output: &mut Output,
-) -> Result<u8, Failure> {
-    let body = AmendBody {
-        argv: args.argv,
-        text: args.text,
-    };
-    let done = "Proposed. It runs only if it is approved and the requester claims it.";
-    tell(&args.request, "amendments", &body, done, sources, output).await
-}
-
 /// Takes a request back.
 pub(super) async fn cancel(
     args: Named,
@@ -176,16 +141,6 @@ pub(super) async fn cancel(
         output,
     )
     .await
-}
-
-/// Takes a vote back.
-pub(super) async fn withdraw(
-    args: Named,
-    sources: &Sources,
-    output: &mut Output,
-) -> Result<u8, Failure> {
-    let done = "Your vote is taken back.";
-    tell(&args.request, "withdraw", &json!({}), done, sources, output).await
 }
 
 /// Applies an approved change.
