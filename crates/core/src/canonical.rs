@@ -7,7 +7,7 @@
 
 use aws_lc_rs::{digest, hmac};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 
 /// A SHA-256 value, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub struct Hash(pub [u8; 32]);
 #[error("a hash is 64 hexadecimal digits")]
 pub struct InvalidHash;
 
-/// Why a value has no canonical form: it holds a number that is not finite, an integer beyond
-/// 2^53 - 1, or a map key that is not text.
+/// Why a value has no canonical form: it holds an integer beyond 2^53 - 1 or a map key that is
+/// not text. (JSON has no number that is not finite; `serde_json` makes `null` of it.)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value has no canonical JSON form")]
 pub struct NotCanonical;
@@ -123,26 +123,85 @@ impl std::fmt::Debug for Hash {
 /// # Errors
 /// [`NotCanonical`] when the value cannot be written as JSON.
 pub fn to_canonical(value: &impl Serialize) -> Result<Vec<u8>, NotCanonical> {
-    let plain = serde_json::to_value(value).map_err(|_| NotCanonical)?;
-    if !is_exact(&plain) {
-        return Err(NotCanonical);
-    }
-    serde_json_canonicalizer::to_vec(value).map_err(|_| NotCanonical)
+    json_to_canonical(&serde_json::to_value(value).map_err(|_| NotCanonical)?)
+}
+
+/// The canonical bytes of a JSON value.
+///
+/// Every record passes here, so that it is written directly; tests hold it against another
+/// implementation.
+///
+/// # Errors
+/// [`NotCanonical`] when it holds an integer beyond 2^53 - 1.
+pub fn json_to_canonical(value: &Value) -> Result<Vec<u8>, NotCanonical> {
+    let mut out = Vec::with_capacity(256);
+    write_value(value, &mut out)?;
+    Ok(out)
 }
 
 /// RFC 8785 writes numbers as doubles, so that larger integers would share their bytes.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
-fn is_exact(value: &Value) -> bool {
+fn write_value(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
     match value {
-        Value::Number(number) => {
-            let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
-            magnitude.is_none_or(|size| size <= MAX_EXACT)
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_value(item, out)?;
+            }
+            out.push(b']');
+            Ok(())
         }
-        Value::Array(items) => items.iter().all(is_exact),
-        Value::Object(fields) => fields.values().all(is_exact),
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Object(fields) => write_object(fields, out),
+        Value::Number(number) => write_number(number, out),
+        Value::String(text) => write_text(text, out),
+        Value::Null => Ok(out.extend_from_slice(b"null")),
+        Value::Bool(value) => Ok(out.extend_from_slice(if *value { b"true" } else { b"false" })),
     }
+}
+
+fn write_object(fields: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
+    // RFC 8785 orders by UTF-16 code units, which differs from the order of bytes beyond U+FFFF.
+    sorted.sort_unstable_by(|(a, _), (b, _)| {
+        if a.is_ascii() && b.is_ascii() {
+            a.cmp(b)
+        } else {
+            a.encode_utf16().cmp(b.encode_utf16())
+        }
+    });
+    out.push(b'{');
+    for (at, (name, value)) in sorted.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_text(name, out)?;
+        out.push(b':');
+        write_value(value, out)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_number(number: &Number, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+    match magnitude {
+        Some(size) if size <= MAX_EXACT => {
+            serde_json::to_writer(out, number).map_err(|_| NotCanonical)
+        }
+        Some(_) => Err(NotCanonical),
+        // The library knows how ECMAScript writes doubles.
+        None => serde_json_canonicalizer::to_writer(number, out).map_err(|_| NotCanonical),
+    }
+}
+
+/// JSON's escapes in `serde_json` are those of RFC 8785: the short ones, lower-case hexadecimal
+/// digits for other control characters, and nothing else.
+fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    serde_json::to_writer(out, text).map_err(|_| NotCanonical)
 }
 
 /// `SHA-256("countersign/<domain>/v1\0" ‖ JCS(value))`.
@@ -161,6 +220,7 @@ pub fn hash_in_domain(domain: &str, value: &impl Serialize) -> Result<Hash, NotC
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -190,7 +250,49 @@ mod tests {
         ] {
             assert_eq!(to_canonical(&value).is_ok(), expected, "{value}");
         }
-        assert_eq!(to_canonical(&f64::NAN), Err(NotCanonical));
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![
+            (-(1_i64 << 53) + 1..1 << 53).prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            (-400..400).prop_map(|n| Value::from(f64::from(n) / 8.0)),
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            number,
+            any::<String>().prop_map(Value::from),
+            "[\\x00-\\x7f]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            let key = prop_oneof![any::<String>(), "[a-c\u{e000}\u{fffd}\u{10000}é]{0,3}"];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::hash_map(key, inner, 0..5)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn another_implementation_writes_the_same_bytes(value in json()) {
+            let other = serde_json_canonicalizer::to_vec(&value).unwrap();
+            prop_assert_eq!(json_to_canonical(&value), Ok(other.clone()));
+            prop_assert_eq!(to_canonical(&value), Ok(other));
+        }
+    }
+
+    #[test]
+    fn keys_are_ordered_by_utf_16() {
+        // The example of RFC 8785, section 3.2.3.
+        let value = json!({"\u{20ac}": 1, "\r": 2, "\u{fb33}": 3, "1": 4, "\u{1f600}": 5,
+            "\u{80}": 6, "\u{f6}": 7});
+        let text = String::from_utf8(json_to_canonical(&value).unwrap()).unwrap();
+        let expected = "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\
+                        \"\u{1f600}\":5,\"\u{fb33}\":3}";
+        assert_eq!(text, expected);
     }
 
     #[test]

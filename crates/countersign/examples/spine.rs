@@ -2,6 +2,7 @@
 //!
 //! Writes one JSON line a figure to standard output. Everything runs in this process over a real
 //! store and a real log in a new directory; `fdatasync` is measured in the same directory and run.
+//! Names of parts (`held`, `votes`, `permitted`) as arguments measure only those.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,21 +111,32 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// What the disk takes for one small append, p50.
-fn fdatasync(dir: &Path) -> anyhow::Result<Duration> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("sync-probe"))?;
-    let mut taken = Vec::new();
-    for _ in 0..200 {
-        let start = Instant::now();
-        file.write_all(&[b'x'; 600])?;
-        file.sync_data()?;
-        taken.push(start.elapsed());
+/// Takes the time of one small append with its sync, in a file of its own.
+struct Probe {
+    file: std::fs::File,
+    taken: Vec<Duration>,
+}
+
+impl Probe {
+    fn new(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("sync-probe");
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let taken = Vec::new();
+        Ok(Self { file, taken })
     }
-    taken.sort();
-    Ok(percentile(&taken, 50))
+
+    fn sync(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        self.file.write_all(&[b'x'; 600])?;
+        self.file.sync_data()?;
+        self.taken.push(start.elapsed());
+        Ok(())
+    }
+
+    fn p50(&mut self) -> Duration {
+        self.taken.sort();
+        percentile(&self.taken, 50)
+    }
 }
 
 async fn gateway(dir: &Path) -> anyhow::Result<Gateway> {
@@ -223,9 +235,12 @@ async fn permitted(gateway: &Gateway) -> anyhow::Result<()> {
 }
 
 /// From the vote's arrival to the waiting runner awake, and to its permit.
-async fn votes(gateway: &Gateway, sync: Duration) -> anyhow::Result<()> {
+async fn votes(gateway: &Gateway, dir: &Path) -> anyhow::Result<()> {
     let (mut woken, mut permitted) = (Vec::new(), Vec::new());
+    // Between the votes, so that both meet the disk in the same mood.
+    let mut probe = Probe::new(dir)?;
     for n in 0..VOTES {
+        probe.sync()?;
         let asked = asked(gateway, "change", 1_000_000 + n as u64)?;
         let Admitted::Held(case) = gateway.admission.ask(asked).await? else {
             bail!("not held")
@@ -256,6 +271,15 @@ async fn votes(gateway: &Gateway, sync: Duration) -> anyhow::Result<()> {
     }
     woken.sort();
     permitted.sort();
+    let sync = probe.p50();
+    figure(
+        "fdatasync of 600 bytes, p50",
+        millis(sync),
+        "ms",
+        None,
+        false,
+        "",
+    );
     let over = |taken: Duration| millis(taken.saturating_sub(sync));
     let beside = format!("fdatasync p50 {:.3} ms", millis(sync));
     figure(
@@ -363,18 +387,17 @@ async fn held(dir: &Path) -> anyhow::Result<()> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let sync = fdatasync(dir.path())?;
-    figure(
-        "fdatasync of 600 bytes, p50",
-        millis(sync),
-        "ms",
-        None,
-        false,
-        "",
-    );
-    held(&dir.path().join("held")).await?;
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    if wanted("held") {
+        held(&dir.path().join("held")).await?;
+    }
     let gateway = gateway(&dir.path().join("flow")).await?;
-    votes(&gateway, sync).await?;
-    permitted(&gateway).await?;
+    if wanted("votes") {
+        votes(&gateway, dir.path()).await?;
+    }
+    if wanted("permitted") {
+        permitted(&gateway).await?;
+    }
     Ok(())
 }

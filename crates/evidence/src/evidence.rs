@@ -7,7 +7,7 @@
 //! Specification: commitment `SHA-256("countersign/evidence/v1\0" ‖ salt ‖ JCS(value))` with a salt
 //! of 32 bytes; stored as `{"salt":"<64 hexadecimal digits>","value":<JCS(value)>}` without spaces.
 
-use countersign_core::canonical::{Hash, NotCanonical, to_canonical};
+use countersign_core::canonical::{Hash, NotCanonical, json_to_canonical};
 use serde_json::Value;
 
 use crate::hex;
@@ -44,7 +44,7 @@ impl Evidence {
     pub fn new(salt: [u8; 32], value: &Value) -> Result<Self, NotCanonical> {
         Ok(Self {
             salt,
-            canonical: to_canonical(value)?,
+            canonical: json_to_canonical(value)?,
         })
     }
 
@@ -82,7 +82,7 @@ impl Evidence {
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidEvidence> {
         let (salt, canonical) = split(bytes).ok_or(InvalidEvidence::Form)?;
         let value: Value = serde_json::from_slice(canonical).map_err(|_| InvalidEvidence::Form)?;
-        match to_canonical(&value) {
+        match json_to_canonical(&value) {
             Ok(again) if again == canonical => Ok(Self {
                 salt,
                 canonical: again,

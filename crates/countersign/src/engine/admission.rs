@@ -90,6 +90,8 @@ pub(super) struct Considered {
     pub(super) request: Request,
     pub(super) active: Arc<Active>,
     pub(super) now: Timestamp,
+    /// What a stock Cedar engine needs to reproduce the decision.
+    pub(super) input: Value,
 }
 
 /// What the record of an outcome names of a permitted request without a case.
@@ -159,16 +161,12 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not run.
     pub async fn ask(&self, asked: Asked) -> Result<Admitted, EngineError> {
-        let Considered {
-            request,
-            active,
-            now,
-        } = self.consider(asked).await?;
-        match request.decided.decision.clone() {
-            Decision::Permit { .. } if request.amends.is_none() => {
-                self.permit(request, &active, now).await
+        let considered = self.consider(asked).await?;
+        match considered.request.decided.decision.clone() {
+            Decision::Permit { .. } if considered.request.amends.is_none() => {
+                self.permit(considered).await
             }
-            Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
+            Decision::Hold { .. } => Ok(match self.engine.open(considered.request).await? {
                 Opened::Held(case) => Admitted::Held(case),
                 Opened::Attached(case) => Admitted::Attached(case),
                 Opened::Denied { request, reason } => Admitted::Denied {
@@ -177,8 +175,8 @@ impl Admission {
                     policies: BTreeSet::new(),
                 },
             }),
-            Decision::Permit { .. } => self.deny(request, &active, now, amendment_unheld()).await,
-            decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await,
+            Decision::Permit { .. } => self.deny(considered, amendment_unheld()).await,
+            decision @ Decision::Deny { .. } => self.deny(considered, decision).await,
         }
     }
 
@@ -189,7 +187,9 @@ impl Admission {
         let mut request = self.request(asked, &active, now)?;
         let none = BTreeSet::new();
         let asked = question(&request, &none, now);
-        let decision = active.snapshot.evaluate(&asked).decision;
+        let prepared = active.snapshot.prepare(&asked);
+        let decision = prepared.evaluate().decision;
+        let input = prepared.recorded_input();
         let unknown = self.parts.unknown.contains(&request.attach_key);
         let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
         if let Decision::Hold { rules, .. } = &decision {
@@ -203,6 +203,7 @@ impl Admission {
             request,
             active,
             now,
+            input,
         })
     }
 
@@ -254,22 +255,20 @@ impl Admission {
         })
     }
 
-    pub(super) fn first_records(
-        &self,
-        request: &Request,
-        active: &Active,
-        now: Timestamp,
-    ) -> [Record; 2] {
-        let keys = &self.parts.keys;
-        let refs = self_refs(request, &active.directory, keys);
-        let none = BTreeSet::new();
-        let input = active
-            .snapshot
-            .recorded_input(&question(request, &none, now));
-        let asked = requested_record(request, refs, &keys.pseudonyms);
+    /// That somebody asked, and what policy said.
+    pub(super) fn first_records(&self, considered: Considered) -> (Request, [Record; 2]) {
+        let Considered {
+            request,
+            active,
+            now,
+            input,
+        } = considered;
+        let names = &self.parts.keys.pseudonyms;
+        let refs = self_refs(&request, &active.directory, &self.parts.keys);
+        let asked = requested_record(&request, refs, names);
         let (decided, rules) = (&request.decided, &request.rules);
-        let decided = decided_record(request, 1, now, Phase::Request, decided, rules, &input);
-        [asked, decided]
+        let decided = decided_record(&request, 1, now, Phase::Request, decided, rules, input);
+        (request, [asked, decided])
     }
 
     pub(super) async fn append(
@@ -284,22 +283,17 @@ impl Admission {
         Ok(self.parts.log.append(prepared).await?)
     }
 
-    pub(super) async fn permit(
-        &self,
-        request: Request,
-        active: &Active,
-        now: Timestamp,
-    ) -> Result<Admitted, EngineError> {
+    pub(super) async fn permit(&self, considered: Considered) -> Result<Admitted, EngineError> {
         if let Some(fault) = self.parts.clock.fault() {
             return Err(EngineError::Clock(fault));
         }
+        let (now, bundle) = (considered.now, considered.active.hash);
+        let (request, [asked, decided]) = self.first_records(considered);
         let id = PermitId::from_bits(ids::bits(now)?);
         let decision = &request.decided.decision;
         let intent = Intent::of_permitted(decision, id, request.id.clone(), request.digest, now)
             .ok_or_else(|| EngineError::Internal("a permit without a permission".into()))?;
-        let [asked, decided] = self.first_records(&request, active, now);
-        let permitted =
-            permitted_record(&request, 2, now, &intent, active.hash, request.attach_key);
+        let permitted = permitted_record(&request, 2, now, &intent, bundle, request.attach_key);
         let first = self.append(vec![asked, decided, permitted]).await?;
         // A crash from here on is found at the next start: a permit without an outcome.
         let permit = intent.recorded(countersign_core::permit::LogIndex(first.0 + 2));
@@ -311,13 +305,11 @@ impl Admission {
 
     pub(super) async fn deny(
         &self,
-        mut request: Request,
-        active: &Active,
-        now: Timestamp,
+        mut considered: Considered,
         decision: Decision,
     ) -> Result<Admitted, EngineError> {
-        request.decided.decision = decision.clone();
-        let records = self.first_records(&request, active, now);
+        considered.request.decided.decision = decision.clone();
+        let (request, records) = self.first_records(considered);
         self.append(records.into()).await?;
         let (reason, policies) = match decision {
             Decision::Deny { reason, policies } => (reason, policies),

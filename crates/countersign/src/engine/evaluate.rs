@@ -16,7 +16,7 @@ use countersign_core::{
     request::{Case, Phase, Request},
 };
 
-use super::{Admission, Admitted, Asked, EngineError, Opened, admission::Considered};
+use super::{Admission, Admitted, Asked, EngineError, Opened};
 
 /// What an evaluation says.
 #[derive(Debug)]
@@ -73,26 +73,21 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not happen.
     pub async fn evaluate(&self, asked: Asked) -> Result<Evaluated, EngineError> {
-        let Considered {
-            mut request,
-            active,
-            now,
-        } = self.consider(asked).await?;
-        let admitted = match request.decided.decision.clone() {
-            Decision::Permit { .. } => self.permit(request, &active, now).await?,
-            Decision::Hold { .. } => match self.hopeless(&request).await? {
+        let mut considered = self.consider(asked).await?;
+        let admitted = match considered.request.decided.decision.clone() {
+            Decision::Permit { .. } => self.permit(considered).await?,
+            Decision::Hold { .. } => match self.hopeless(&considered.request).await? {
                 None => {
-                    let records = self.first_records(&request, &active, now);
+                    let (request, records) = self.first_records(considered);
                     self.append(records.into()).await?;
                     return Ok(Evaluated::Requestable(Box::new(request)));
                 }
                 Some(reason) => {
-                    request.rules.clear();
-                    self.deny(request, &active, now, Decision::deny(reason))
-                        .await?
+                    considered.request.rules.clear();
+                    self.deny(considered, Decision::deny(reason)).await?
                 }
             },
-            decision @ Decision::Deny { .. } => self.deny(request, &active, now, decision).await?,
+            decision @ Decision::Deny { .. } => self.deny(considered, decision).await?,
         };
         match admitted {
             Admitted::Permitted { request, permit } => Ok(Evaluated::Permitted { request, permit }),
@@ -140,21 +135,17 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then nobody was asked.
     pub async fn submit(&self, asked: Asked) -> Result<Submitted, EngineError> {
-        let Considered {
-            request,
-            active,
-            now,
-        } = self.consider(asked).await?;
-        let id = request.id.clone();
-        match request.decided.decision.clone() {
-            Decision::Hold { .. } => Ok(match self.engine.open(request).await? {
+        let considered = self.consider(asked).await?;
+        let id = considered.request.id.clone();
+        match considered.request.decided.decision.clone() {
+            Decision::Hold { .. } => Ok(match self.engine.open(considered.request).await? {
                 Opened::Held(case) => Submitted::Held(case),
                 Opened::Attached(case) => Submitted::Attached(case),
                 Opened::Denied { request, reason } => Submitted::Denied { request, reason },
             }),
             Decision::Permit { .. } => {
-                self.append(self.first_records(&request, &active, now).into())
-                    .await?;
+                let (_, records) = self.first_records(considered);
+                self.append(records.into()).await?;
                 Ok(Submitted::NotNeeded(id))
             }
             Decision::Deny { reason, policies } => {
@@ -162,7 +153,7 @@ impl Admission {
                     reason: reason.clone(),
                     policies,
                 };
-                self.deny(request, &active, now, decision).await?;
+                self.deny(considered, decision).await?;
                 Ok(Submitted::Denied {
                     request: id,
                     reason,

@@ -83,7 +83,7 @@ pub fn decided_record(
     phase: Phase,
     decided: &Decided,
     rules: &[ApprovalRule],
-    input: &Value,
+    input: Value,
 ) -> Record {
     let body = Body::PolicyDecided(PolicyDecided {
         approvals: decided.approvals.iter().cloned().collect(),
@@ -97,7 +97,9 @@ pub fn decided_record(
         policies: decided.decision.policies().iter().cloned().collect(),
         rules: rules.iter().map(shape).collect(),
     });
-    let evidence = json!({ "decision": decided.decision, "input": input });
+    let mut evidence = json!({ "decision": decided.decision });
+    // Moved in: `json!` would copy it, and every action passes here.
+    evidence["input"] = input;
     record(request, seq, at, body, evidence)
 }
 
@@ -224,7 +226,7 @@ impl Recorder<'_> {
     pub(super) fn opened(
         &mut self,
         directory: &countersign_core::directory::Directory,
-        input: &Value,
+        input: Value,
     ) {
         let selves = myself(self.case, directory);
         let refs = selves
@@ -381,7 +383,7 @@ impl Recorder<'_> {
             Phase::Claim,
             decided,
             rules,
-            &input,
+            input,
         );
         self.case.records += 1;
         self.records.push(made);

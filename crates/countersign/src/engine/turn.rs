@@ -117,7 +117,7 @@ impl Turn {
     fn hold(&mut self, parts: &Parts, mut case: Case) -> Result<Pending, EngineError> {
         let input = self.input(&case.request, &BTreeSet::new());
         let mut recorder = self.recorder(parts, &mut case);
-        recorder.opened(&self.active.directory, &input);
+        recorder.opened(&self.active.directory, input);
         let records = recorder.records;
         self.take(records)?;
         let write = CaseWrite {
@@ -156,7 +156,7 @@ impl Turn {
             body::Phase::Request,
             &decided,
             &[],
-            &self.input(&request, &BTreeSet::new()),
+            self.input(&request, &BTreeSet::new()),
         );
         self.take(vec![asked, said])?;
         Ok(Pending::Opened(Opened::Denied {
@@ -392,8 +392,8 @@ impl Turn {
     fn decide_again(&self, case: &Case) -> (Decided, Value) {
         let approvals = lifecycle::satisfied_rules(case, self.active.world());
         let asked = question(&case.request, &approvals, self.now);
-        let decision = self.active.snapshot.evaluate(&asked).decision;
-        let input = self.active.snapshot.recorded_input(&asked);
+        let prepared = self.active.snapshot.prepare(&asked);
+        let (decision, input) = (prepared.evaluate().decision, prepared.recorded_input());
         (
             Decided {
                 decision,

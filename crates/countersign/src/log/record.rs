@@ -1,6 +1,6 @@
 //! A record before it has its place in the log.
 
-use countersign_core::{digest::ActionDigest, id::RequestId, time::Timestamp};
+use countersign_core::{canonical::Hash, digest::ActionDigest, id::RequestId, time::Timestamp};
 use countersign_evidence::{body::Body, evidence::Evidence};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,7 +27,9 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) record: Record,
-    pub(super) evidence: Evidence,
+    pub(super) commitment: Hash,
+    /// The stored form of the evidence.
+    pub(super) evidence: Vec<u8>,
     pub(super) noted: Noted,
 }
 
@@ -43,7 +45,7 @@ impl Record {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> anyhow::Result<()> {
-        let evidence = countersign_core::canonical::to_canonical(&self.evidence)?;
+        let evidence = countersign_core::canonical::json_to_canonical(&self.evidence)?;
         let body = countersign_core::canonical::to_canonical(&self.body)?;
         anyhow::ensure!(
             evidence.len() <= MAX_EVIDENCE && body.len() <= MAX_BODY,
@@ -66,9 +68,12 @@ impl Record {
             fields.insert("outbox".into(), json!(seq));
         }
         let evidence = Evidence::new(keys::random()?, &value)?;
+        // All hashing that needs no place in the log is done here, off the one thread that gives
+        // places.
         Ok(Prepared {
             record,
-            evidence,
+            commitment: evidence.commitment(),
+            evidence: evidence.to_bytes(),
             noted: Noted::of(&value),
         })
     }

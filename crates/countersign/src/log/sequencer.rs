@@ -311,6 +311,7 @@ impl Writer {
     fn encode(&self, batch: &mut Batch, prepared: Prepared) -> anyhow::Result<()> {
         let Prepared {
             record,
+            commitment,
             evidence,
             noted,
         } = prepared;
@@ -322,14 +323,14 @@ impl Writer {
             at: record.at,
             body: record.body,
             digest: record.digest,
-            evidence: Some(evidence.commitment()),
+            evidence: Some(commitment),
             instance: self.instance.clone(),
             prev,
             request: record.request.map(|(id, seq)| InRequest { id, seq }),
             seq: self.seq + batch.leaves.len() as u64,
             v: VERSION,
         };
-        let hash = journal::encode(&leaf.to_bytes()?, &evidence.to_bytes(), &mut batch.bytes)?;
+        let hash = journal::encode(&leaf.to_bytes()?, &evidence, &mut batch.bytes)?;
         batch.leaves.push((leaf, hash, noted));
         Ok(())
     }

@@ -5,13 +5,18 @@
 //! Invariant: everything a statement names exists here, so a missing entity can neither make a
 //! forbid false nor make it err.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::OnceLock,
+};
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use countersign_core::{
     directory::{Directory, Machine},
     id::{GroupId, PersonId},
 };
+
+use serde_json::Value;
 
 use crate::{
     bundle::{Bundle, MAIN_FILE},
@@ -29,6 +34,17 @@ pub(crate) struct Base {
     types: HashMap<&'static str, EntityTypeName>,
     /// The owner that an agent or workload refers to.
     owners: HashMap<EntityUid, EntityUid>,
+    /// Every entity as it is recorded, written when first needed.
+    recorded: HashMap<EntityUid, OnceLock<Option<Recorded>>>,
+}
+
+/// An entity as it is recorded.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    /// Its name as Cedar writes it.
+    pub(crate) name: String,
+    /// Cedar's JSON format.
+    pub(crate) value: Value,
 }
 
 impl Base {
@@ -44,6 +60,7 @@ impl Base {
                 entities: Entities::empty(),
                 types,
                 owners: HashMap::new(),
+                recorded: HashMap::new(),
             },
             made: Vec::new(),
             problems: Vec::new(),
@@ -56,7 +73,13 @@ impl Base {
             mut problems,
         } = builder;
         match Entities::from_entities(made, Some(&bundle.generated.schema)) {
-            Ok(entities) => base.entities = entities,
+            Ok(entities) => {
+                let uids = entities
+                    .iter()
+                    .map(|entity| (entity.uid(), OnceLock::new()));
+                base.recorded = uids.collect();
+                base.entities = entities;
+            }
             Err(error) => {
                 let help = "check the names of groups, people and targets";
                 problems.push(Problem::error(MAIN_FILE, None, report(&error), help));
@@ -76,6 +99,16 @@ impl Base {
     pub(crate) fn uid(&self, kind: &'static str, name: &str) -> Option<EntityUid> {
         let kind = self.types.get(kind)?.clone();
         Some(EntityUid::from_type_name_and_id(kind, EntityId::new(name)))
+    }
+
+    /// How one of these entities is recorded; `None` for any other.
+    pub(crate) fn recorded(&self, entity: &Entity) -> Option<&Recorded> {
+        let write = || {
+            let (name, value) = (entity.uid().to_string(), entity.to_json_value().ok()?);
+            Some(Recorded { name, value })
+        };
+        let written = self.recorded.get(&entity.uid())?.get_or_init(write);
+        written.as_ref()
     }
 
     /// The entities that `starts` can reach by ancestors and owners, each once. `None` when one of

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use cedar_policy::{EntityUid, Request};
+use cedar_policy::{Context, Entity, EntityUid, Request};
 use cedar_policy_core::{
     ast,
     entities::{Entities, NoEntitiesSchema, TCComputation},
@@ -85,26 +85,30 @@ impl Compiled {
 /// A question taken apart, with its requests built: evaluating it again costs only the conditions.
 #[derive(Debug)]
 pub struct Prepared<'s> {
-    snapshot: &'s Snapshot,
+    pub(super) snapshot: &'s Snapshot,
     approvals: BTreeSet<RuleName>,
-    asks: Vec<PreparedAsk>,
+    pub(super) asks: Vec<PreparedAsk>,
     refused: Option<Decision>,
 }
 
 #[derive(Debug)]
-struct PreparedAsk {
-    member: SubjectId,
-    effect: usize,
-    ready: Result<Box<Ready>, DenyReason>,
+pub(super) struct PreparedAsk {
+    pub(super) member: SubjectId,
+    pub(super) effect: usize,
+    pub(super) ready: Result<Box<Ready>, DenyReason>,
 }
 
 /// A request with the part of the world it can reach.
 #[derive(Debug)]
-struct Ready {
+pub(super) struct Ready {
     request: ast::Request,
     entities: Entities,
     slice: Vec<u32>,
     unclassified: bool,
+    /// The context of the request, with the question's approvals.
+    pub(super) context: Context,
+    /// What `entities` holds, as it is recorded.
+    pub(super) reached: Vec<Entity>,
 }
 
 impl<'s> Prepared<'s> {
@@ -126,7 +130,9 @@ impl<'s> Prepared<'s> {
             for (effect, touched) in taken.effects.iter().enumerate() {
                 let ready = match (principal, touched) {
                     (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
-                    (Ok(principal), Ok(touched)) => Ready::new(snapshot, principal, touched),
+                    (Ok(principal), Ok(touched)) => {
+                        Ready::new(snapshot, principal, touched, &approvals)
+                    }
                 };
                 asks.push(PreparedAsk {
                     member: member.clone(),
@@ -191,14 +197,15 @@ impl Ready {
         snapshot: &Snapshot,
         principal: &EntityUid,
         touched: &Touched,
+        approvals: &BTreeSet<RuleName>,
     ) -> Result<Box<Self>, DenyReason> {
-        // The unlifted conditions never read approvals, so the request carries none.
-        let context = asking::context(touched, &BTreeSet::new())?;
+        // The unlifted conditions never read approvals; they are there to be recorded.
+        let context = asking::context(touched, approvals)?;
         let request = Request::new(
             principal.clone(),
             touched.action.clone(),
             touched.resource.clone(),
-            context,
+            context.clone(),
             None,
         )
         .map_err(|error| DenyReason::EvaluationFailed(crate::schema::report(&error)))?;
@@ -212,7 +219,19 @@ impl Ready {
             entities,
             slice,
             unclassified: touched.action.id().unescaped() == UNCLASSIFIED,
+            context,
+            reached,
         }))
+    }
+
+    /// The principal, the action and the resource of the request.
+    pub(super) fn names(&self) -> [String; 3] {
+        [
+            self.request.principal(),
+            self.request.action(),
+            self.request.resource(),
+        ]
+        .map(|entry| entry.uid().map(ToString::to_string).unwrap_or_default())
     }
 
     fn answer(&self, compiled: &[Compiled], approvals: &BTreeSet<RuleName>) -> Answered {
@@ -243,7 +262,7 @@ impl Ready {
 fn store(
     snapshot: &Snapshot,
     touched: &Touched,
-    reached: &[cedar_policy::Entity],
+    reached: &[Entity],
 ) -> Result<Entities, DenyReason> {
     let resource: &ast::EntityUID = touched.resource.as_ref();
     let above = snapshot

@@ -7,62 +7,73 @@
 //! an action group would silently not match.
 //! Specification: <https://docs.cedarpolicy.com/auth/entities-syntax.html>.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Snapshot,
-    asking::{self, Touched},
+    entities::Recorded,
+    fast::{Prepared, PreparedAsk, Ready},
     question::Question,
 };
 
-impl Snapshot {
+impl Prepared<'_> {
     /// `{ "asks": [{ member, effect, principal, action, resource, context }], "entities": […] }`.
     /// Asks that were refused without asking Cedar are left out.
     #[must_use]
-    pub fn recorded_input(&self, question: &Question<'_>) -> Value {
-        let mut asks = Vec::new();
+    pub fn recorded_input(&self) -> Value {
         let mut entities = BTreeMap::new();
-        if let Ok(taken) = asking::take(self, question) {
-            for (member, principal) in &taken.members {
-                for (effect, touched) in taken.effects.iter().enumerate() {
-                    let (Ok(principal), Ok(touched)) = (principal, touched) else {
-                        continue;
-                    };
-                    let Some(context) =
-                        self.recorded_ask(question, principal, touched, &mut entities)
-                    else {
-                        continue;
-                    };
-                    asks.push(json!({
-                        "member": member.to_string(),
-                        "effect": effect,
-                        "principal": principal.to_string(),
-                        "action": touched.action.to_string(),
-                        "resource": touched.resource.to_string(),
-                        "context": context,
-                    }));
+        let asks: Vec<Value> = self
+            .asks
+            .iter()
+            .filter_map(|ask| self.recorded_ask(ask, &mut entities))
+            .collect();
+        let entities: Vec<Value> = entities.into_values().map(Cow::into_owned).collect();
+        object([("asks", asks.into()), ("entities", entities.into())])
+    }
+
+    fn recorded_ask<'a>(
+        &'a self,
+        ask: &PreparedAsk,
+        entities: &mut BTreeMap<Cow<'a, str>, Cow<'a, Value>>,
+    ) -> Option<Value> {
+        let ready: &Ready = ask.ready.as_ref().ok()?;
+        for entity in &ready.reached {
+            match self.snapshot.base.recorded(entity) {
+                Some(Recorded { name, value }) => {
+                    entities.insert(Cow::Borrowed(name), Cow::Borrowed(value));
+                }
+                None => {
+                    let name = entity.uid().to_string();
+                    let value = entity.to_json_value().ok()?;
+                    entities.insert(Cow::Owned(name), Cow::Owned(value));
                 }
             }
         }
-        json!({ "asks": asks, "entities": entities.into_values().collect::<Vec<_>>() })
+        let [principal, action, resource] = ready.names();
+        Some(object([
+            ("member", ask.member.to_string().into()),
+            ("effect", ask.effect.into()),
+            ("principal", principal.into()),
+            ("action", action.into()),
+            ("resource", resource.into()),
+            ("context", ready.context.to_json_value().ok()?),
+        ]))
     }
+}
 
-    fn recorded_ask(
-        &self,
-        question: &Question<'_>,
-        principal: &cedar_policy::EntityUid,
-        touched: &Touched,
-        entities: &mut BTreeMap<String, Value>,
-    ) -> Option<Value> {
-        let context = asking::context(touched, question.approvals).ok()?;
-        let slice = self.slice(principal, touched);
-        let reached = self.reachable_entities(principal, touched, &slice, &mut HashSet::new())?;
-        for entity in reached {
-            entities.insert(entity.uid().to_string(), entity.to_json_value().ok()?);
-        }
-        context.to_json_value().ok()
+/// An object of values that are moved in; `json!` would copy them, and every action passes here.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields.map(|(name, value)| (name.to_owned(), value));
+    Value::Object(fields.into_iter().collect())
+}
+
+impl Snapshot {
+    /// [`Prepared::recorded_input`] of a question that is not asked otherwise.
+    #[must_use]
+    pub fn recorded_input(&self, question: &Question<'_>) -> Value {
+        self.prepare(question).recorded_input()
     }
 
     /// The transformed policies in Cedar's JSON format, the same for every question of a bundle.
