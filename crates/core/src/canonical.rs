@@ -158,8 +158,14 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
         Value::Object(fields) => write_object(fields, out),
         Value::Number(number) => write_number(number, out),
         Value::String(text) => write_text(text, out),
-        Value::Null => Ok(out.extend_from_slice(b"null")),
-        Value::Bool(value) => Ok(out.extend_from_slice(if *value { b"true" } else { b"false" })),
+        Value::Null => {
+            out.extend_from_slice(b"null");
+            Ok(())
+        }
+        Value::Bool(value) => {
+            out.extend_from_slice(if *value { b"true" } else { b"false" });
+            Ok(())
+        }
     }
 }
 
