@@ -118,6 +118,14 @@ impl std::fmt::Debug for Hash {
     }
 }
 
+/// A JSON object of values that are moved in; `json!` would copy them, which is felt where every
+/// action passes.
+#[must_use]
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields.map(|(name, value)| (name.to_owned(), value));
+    Value::Object(fields.into_iter().collect())
+}
+
 /// The canonical bytes of `value`.
 ///
 /// # Errors

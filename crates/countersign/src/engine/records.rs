@@ -14,7 +14,7 @@ use countersign_core::{
         rule,
         vote::Verdict,
     },
-    canonical::{Hash, NotCanonical},
+    canonical::{Hash, NotCanonical, object},
     decision::{Decided, Decision},
     digest::AttachKey,
     id::{PermitId, PersonId, RequestId, RuleName},
@@ -97,9 +97,8 @@ pub fn decided_record(
         policies: decided.decision.policies().iter().cloned().collect(),
         rules: rules.iter().map(shape).collect(),
     });
-    let mut evidence = json!({ "decision": decided.decision });
-    // Moved in: `json!` would copy it, and every action passes here.
-    evidence["input"] = input;
+    let decision = json!(decided.decision);
+    let evidence = object([("decision", decision), ("input", input)]);
     record(request, seq, at, body, evidence)
 }
 

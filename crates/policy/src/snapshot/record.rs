@@ -9,6 +9,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use countersign_core::canonical::object;
 use serde_json::Value;
 
 use super::{
@@ -61,12 +62,6 @@ impl Prepared<'_> {
             ("context", ready.context.to_json_value().ok()?),
         ]))
     }
-}
-
-/// An object of values that are moved in; `json!` would copy them, and every action passes here.
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    let fields = fields.map(|(name, value)| (name.to_owned(), value));
-    Value::Object(fields.into_iter().collect())
 }
 
 impl Snapshot {
