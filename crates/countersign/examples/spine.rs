@@ -269,44 +269,29 @@ async fn votes(gateway: &Gateway, dir: &Path) -> anyhow::Result<()> {
         };
         gateway.engine.step(id, Input::Ended { ended }).await?;
     }
+    vote_figures(woken, permitted, probe.p50());
+    Ok(())
+}
+
+fn vote_figures(mut woken: Vec<Duration>, mut permitted: Vec<Duration>, sync: Duration) {
     woken.sort();
     permitted.sort();
-    let sync = probe.p50();
-    figure(
-        "fdatasync of 600 bytes, p50",
-        millis(sync),
-        "ms",
-        None,
-        false,
-        "",
-    );
-    let over = |taken: Duration| millis(taken.saturating_sub(sync));
+    let over = millis(percentile(&woken, 50).saturating_sub(sync));
     let beside = format!("fdatasync p50 {:.3} ms", millis(sync));
+    let plain = |name, value, beside| figure(name, value, "ms", None, false, beside);
+    plain("fdatasync of 600 bytes, p50", millis(sync), "");
     figure(
         "vote received to waiting runner resumed, p50 over fdatasync",
-        over(percentile(&woken, 50)),
+        over,
         "ms",
         Some(0.5),
         false,
         &beside,
     );
-    figure(
-        "vote received to waiting runner resumed, p99",
-        millis(percentile(&woken, 99)),
-        "ms",
-        None,
-        false,
-        &beside,
-    );
-    figure(
-        "vote received to permit recorded, p50",
-        millis(percentile(&permitted, 50)),
-        "ms",
-        None,
-        false,
-        &beside,
-    );
-    Ok(())
+    let p99 = millis(percentile(&woken, 99));
+    plain("vote received to waiting runner resumed, p99", p99, &beside);
+    let p50 = millis(percentile(&permitted, 50));
+    plain("vote received to permit recorded, p50", p50, &beside);
 }
 
 fn ballot(case: &Case) -> anyhow::Result<Ballot> {
