@@ -78,7 +78,7 @@ impl Default for Limits {
             max_request_bytes: 8 * 1024 * 1024,
             max_connections: 10_000,
             max_held: 100_000,
-            max_held_per_subject: 1_000,
+            max_held_per_subject: 100,
         }
     }
 }

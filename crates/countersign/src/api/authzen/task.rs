@@ -96,7 +96,8 @@ async fn open(api: &Api, caller: &Caller, body: &SubmitBody) -> Result<TaskAnswe
         }
         Submitted::Denied { request, reason } => {
             let kind = match reason {
-                DenyReason::RecentlyDenied(_) => "recently_denied",
+                DenyReason::RecentlyDenied { .. } => "recently_denied",
+                DenyReason::OftenDenied(_) => "often_denied",
                 _ => "denied",
             };
             Err(ApiError::new(StatusCode::FORBIDDEN, kind, reason.to_string()).about(&request))
