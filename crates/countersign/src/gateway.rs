@@ -30,7 +30,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    active::Active,
+    active::{Active, ActivePolicy},
     admin,
     clock::Clock,
     engine::{self, Admission, Engine, EngineError, Input, Parts, Unknown},
@@ -39,6 +39,7 @@ use crate::{
     keys::Keys,
     log::{Log, Record},
     runner::Machine,
+    uploads::Uploads,
 };
 
 /// The setting that keeps when recovery was last used.
@@ -78,6 +79,8 @@ pub struct Gateway {
     pub identity: Identity,
     /// What commands run on.
     pub machine: Machine,
+    /// Who may keep how many inputs, and for how long.
+    pub uploads: Uploads,
     /// The data directory.
     pub data: Arc<Path>,
     /// The configuration directory, for showing that it differs.
@@ -201,6 +204,10 @@ impl Gateway {
             watched,
         );
         let machine = machine(&data, &options.config)?;
+        let inputs = data.join("inputs");
+        let uploads =
+            Uploads::open(machine.inputs.clone(), &inputs, store.clone(), clock.now()).await?;
+        uploads.attend(engine.updates().subscribe(), clock.clone());
         let url = url(options.url, &active.borrow().bundle);
         Ok(Self {
             admission: Admission::new(parts, engine.clone()),
@@ -211,6 +218,7 @@ impl Gateway {
             engine,
             identity,
             machine,
+            uploads,
             data: data.into(),
             config: options.config.into(),
             url: url.into(),
@@ -225,6 +233,12 @@ impl Gateway {
     #[must_use]
     pub fn active(&self) -> Arc<Active> {
         self.active.borrow().clone()
+    }
+
+    /// What decides, now and after every change.
+    #[must_use]
+    pub fn watch(&self) -> ActivePolicy {
+        self.active.subscribe()
     }
 
     /// Replaces what decides. The store has it already.
@@ -322,6 +336,13 @@ impl Gateway {
         }
         if let Some(fault) = self.clock.fault() {
             notices.push(format!("Nothing is claimed: {fault}."));
+        }
+        if let Some(fault) = self.log.fault() {
+            notices.push(format!("Nothing is done: {fault}."));
+        }
+        for change in active.stops.unrecorded() {
+            let who = admin::subject_of(change);
+            notices.push(format!("{who} is stopped, which is not recorded yet."));
         }
         if let Ok(Some(text)) = self.store.setting(RECOVERED).await {
             notices.push(text);
@@ -462,6 +483,7 @@ pub fn make_active(
         activated,
         request,
         suspended: Default::default(),
+        stops: Default::default(),
     })
 }
 

@@ -26,7 +26,7 @@ use super::{
     wearing::{often_denied, recently_denied},
     words::describe,
 };
-use crate::{active::Active, ids, log::Record};
+use crate::{active::Active, ids, log::Record, names::Names};
 
 /// What a job will lead to once its turn is in the log.
 pub(super) enum Pending {
@@ -141,7 +141,7 @@ impl Turn {
             envelopes: Vec::new(),
         };
         self.writes.push(Write::InsertCase(Box::new(write)));
-        self.announce(&case, "asked and held");
+        self.announce(&case, |_| "asked and held".into());
         let stored = StoredCase {
             case: case.clone(),
             envelopes: Vec::new(),
@@ -365,7 +365,7 @@ impl Turn {
         self.remember_unknown(parts, &case, &facts);
         self.swap_votes(&mut case, envelopes, new);
         for fact in &facts {
-            self.announce(&case, &describe(fact));
+            self.announce(&case, |names| describe(fact, names));
         }
         let intent = intent.map(|intent| (intent, offset));
         Ok(Pending::Stepped {
@@ -396,11 +396,12 @@ impl Turn {
         }
     }
 
-    fn announce(&mut self, case: &Case, text: &str) {
+    fn announce(&mut self, case: &Case, text: impl Fn(Names) -> String) {
         self.updates.push(Update {
             request: case.request.id.clone(),
             phase: case.phase.name(),
-            text: text.into(),
+            text: text(Names::Given),
+            unnamed: text(Names::Withheld),
         });
     }
 
