@@ -204,10 +204,7 @@ impl Gateway {
             watched,
         );
         let machine = machine(&data, &options.config)?;
-        let inputs = data.join("inputs");
-        let uploads =
-            Uploads::open(machine.inputs.clone(), &inputs, store.clone(), clock.now()).await?;
-        uploads.attend(engine.updates().subscribe(), clock.clone());
+        let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
         let url = url(options.url, &active.borrow().bundle);
         Ok(Self {
             admission: Admission::new(parts, engine.clone()),
@@ -428,6 +425,18 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
         path: path.iter().map(PathBuf::from).collect(),
         config: config.canonicalize()?,
     })
+}
+
+/// Takes up the inputs that open requests need.
+async fn uploads(
+    machine: &Machine,
+    store: Arc<dyn Store>,
+    engine: &Engine,
+    clock: &Arc<Clock>,
+) -> anyhow::Result<Uploads> {
+    let uploads = Uploads::open(machine.inputs.clone(), store, clock.now()).await?;
+    uploads.attend(engine.updates().subscribe(), clock.clone());
+    Ok(uploads)
 }
 
 fn url(given: Option<String>, bundle: &Bundle) -> String {

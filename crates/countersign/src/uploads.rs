@@ -116,24 +116,29 @@ pub struct Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if let Some(kept) = self.of.all().get_mut(&self.digest) {
-            kept.pins = kept.pins.saturating_sub(1);
+        let mut all = self.of.all();
+        let Some(kept) = all.get_mut(&self.digest) else {
+            return;
+        };
+        kept.pins = kept.pins.saturating_sub(1);
+        // Its request may have ended in the meantime.
+        if kept.is_idle() && kept.by.is_empty() {
+            self.of.remove_unwanted(&mut all);
         }
     }
 }
 
 impl Uploads {
-    /// Finds out what is kept in `directory` and what open requests need.
+    /// Finds out what is kept and what open requests need.
     ///
     /// # Errors
     /// The directory or the store can't be read.
     pub async fn open(
         files: Arc<InputStore>,
-        directory: &Path,
         store: Arc<dyn Store>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
-        let index = directory.join(INDEX);
+        let index = files.directory().join(INDEX);
         let mut known = read_index(&index)?;
         let mut all = BTreeMap::new();
         for (digest, bytes) in files.kept()? {

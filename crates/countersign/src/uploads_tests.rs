@@ -40,9 +40,7 @@ async fn open(dir: &TempDir, now: i64) -> Uploads {
     let path = dir.path().join("inputs");
     let files = Arc::new(InputStore::new(&path, Limits::default()).unwrap());
     let store = Arc::new(MemoryStore::new());
-    Uploads::open(files, &path, store, Timestamp(now))
-        .await
-        .unwrap()
+    Uploads::open(files, store, Timestamp(now)).await.unwrap()
 }
 
 impl Bench {
@@ -125,6 +123,14 @@ async fn what_somebody_else_needs_or_just_sent_stays() {
     assert!(bench.has(digest));
     drop(pin);
     bench.uploads.sweep(Timestamp(HOUR));
+    assert!(!bench.has(digest));
+    // A request that ends while another call is on its way.
+    let digest = bench.put("one", "a", 0).unwrap();
+    bench.uploads.refer(digest, &id(1), &agent("one"));
+    let pin = bench.uploads.pin(digest);
+    bench.uploads.release(&id(1));
+    assert!(bench.has(digest));
+    drop(pin);
     assert!(!bench.has(digest));
 }
 

@@ -20,8 +20,9 @@ use crate::{
     identity::Caller,
 };
 
-/// How soon a stop that could not be recorded is tried again.
+/// How soon a stop that could not be recorded is tried again, and how late at the most.
 const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
 /// Stops somebody, then records it.
 ///
@@ -77,15 +78,17 @@ fn is_later(error: &AdminError) -> bool {
 
 async fn record_later(gateway: Gateway, caller: Caller, asked: Asked, change: DirectoryChange) {
     let is_due = || gateway.active().stops.unrecorded().contains(&change);
+    let mut pause = AGAIN;
     while is_due() {
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(pause).await;
         // Without a log every attempt is in vain, and half of one would be worse.
         if gateway.log.fault().is_some() {
             continue;
         }
         match propose_recorded(&gateway, &caller, asked.clone()).await {
             Ok(_) => {}
-            Err(error) if is_later(&error) => {}
+            // The log takes records of it and the store does not: each attempt leaves some.
+            Err(error) if is_later(&error) => pause = (pause * 2).min(AGAIN_AT_MOST),
             Err(error) => {
                 let (who, error) = (apply::subject_of(&change), crate::explain(&error));
                 tracing::error!(%who, error, "a stop in effect was not recorded");

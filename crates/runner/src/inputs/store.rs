@@ -74,6 +74,12 @@ impl InputStore {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|metadata| metadata.is_file())
     }
 
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Every digest under which something is kept, with its size on disk; what a crash left
     /// half-written is removed.
     ///

@@ -79,7 +79,7 @@ pub(crate) struct Args {
     ///
     /// Advisory: the gateway decides and records, and can't enforce. The target must say
     /// `advisory = true`; none of its credentials come here.
-    #[arg(long, short, conflicts_with_all = ["binds", "claim"])]
+    #[arg(long, conflicts_with_all = ["binds", "claim"])]
     pub(crate) local: bool,
     /// How long to wait for people
     #[arg(long, short, default_value = "30m", value_name = "TIME")]

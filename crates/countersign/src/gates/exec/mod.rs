@@ -149,7 +149,7 @@ impl Run {
         asking::check_size(&call)?;
         let command = asking::command(&call)?;
         // Until the request itself keeps them.
-        let _pin = command
+        let pin = command
             .inputs
             .map(|inputs| self.gateway.uploads.pin(inputs));
         let inputs = command.inputs;
@@ -159,6 +159,7 @@ impl Run {
             Considered::Exact(asked) => self.gateway.admission.ask(*asked).await?,
         };
         self.keep_inputs(caller, inputs, &admitted);
+        drop(pin);
         match admitted {
             Admitted::Permitted { request, permit } => {
                 let id = request.id.clone();
