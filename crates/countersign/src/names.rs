@@ -75,8 +75,8 @@ impl Names {
         match self {
             Self::Given => all.extend(can_sign.iter().take(NAMED).map(ToString::to_string)),
             Self::Withheld => all.push(match can_sign.len() {
-                1 => "1 person can sign now".into(),
-                many => format!("{many} people can sign now"),
+                1 => "1 person now".into(),
+                many => format!("{many} people now"),
             }),
         }
         all

@@ -187,14 +187,6 @@ impl Uploads {
         self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a subject may upload anything more.
-    ///
-    /// # Errors
-    /// [`UploadError`] saying which limit is reached.
-    pub fn check(&self, who: &SubjectId, quota: Quota) -> Result<(), UploadError> {
-        check(&self.all(), who, None, 0, quota)
-    }
-
     /// Keeps received inputs for a subject. Blocks on files.
     ///
     /// # Errors
@@ -211,15 +203,38 @@ impl Uploads {
         let entries = u64::try_from(manifest.entries().len()).unwrap_or(u64::MAX);
         let overhead = entries.saturating_add(1).saturating_mul(ENTRY);
         let bytes = manifest.total_bytes().saturating_add(overhead);
-        // Held while writing, so that two uploads can't pass the limit together.
+        // Counted before it is written, so that two uploads can't pass the limit together.
+        let (_pin, before) = self.reserve(who, digest, bytes, quota, now)?;
+        let written = self.0.files.put(received).map_err(UploadError::Input);
+        let written = written.and_then(|_| self.write_index(&self.all()));
+        if written.is_err()
+            && let Some(kept) = self.all().get_mut(&digest)
+        {
+            match before {
+                Some(at) => kept.by.insert(who.to_string(), at),
+                None => kept.by.remove(&who.to_string()),
+            };
+        }
+        written.map(|()| digest)
+    }
+
+    /// Makes room. Gives when this subject last sent the same.
+    fn reserve(
+        &self,
+        who: &SubjectId,
+        digest: Hash,
+        bytes: u64,
+        quota: Quota,
+        now: Timestamp,
+    ) -> Result<(Pin, Option<Timestamp>), UploadError> {
         let mut all = self.all();
-        check(&all, who, Some(digest), bytes, quota)?;
-        self.0.files.put(received)?;
+        check(&all, who, digest, bytes, quota)?;
         let kept = all.entry(digest).or_default();
         kept.bytes = bytes;
-        kept.by.insert(who.to_string(), now);
-        self.write_index(&all)?;
-        Ok(digest)
+        kept.pins += 1;
+        let before = kept.by.insert(who.to_string(), now);
+        let of = self.clone();
+        Ok((Pin { of, digest }, before))
     }
 
     /// Keeps inputs until the pin is dropped, if there are any.
@@ -329,24 +344,26 @@ fn inputs_of(case: &Case) -> Option<Hash> {
     named.parse().ok().filter(|_| open)
 }
 
+/// Whether one more fits. The same inputs again are no more: whoever claims an approval sends them
+/// again.
 fn check(
     all: &BTreeMap<Hash, Kept>,
     who: &SubjectId,
-    new: Option<Hash>,
+    new: Hash,
     bytes: u64,
     quota: Quota,
 ) -> Result<(), UploadError> {
     let name = who.to_string();
     let own = all
         .iter()
-        .filter(|(digest, kept)| kept.by.contains_key(&name) && Some(**digest) != new);
+        .filter(|(digest, kept)| kept.by.contains_key(&name) && **digest != new);
     let (count, kept) = own.fold((0_u32, 0_u64), |(count, sum), (_, kept)| {
         (count.saturating_add(1), sum.saturating_add(kept.bytes))
     });
     if count >= quota.count {
         return Err(UploadError::TooMany(who.clone(), quota.count));
     }
-    if kept.saturating_add(bytes) > quota.bytes || kept >= quota.bytes {
+    if kept.saturating_add(bytes) > quota.bytes {
         return Err(UploadError::TooMuch(who.clone(), quota.bytes));
     }
     Ok(())

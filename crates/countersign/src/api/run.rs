@@ -85,8 +85,6 @@ pub(super) async fn inputs(
         .map(|inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS))
         .max()
         .unwrap_or(0);
-    // Before anything is received.
-    uploads.check(&who, quota)?;
     let Ok(_place) = api.uploads.clone().try_acquire_owned() else {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(ApiError::new(

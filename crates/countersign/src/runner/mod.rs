@@ -143,7 +143,8 @@ pub async fn until_stopped(chain: &SubjectChain, mut active: ActivePolicy) -> St
 }
 
 /// A member of the chain, or an owner, who can do nothing any more.
-fn stopped(chain: &SubjectChain, active: &Active) -> Option<Stopped> {
+#[must_use]
+pub fn stopped(chain: &SubjectChain, active: &Active) -> Option<Stopped> {
     let owners = |member: &countersign_core::subject::Subject| {
         let now = active.directory.machine(&member.id);
         let now = now.and_then(|machine| machine.owner.clone());

@@ -160,19 +160,25 @@ impl Outstanding {
         self.places().awaited.contains_key(&awaited.of.request)
     }
 
-    /// Records as unknown, and why, what its caller can be known not to report any more. Nothing
-    /// happens if it was reported meanwhile.
-    pub(crate) async fn give_up(&self, gateway: &Gateway, awaited: &Awaited, why: &str) {
+    /// Records an outcome that its caller can be known not to report. Nothing happens if it was
+    /// reported meanwhile.
+    pub(crate) async fn settle(
+        &self,
+        gateway: &Gateway,
+        awaited: &Awaited,
+        outcome: Outcome,
+        result: Value,
+    ) {
         let Some(mut awaited) = self.take(&awaited.requester, |one| one.permit == awaited.permit)
         else {
             return;
         };
-        let unknown = ended(&awaited, Outcome::Unknown, json!({ "why": why }));
-        let recorded = record(&gateway.admission, &gateway.engine, &awaited, unknown).await;
+        let ended = ended(&awaited, outcome, result);
+        let recorded = record(&gateway.admission, &gateway.engine, &awaited, ended).await;
         if let Err(error) = recorded.or_else(unless_refused) {
             let request = &awaited.of.request;
-            tracing::error!(%error, %request, "an unknown outcome was not recorded");
-            // The sweep tries again.
+            tracing::error!(%error, %request, "an outcome was not recorded");
+            // The sweep tries again, with what is the least that can be said.
             awaited.until = gateway.clock.now();
             self.put_back(awaited);
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use countersign_core::{
     action::Action,
     permit::Permit,
-    request::{Presentation, Request},
+    request::{Outcome, Presentation, Request},
     time::Span,
 };
 use countersign_policy::{ExecTarget, target::exec::Classified};
@@ -22,7 +22,7 @@ use countersign_runner::{
     resolve::Executable,
     spawn::caller_env_allowed,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Asking, ExecError, LOCAL_GATE, Run, asking, present};
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
         ADVISORY, hand_out,
         outstanding::{Awaited, Place},
     },
-    runner::{PlanError, until_stopped},
+    runner::{PlanError, stopped, until_stopped},
 };
 
 /// The longest that a caller may take, as long as its connection lives.
@@ -192,13 +192,22 @@ impl Run {
                 return Ok(());
             }
         };
+        if let Some(stopped) = stopped(&request.chain, &gateway.active()) {
+            return self
+                .never_ran(&awaited, &format!("{stopped}; nothing was permitted"))
+                .await;
+        }
         let permitted = RunEvent::Permitted {
             request: request.id.clone(),
             permit: awaited.permit.to_string(),
             advisory: true,
             report_before: awaited.until,
         };
-        self.send(permitted).await;
+        if !self.send(permitted).await {
+            return self
+                .never_ran(&awaited, "the caller was gone before it was told")
+                .await;
+        }
         let mut why = "the caller's connection ended, and it reported no outcome".to_owned();
         tokio::select! {
             () = self.events.closed() => {}
@@ -208,15 +217,32 @@ impl Run {
                 let _ended_or_not = tokio::time::timeout(GRACE, self.events.closed()).await;
             }
         }
-        self.give_up_later(&awaited, &why).await;
+        // A report and the end of the connection can pass each other.
+        if self.outstanding.awaits(&awaited) {
+            tokio::time::sleep(GRACE).await;
+            let result = json!({ "why": why });
+            let outcome = Outcome::Unknown;
+            self.outstanding
+                .settle(gateway, &awaited, outcome, result)
+                .await;
+        }
         Ok(())
     }
 
-    /// A report and the end of the connection can pass each other.
-    async fn give_up_later(&self, awaited: &Awaited, why: &str) {
-        if self.outstanding.awaits(awaited) {
-            tokio::time::sleep(GRACE).await;
-            self.outstanding.give_up(&self.gateway, awaited, why).await;
-        }
+    /// Records what certainly did not run, and says so.
+    async fn never_ran(&self, awaited: &Awaited, why: &str) -> Result<(), ExecError> {
+        let result = json!({ "error": why, "not_run": true });
+        let outcome = Outcome::Failed;
+        self.outstanding
+            .settle(&self.gateway, awaited, outcome, result)
+            .await;
+        let refused = RunEvent::Refused {
+            request: Some(awaited.of.request.clone()),
+            code: "not_run".into(),
+            message: why.into(),
+            amended: None,
+        };
+        self.send(refused).await;
+        Ok(())
     }
 }
