@@ -38,9 +38,31 @@ pub enum DenyReason {
     /// The rules that would have to be satisfied cannot be, with today's members.
     #[error("{0}")]
     QuorumUnreachable(String),
-    /// An identical call was denied a short while ago.
-    #[error("an identical call was denied; it can be asked again after {0}")]
-    RecentlyDenied(crate::time::Timestamp),
+    /// A person denied an identical call a short while ago.
+    #[error(
+        "a person denied an identical call{}; it can be asked again from {until} on",
+        said(.reason)
+    )]
+    RecentlyDenied {
+        /// Until when it is refused.
+        until: crate::time::Timestamp,
+        /// Why, in the words of whoever denied it.
+        reason: Option<String>,
+    },
+    /// People denied too many requests of this subject at this target.
+    #[error(
+        "people denied {max} requests of yours at this target a short while ago, so nobody is \
+         asked again before {0}; change what you ask for, or talk to the people who decide",
+        max = crate::lifecycle::MAX_DENIALS
+    )]
+    OftenDenied(crate::time::Timestamp),
+}
+
+/// The reason somebody gave, as part of a sentence.
+fn said(reason: &Option<String>) -> String {
+    reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(" (\u{201c}{reason}\u{201d})"))
 }
 
 /// The answer to one question.
@@ -149,6 +171,35 @@ pub struct Decided {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_say_when_they_end() {
+        let until = crate::time::Timestamp(0);
+        let denied = |reason: Option<&str>| DenyReason::RecentlyDenied {
+            until,
+            reason: reason.map(str::to_owned),
+        };
+        for (reason, expected) in [
+            (
+                denied(None),
+                "a person denied an identical call; it can be asked again from \
+                 1970-01-01T00:00:00.000Z on",
+            ),
+            (
+                denied(Some("not on a Friday")),
+                "a person denied an identical call (\u{201c}not on a Friday\u{201d}); it can be asked \
+                 again from 1970-01-01T00:00:00.000Z on",
+            ),
+            (
+                DenyReason::OftenDenied(until),
+                "people denied 5 requests of yours at this target a short while ago, so nobody is \
+                 asked again before 1970-01-01T00:00:00.000Z; change what you ask for, or talk to \
+                 the people who decide",
+            ),
+        ] {
+            assert_eq!(reason.to_string(), expected);
+        }
+    }
 
     #[test]
     fn strictest_wins_in_any_order() {

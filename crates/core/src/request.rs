@@ -23,6 +23,8 @@ use crate::{
 pub const MAX_TEXT_BYTES: usize = 4_096;
 /// The most messages in one conversation.
 pub const MAX_MESSAGES: usize = 200;
+/// The most of them that the requester's side writes; the rest is for reviewers.
+pub const MAX_SIDE_MESSAGES: usize = MAX_MESSAGES / 2;
 /// What a reviewer is shown at once, in bytes; more is not approved with one click (P8).
 pub const MAX_ONE_CLICK_BYTES: usize = 8_192;
 

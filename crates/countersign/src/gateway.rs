@@ -30,7 +30,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    active::Active,
+    active::{Active, ActivePolicy},
     admin,
     clock::Clock,
     engine::{self, Admission, Engine, EngineError, Input, Parts, Unknown},
@@ -39,6 +39,7 @@ use crate::{
     keys::Keys,
     log::{Log, Record},
     runner::Machine,
+    uploads::Uploads,
 };
 
 /// The setting that keeps when recovery was last used.
@@ -78,6 +79,8 @@ pub struct Gateway {
     pub identity: Identity,
     /// What commands run on.
     pub machine: Machine,
+    /// Who may keep how many inputs, and for how long.
+    pub uploads: Uploads,
     /// The data directory.
     pub data: Arc<Path>,
     /// The configuration directory, for showing that it differs.
@@ -201,6 +204,7 @@ impl Gateway {
             watched,
         );
         let machine = machine(&data, &options.config)?;
+        let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
         let url = url(options.url, &active.borrow().bundle);
         Ok(Self {
             admission: Admission::new(parts, engine.clone()),
@@ -211,6 +215,7 @@ impl Gateway {
             engine,
             identity,
             machine,
+            uploads,
             data: data.into(),
             config: options.config.into(),
             url: url.into(),
@@ -225,6 +230,12 @@ impl Gateway {
     #[must_use]
     pub fn active(&self) -> Arc<Active> {
         self.active.borrow().clone()
+    }
+
+    /// What decides, now and after every change.
+    #[must_use]
+    pub fn watch(&self) -> ActivePolicy {
+        self.active.subscribe()
     }
 
     /// Replaces what decides. The store has it already.
@@ -323,6 +334,13 @@ impl Gateway {
         if let Some(fault) = self.clock.fault() {
             notices.push(format!("Nothing is claimed: {fault}."));
         }
+        if let Some(fault) = self.log.fault() {
+            notices.push(format!("Nothing is done: {fault}."));
+        }
+        for change in active.stops.unrecorded() {
+            let who = admin::subject_of(change);
+            notices.push(format!("{who} is stopped, which is not recorded yet."));
+        }
         if let Ok(Some(text)) = self.store.setting(RECOVERED).await {
             notices.push(text);
         }
@@ -409,6 +427,18 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
     })
 }
 
+/// Takes up the inputs that open requests need.
+async fn uploads(
+    machine: &Machine,
+    store: Arc<dyn Store>,
+    engine: &Engine,
+    clock: &Arc<Clock>,
+) -> anyhow::Result<Uploads> {
+    let uploads = Uploads::open(machine.inputs.clone(), store, clock.now()).await?;
+    uploads.attend(engine.updates().subscribe(), clock.clone());
+    Ok(uploads)
+}
+
 fn url(given: Option<String>, bundle: &Bundle) -> String {
     let server = bundle.server();
     let scheme = if server.tls.is_some() {
@@ -462,6 +492,7 @@ pub fn make_active(
         activated,
         request,
         suspended: Default::default(),
+        stops: Default::default(),
     })
 }
 

@@ -18,9 +18,11 @@ pub mod identity;
 pub mod ids;
 pub mod keys;
 pub mod log;
+pub mod names;
 pub mod runner;
 pub mod sample;
 pub mod server;
+pub mod uploads;
 
 /// An error with everything that caused it, in one line.
 #[must_use]

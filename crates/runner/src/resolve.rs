@@ -27,6 +27,7 @@ const FIRST_LINE: u64 = 256;
 
 /// A file to execute, named by its real path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Executable {
     /// Absolute, without links.
     pub path: PathBuf,
@@ -36,6 +37,7 @@ pub struct Executable {
 
 /// An executable and, for a script, everything that interprets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resolved {
     /// The file that is executed.
     pub program: Executable,

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use countersign_core::{
     canonical::Hash,
     digest::AttachKey,
-    id::{CredentialId, PersonId, RequestId},
+    id::{CredentialId, PersonId, RequestId, TargetId},
     request::Case,
     time::Timestamp,
 };
@@ -92,6 +92,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;
+
+    /// Until when identical calls are refused, for each request of a subject at a target that a
+    /// person denied and for which that is still to come at `now`; latest first, at most `limit`.
+    async fn refused_until(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>, StoreError>;
 
     /// Summaries, newest first.
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError>;

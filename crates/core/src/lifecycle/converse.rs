@@ -7,7 +7,7 @@ use super::{Fact, Refusal, step::Progress, vote::rule_sets};
 use crate::{
     approval::{myself::myself, quorum::Electorate},
     id::{PersonId, RequestId},
-    request::{Closure, MAX_MESSAGES, MAX_TEXT_BYTES, Message, MessageKind},
+    request::{Closure, MAX_MESSAGES, MAX_SIDE_MESSAGES, MAX_TEXT_BYTES, Message, MessageKind},
     subject::SubjectId,
 };
 
@@ -42,6 +42,24 @@ impl Progress<'_> {
             })
     }
 
+    /// Whether one more message of this subject fits. The requester's side has half of the
+    /// conversation, so that it can't keep reviewers from speaking.
+    fn check_room(&self, by: &SubjectId) -> Result<(), Refusal> {
+        let said = &self.case.conversation;
+        if said.len() >= MAX_MESSAGES {
+            return Err(Refusal::ConversationFull);
+        }
+        let of_side = || {
+            said.iter()
+                .filter(|one| self.is_requester_side(&one.by))
+                .count()
+        };
+        if self.is_requester_side(by) && of_side() >= MAX_SIDE_MESSAGES {
+            return Err(Refusal::SideSaidEnough);
+        }
+        Ok(())
+    }
+
     fn is_reviewing(&self, by: &SubjectId) -> bool {
         matches!(by, SubjectId::Person(person) if self.is_reviewer(person))
     }
@@ -49,9 +67,7 @@ impl Progress<'_> {
 
 pub(super) fn say(progress: &mut Progress<'_>, message: Message) -> Result<(), Refusal> {
     check_text(&message.text)?;
-    if progress.case.conversation.len() >= MAX_MESSAGES {
-        return Err(Refusal::ConversationFull);
-    }
+    progress.check_room(&message.by)?;
     let (side, reviewing) = (
         progress.is_requester_side(&message.by),
         progress.is_reviewing(&message.by),

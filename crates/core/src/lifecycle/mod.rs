@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use claim::satisfied_rules;
-pub use open::{REPEAT_AFTER_UNKNOWN, admit, open};
+pub use open::{MAX_DENIALS, REPEAT_AFTER_UNKNOWN, admit, open, refused_for_denials};
 pub use refusal::Refusal;
 pub use step::{deadline, step};
 pub use vote::{electorate_names, eligible_voters, progress};

@@ -12,10 +12,27 @@ use crate::{
     decision::{Decision, DenyReason},
     id::RuleName,
     request::{Case, Phase, Request},
+    time::Timestamp,
 };
 
 /// The rule that holds an identical action after one whose outcome is unknown (P7).
 pub const REPEAT_AFTER_UNKNOWN: &str = "repeat-after-unknown";
+
+/// How many denials of one subject's requests at one target end its asking for a while.
+pub const MAX_DENIALS: usize = 5;
+
+/// Until when nothing more of a subject is held at a target, because people denied too much of it.
+///
+/// `refused_until` has, for each request of the subject there that a person denied, until when an
+/// identical call is refused, which is the rule's `expires` after the denial. As long as
+/// [`MAX_DENIALS`] of them are still to come at `now`, asking people again would wear them down,
+/// however the calls are spelt.
+#[must_use]
+pub fn refused_for_denials(refused_until: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
+    let mut to_come: Vec<_> = refused_until.iter().filter(|at| **at > now).collect();
+    to_come.sort_unstable_by(|one, other| other.cmp(one));
+    to_come.get(MAX_DENIALS - 1).map(|at| **at)
+}
 
 /// What becomes of a decision when an identical action ended unknown before: a permit turns into
 /// a hold for the rule [`REPEAT_AFTER_UNKNOWN`], or into a denial where no such rule exists.
@@ -96,4 +113,27 @@ pub(super) fn unreachable_rules(case: &Case, world: World<'_>) -> BTreeSet<RuleN
         .flat_map(unreachable)
         .map(|slot| slot.rule)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_add_up_until_enough_of_them_are_over() {
+        for (until, now, expected) in [
+            (&[][..], 0, None),
+            (&[10, 20, 30, 40], 0, None),
+            (&[10, 20, 30, 40, 50], 0, Some(10)),
+            (&[50, 40, 30, 20, 10], 9, Some(10)),
+            (&[10, 20, 30, 40, 50], 10, None),
+            (&[10, 20, 30, 40, 50, 60, 70], 0, Some(30)),
+            (&[10, 20, 30, 40, 50, 60, 70], 29, Some(30)),
+            (&[10, 20, 30, 40, 50, 60, 70], 30, None),
+        ] {
+            let until: Vec<_> = until.iter().copied().map(Timestamp).collect();
+            let refused = refused_for_denials(&until, Timestamp(now));
+            assert_eq!(refused, expected.map(Timestamp), "{until:?} at {now}");
+        }
+    }
 }

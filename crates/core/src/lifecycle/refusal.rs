@@ -63,6 +63,13 @@ pub enum Refusal {
     /// The conversation is full.
     #[error("the conversation has {max} messages already", max = crate::request::MAX_MESSAGES)]
     ConversationFull,
+    /// The requester's side has written its half.
+    #[error(
+        "the requester's side has written {max} messages, which is its half of the conversation; \
+         the rest is for reviewers",
+        max = crate::request::MAX_SIDE_MESSAGES
+    )]
+    SideSaidEnough,
     /// Votes don't count at this time.
     #[error("approvals for rule `{rule}` count only {hours}")]
     OutsideHours {
@@ -127,6 +134,7 @@ impl Refusal {
             Self::ReasonRequired => "reason_required",
             Self::TextTooLong => "text_too_long",
             Self::ConversationFull => "conversation_full",
+            Self::SideSaidEnough => "side_said_enough",
             Self::OutsideHours { .. } => "outside_hours",
             Self::NotOpen(_) => "not_open",
             Self::NotApproved(_) => "not_approved",

@@ -3,7 +3,9 @@
 use countersign_core::{
     id::{MessageId, RequestId},
     lifecycle::Event,
-    request::{Closure, MAX_MESSAGES, MAX_TEXT_BYTES, Message, MessageKind, Phase},
+    request::{
+        Closure, MAX_MESSAGES, MAX_SIDE_MESSAGES, MAX_TEXT_BYTES, Message, MessageKind, Phase,
+    },
     subject::SubjectId,
 };
 
@@ -66,8 +68,19 @@ fn limits() {
         scene.say(bot(), MessageKind::Comment, &too_long),
         "text_too_long"
     );
-    for _ in 0..MAX_MESSAGES {
-        assert_eq!(scene.say(bot(), MessageKind::Comment, &fits), "held");
+    for by in [bot(), someone("olga")]
+        .iter()
+        .cycle()
+        .take(MAX_SIDE_MESSAGES)
+    {
+        assert_eq!(scene.say(by.clone(), MessageKind::Comment, &fits), "held");
+    }
+    for by in [bot(), someone("olga")] {
+        assert_eq!(scene.say(by, MessageKind::Comment, ""), "side_said_enough");
+    }
+    for _ in MAX_SIDE_MESSAGES..MAX_MESSAGES {
+        let reviewer = someone("ann");
+        assert_eq!(scene.say(reviewer, MessageKind::Comment, &fits), "held");
     }
     assert_eq!(
         scene.say(bot(), MessageKind::Comment, ""),

@@ -119,6 +119,7 @@ fn every_refusal_has_its_own_code_and_says_something() {
         Refusal::ReasonRequired,
         Refusal::TextTooLong,
         Refusal::ConversationFull,
+        Refusal::SideSaidEnough,
         Refusal::OutsideHours {
             rule: rule(),
             hours: String::new(),

@@ -66,7 +66,8 @@ pub(super) async fn apply(
             Ok(json!({ "bundle": gateway.active().hash }))
         }
         Proposal::Directory { change, .. } => {
-            change_directory(gateway, &change, now, countersigned).await?;
+            let by = request.chain.members().map(|member| member.id.clone());
+            change_directory(gateway, &change, now, countersigned, by.collect()).await?;
             gateway.engine.world_changed(proposers).await?;
             Ok(json!({ "changed": true }))
         }
@@ -166,9 +167,14 @@ pub async fn replace_bundle(
             kept.push(Write::ChangeDirectory(entry));
         }
     }
+    for change in before.stops.unrecorded() {
+        // Somebody whom the new files don't have can't do anything either.
+        let _gone = change.apply(&mut directory, now, false);
+    }
     let id = request.map(|request| request.id.clone());
     let files = make_active(Arc::new(bundle), Arc::new(of_files), now, id.clone())?;
-    let active = make_active(files.bundle.clone(), Arc::new(directory), now, id)?;
+    let mut active = make_active(files.bundle.clone(), Arc::new(directory), now, id)?;
+    active.stops = before.stops.clone();
     let body = PolicyActivated {
         bundle: active.hash,
         by,
@@ -230,12 +236,19 @@ async fn change_directory(
     change: &DirectoryChange,
     at: Timestamp,
     countersigned: bool,
+    by: Vec<SubjectId>,
 ) -> anyhow::Result<()> {
     let before = gateway.active();
     let mut directory = before.directory.as_ref().clone();
     change.apply(&mut directory, at, countersigned)?;
     let (bundle, request) = (before.bundle.clone(), before.request.clone());
-    let active = make_active(bundle, Arc::new(directory), before.activated, request)?;
+    let mut active = make_active(bundle, Arc::new(directory), before.activated, request)?;
+    active.stops = before.stops.clone();
+    active.stops.recorded(change);
+    match is_stop(change) {
+        true => active.stops.note(subject_of(change), by),
+        false => active.stops.forget(&subject_of(change)),
+    }
     let value = serde_json::to_value(change)?;
     let names = &gateway.keys.pseudonyms;
     let body = Body::DirectoryChanged(DirectoryChanged {
@@ -262,7 +275,7 @@ async fn change_directory(
         at,
         countersigned,
     })];
-    if let DirectoryChange::DisablePerson { .. } | DirectoryChange::StopAgent { .. } = change {
+    if is_stop(change) {
         writes.push(Write::RevokeHolder {
             holder: subject_of(change).to_string(),
             at,
@@ -273,7 +286,41 @@ async fn change_directory(
     Ok(())
 }
 
-fn subject_of(change: &DirectoryChange) -> SubjectId {
+/// Whether a change ends what somebody can do.
+pub(super) fn is_stop(change: &DirectoryChange) -> bool {
+    matches!(
+        change,
+        DirectoryChange::DisablePerson { .. }
+            | DirectoryChange::StopAgent { .. }
+            | DirectoryChange::StopWorkload { .. }
+    )
+}
+
+/// Makes a stop effective in memory, before it is recorded: whoever is stopped can do nothing from
+/// now on, and what they run is ended.
+///
+/// # Errors
+/// There is nobody of that name.
+pub(super) async fn stop_now(
+    gateway: &Gateway,
+    change: &DirectoryChange,
+    by: Vec<SubjectId>,
+) -> anyhow::Result<()> {
+    let _one_after_the_other = gateway.changing.lock().await;
+    let before = gateway.active();
+    let mut directory = before.directory.as_ref().clone();
+    change.apply(&mut directory, gateway.clock.now(), false)?;
+    let (bundle, request) = (before.bundle.clone(), before.request.clone());
+    let mut active = make_active(bundle, Arc::new(directory), before.activated, request)?;
+    active.stops = before.stops.clone();
+    active.stops.keep(change);
+    active.stops.note(subject_of(change), by);
+    gateway.activate(active);
+    Ok(())
+}
+
+/// The subject that a change is about.
+pub(crate) fn subject_of(change: &DirectoryChange) -> SubjectId {
     match change {
         DirectoryChange::AddPerson { person, .. }
         | DirectoryChange::DisablePerson { person }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod proposal;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,13 +18,14 @@ use countersign_core::{
     lifecycle,
     permit::Permit,
     request::{Case, Outcome, Phase, Presentation, Request},
-    subject::SubjectChain,
+    subject::{SubjectChain, SubjectId},
     time::Timestamp,
 };
 use countersign_policy::Question;
 use serde_json::{Value, json};
 
 pub use apply::replace_bundle;
+pub(crate) use apply::subject_of;
 pub use proposal::{InvalidProposal, Proposal};
 
 use crate::{
@@ -32,6 +34,7 @@ use crate::{
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
+    names::Names,
 };
 
 /// The name of the target that is Countersign itself.
@@ -49,6 +52,14 @@ pub enum AdminError {
     /// It was permitted and could not be applied.
     #[error("the change was permitted and could not be applied: {0}")]
     NotApplied(String),
+    /// A stop is in effect and not recorded yet.
+    #[error("`{who}` is stopped from now on, but that is not recorded yet: {why}")]
+    Unrecorded {
+        /// Who is stopped.
+        who: SubjectId,
+        /// What keeps it from being recorded.
+        why: String,
+    },
 }
 
 /// Proposes a change; applies it at once where policy permits that.
@@ -63,6 +74,20 @@ pub async fn propose(
     let active = gateway.active();
     let proposal = Proposal::read(&body, &active)?;
     let asked = asked(&active, caller, &proposal, body.reason)?;
+    if let Proposal::Directory { change, .. } = &proposal
+        && apply::is_stop(change)
+    {
+        return stop::propose(gateway, caller, asked, change.clone()).await;
+    }
+    propose_recorded(gateway, caller, asked).await
+}
+
+/// Asks for a change and applies it if it is permitted, recording each step first.
+async fn propose_recorded(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<ProposalAnswer, AdminError> {
     match gateway.admission.ask(asked).await? {
         Admitted::Permitted { request, permit } => {
             let result = execute(gateway, &request, permit, None, false).await?;
@@ -75,11 +100,21 @@ pub async fn propose(
                 "applied",
             ))
         }
-        Admitted::Held(case) => Ok(held(gateway, &case, "held: others must countersign it")),
+        Admitted::Held(case) => Ok(held(
+            gateway,
+            caller,
+            &case,
+            "held: others must countersign it",
+        )),
         Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
             claim(gateway, caller, &case.request.id).await
         }
-        Admitted::Attached(case) => Ok(held(gateway, &case, "the same proposal waits already")),
+        Admitted::Attached(case) => Ok(held(
+            gateway,
+            caller,
+            &case,
+            "the same proposal waits already",
+        )),
         Admitted::Denied {
             request, reason, ..
         } => Ok(answer(
@@ -243,14 +278,10 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
     matches!(decision.decision, Decision::Permit { .. })
 }
 
-fn held(gateway: &Gateway, case: &Case, message: &str) -> ProposalAnswer {
+fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> ProposalAnswer {
     let active = gateway.active();
     let people = lifecycle::eligible_voters(case, active.world(), gateway.clock.now());
-    let names = lifecycle::electorate_names(&case.request.rules);
-    let approvers = names
-        .into_iter()
-        .chain(people.iter().map(ToString::to_string))
-        .collect();
+    let approvers = Names::to(caller).approvers(&case.request.rules, &people);
     answer(
         gateway,
         &case.request.id,

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     engine::{Admitted, EngineError, Input},
-    gates::exec,
+    gates::exec::{Asking, Considered, consider},
     identity::Caller,
-    runner::{self, capture},
+    runner::{self, Call},
 };
 
 /// Proposes another command instead: a new request of the same chain, whose editor is *self*.
@@ -93,26 +93,28 @@ async fn replacement(
     let request = &case.request;
     let before: runner::Arguments = serde_json::from_value(request.action.arguments.clone())
         .map_err(|error| EngineError::Internal(error.to_string()))?;
-    let active = gateway.active();
-    let (bundle, target) = (active.bundle.clone(), request.action.target.clone());
-    let captured = capture(
-        &gateway.machine,
-        bundle,
-        target,
-        argv,
-        before.env,
-        before.inputs,
-    )
-    .await
-    .map_err(exec::ExecError::from)?;
     let amends = Some(Amends {
         request: request.id.clone(),
         editor,
     });
-    let (chain, reason) = (request.chain.clone(), request.reason.clone());
-    let issuers = request.issuers.clone();
-    let asked = exec::asked(&active, chain, captured, issuers, reason, amends)?;
-    let into = match gateway.admission.ask(asked).await? {
+    let _pin = before.inputs.map(|inputs| gateway.uploads.pin(inputs));
+    let call = Call {
+        target: request.action.target.clone(),
+        argv,
+        env: before.env,
+        inputs: before.inputs,
+    };
+    let asking = Asking {
+        chain: request.chain.clone(),
+        issuers: request.issuers.clone(),
+        reason: request.reason.clone(),
+        amends,
+    };
+    let admitted = match consider(gateway, call, asking).await? {
+        Considered::Denied(denied) => denied,
+        Considered::Exact(asked) => gateway.admission.ask(*asked).await?,
+    };
+    let into = match admitted {
         Admitted::Held(case) => case.request.id,
         Admitted::Attached(_) => {
             return Err(ApiError::invalid("that very action waits already"));
@@ -124,6 +126,10 @@ async fn replacement(
             ));
         }
     };
+    if let Some(inputs) = before.inputs {
+        let requester = &request.chain.requester.id;
+        gateway.uploads.refer(inputs, &into, requester);
+    }
     let earlier = request.amends.iter().map(|amends| amends.editor.clone());
     let people = earlier.chain(case.self_grown.iter().cloned()).collect();
     let grew = Input::Event(Event::SelfGrew { people });

@@ -14,7 +14,7 @@ use countersign_store::CaseSummary;
 use super::types::{
     MessageLine, PolicyLine, RequestDetail, RequestLine, RuleProgress, StageProgress, VoteLine,
 };
-use crate::{active::Active, gateway::Gateway, identity::Caller};
+use crate::{active::Active, gates::exec, gateway::Gateway, identity::Caller, names::Names};
 
 /// One line of a list.
 #[must_use]
@@ -59,6 +59,7 @@ fn line_of(case: &Case) -> RequestLine {
 pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail {
     let active = gateway.active();
     let request = &case.request;
+    let names = Names::to(caller);
     let why_not_vote = why_not_vote(gateway, &active, caller, case);
     let can = can(gateway, &active, caller, case, why_not_vote.is_none());
     // Whoever has a session gets the proof of having looked; whether they may decide is told them
@@ -83,7 +84,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         blast_radius: request.presentation.blast_radius.clone(),
         digest: request.digest.to_string(),
         needs_typed_digest: !request.presentation.allows_one_click(),
-        rules: rules(&active, case),
+        rules: rules(&active, case, names),
         policies: request
             .decided
             .decision
@@ -91,8 +92,8 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
             .iter()
             .map(|id| policy(&active, id))
             .collect(),
-        votes: votes(case),
-        conversation: conversation(case),
+        votes: votes(case, names),
+        conversation: conversation(case, names),
         amends: request.amends.as_ref().map(|amends| amends.request.clone()),
         can,
         why_not_vote,
@@ -103,7 +104,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
 /// Whether somebody else executes what this gate decides about (P1).
 #[must_use]
 pub fn is_advisory(gate: &str) -> bool {
-    !matches!(gate, "exec" | "admin")
+    !matches!(gate, exec::GATE | "admin")
 }
 
 fn member(subject: &Subject) -> String {
@@ -113,14 +114,14 @@ fn member(subject: &Subject) -> String {
     }
 }
 
-fn rules(active: &Active, case: &Case) -> Vec<RuleProgress> {
+fn rules(active: &Active, case: &Case, names: Names) -> Vec<RuleProgress> {
     let tally = lifecycle::progress(case, active.world());
     let signed = |rule: &countersign_core::id::RuleName, stage: u32| {
         let of_stage = tally
             .filled
             .iter()
             .filter(|(slot, _)| slot.rule == *rule && slot.stage == stage);
-        of_stage.map(|(_, person)| person.to_string()).collect()
+        of_stage.map(|(_, person)| names.person(person)).collect()
     };
     let progress = |rule: &countersign_core::approval::ApprovalRule| {
         let counts: BTreeMap<u32, u32> = (0u32..).zip(stage_counts(rule)).collect();
@@ -130,7 +131,11 @@ fn rules(active: &Active, case: &Case) -> Vec<RuleProgress> {
                 .and_then(|index| rule.stages.get(index));
             StageProgress {
                 from: match from {
-                    Some(stage) => stage.from.iter().map(ToString::to_string).collect(),
+                    Some(stage) => stage
+                        .from
+                        .iter()
+                        .map(|entry| names.entry(&entry.to_string()))
+                        .collect(),
                     None => vec!["the person it acts for".into()],
                 },
                 count,
@@ -156,9 +161,9 @@ fn policy(active: &Active, id: &countersign_core::id::PolicyId) -> PolicyLine {
     }
 }
 
-fn votes(case: &Case) -> Vec<VoteLine> {
+fn votes(case: &Case, names: Names) -> Vec<VoteLine> {
     let line = |vote: &countersign_core::approval::Vote| VoteLine {
-        voter: vote.voter.to_string(),
+        voter: names.person(&vote.voter),
         verdict: vote.verdict,
         reason: vote.reason.as_deref().map(reveal_lines),
         at: vote.at,
@@ -166,7 +171,7 @@ fn votes(case: &Case) -> Vec<VoteLine> {
     case.votes.iter().map(line).collect()
 }
 
-fn conversation(case: &Case) -> Vec<MessageLine> {
+fn conversation(case: &Case, names: Names) -> Vec<MessageLine> {
     let line = |message: &countersign_core::request::Message| {
         let (kind, to) = match &message.kind {
             MessageKind::Comment => ("comment", None),
@@ -176,7 +181,7 @@ fn conversation(case: &Case) -> Vec<MessageLine> {
         };
         MessageLine {
             id: message.id.clone(),
-            by: message.by.to_string(),
+            by: names.subject(&message.by),
             kind: kind.into(),
             to,
             text: reveal_lines(&message.text),
@@ -257,7 +262,7 @@ fn can(
         ("answer", open && side),
         (
             "amend",
-            open && reviewer && case.request.action.gate == "exec",
+            open && reviewer && case.request.action.gate == exec::GATE,
         ),
         ("cancel", open && side),
         ("claim", approved && requester && administrative),

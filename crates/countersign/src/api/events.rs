@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
 
 use super::Api;
-use crate::identity::Caller;
+use crate::{identity::Caller, names::Names};
 
 /// How often a comment keeps an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -33,7 +33,7 @@ pub(super) async fn stream(
                 return Some(Ok(Event::default().event("missed").data("{}")));
             };
             api.gateway.case_of(&caller, &update.request).await.ok()?;
-            let data = json!({ "id": update.request, "state": update.phase, "text": update.text });
+            let data = json!({ "id": update.request, "state": update.phase, "text": Names::to(&caller).update(&update) });
             Some(Ok(Event::default().event("request").data(data.to_string())))
         }
     });

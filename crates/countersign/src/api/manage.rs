@@ -33,19 +33,15 @@ use crate::{
 };
 
 pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
-    let held = api
-        .gateway
-        .store
-        .in_phase("held")
-        .await
-        .map(|ids| ids.len())
-        .unwrap_or(0);
-    let fault = api.gateway.clock.fault();
+    let gateway = &api.gateway;
+    let held = gateway.store.in_phase("held").await;
+    let unreadable = held.as_ref().err().map(ToString::to_string);
+    let fault = gateway.log.fault().or(unreadable).or(gateway.clock.fault());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),
         log_size: api.gateway.log.size(),
-        held: u64::try_from(held).unwrap_or(u64::MAX),
+        held: held.map_or(0, |ids| u64::try_from(ids.len()).unwrap_or(u64::MAX)),
         notices: api.gateway.notices().await,
     })
 }

@@ -44,6 +44,7 @@ use tokio::sync::Semaphore;
 use self::problem::ApiError;
 use crate::{
     engine::{EngineError, Input},
+    gates::advisory::Outstanding,
     gateway::Gateway,
     identity::Caller,
 };
@@ -68,7 +69,7 @@ pub struct Api {
     strangers: Arc<DefaultDirectRateLimiter>,
     uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
-    outstanding: Arc<authzen::Outstanding>,
+    outstanding: Arc<Outstanding>,
 }
 
 impl Api {
@@ -79,7 +80,7 @@ impl Api {
         let quota = Quota::per_second(per_second(RATE)).allow_burst(per_second(RATE * 10));
         let strangers = Quota::per_second(per_second(STRANGERS));
         Self {
-            outstanding: authzen::Outstanding::start(&gateway),
+            outstanding: Outstanding::start(&gateway),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),

@@ -12,8 +12,9 @@ use crate::{
     admin::{AdminError, InvalidProposal},
     engine::EngineError,
     explain,
-    gates::exec::ExecError,
+    gates::{advisory::TooManyOutstanding, exec::ExecError},
     identity::IdentityError,
+    uploads::UploadError,
 };
 
 /// An answer that says what was wrong.
@@ -147,10 +148,37 @@ impl From<IdentityError> for ApiError {
     }
 }
 
+impl From<TooManyOutstanding> for ApiError {
+    fn from(error: TooManyOutstanding) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "too_many_outstanding", error.to_string())
+            .with_detail("Report outcomes at `/v1/outcomes`; in time they count as unknown.")
+    }
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        let text = explain(&error);
+        match error {
+            UploadError::TooMany(..) | UploadError::TooMuch(..) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "inputs_quota", text)
+            }
+            UploadError::Input(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "inputs_refused", text)
+            }
+            UploadError::Index(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+                    .with_detail("Send them again; if it goes on, ask an operator.")
+            }
+        }
+    }
+}
+
 impl From<ExecError> for ApiError {
     fn from(error: ExecError) -> Self {
         match error {
             ExecError::Engine(error) => error.into(),
+            ExecError::Outstanding(error) => error.into(),
             ExecError::CallerEnded => IdentityError::Invalid.into(),
             other => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -171,6 +199,12 @@ impl From<AdminError> for ApiError {
             }
             AdminError::Invalid(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_proposal", text)
+            }
+            AdminError::Unrecorded { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped_unrecorded", text).with_detail(
+                    "The stop works already, and the gateway goes on trying to record it. Until \
+                     then a restart would undo it: free space, and look at `countersign doctor`.",
+                )
             }
             AdminError::NotApplied(_) => Self::new(StatusCode::CONFLICT, "not_applied", text),
         }

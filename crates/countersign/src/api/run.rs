@@ -19,7 +19,11 @@ use super::{
     problem::ApiError,
     types::{InputsReceived, RunEvent, RunRequest, TargetInfo},
 };
-use crate::{explain, gates::exec, identity::Caller};
+use crate::{
+    gates::exec,
+    identity::Caller,
+    uploads::{Quota, UploadError},
+};
 
 /// The most bytes of inputs a target takes when it says nothing.
 const MAX_INPUTS: u64 = 64 << 20;
@@ -62,13 +66,18 @@ pub(super) async fn target(
 
 pub(super) async fn inputs(
     State(api): State<Api>,
-    _: Caller,
+    caller: Caller,
     body: Body,
 ) -> Result<Json<InputsReceived>, ApiError> {
-    let store = api.gateway.machine.inputs.clone();
-    let largest = api
-        .gateway
-        .active()
+    let uploads = api.gateway.uploads.clone();
+    let active = api.gateway.active();
+    let limits = active.bundle.server().limits;
+    let quota = Quota {
+        bytes: limits.max_input_bytes_per_subject,
+        count: limits.max_inputs_per_subject,
+    };
+    let (who, now) = (caller.subject.id, api.gateway.clock.now());
+    let largest = active
         .bundle
         .targets()
         .values()
@@ -95,7 +104,7 @@ pub(super) async fn inputs(
         Some((piece, pieces))
     });
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-    let received = tokio::task::spawn_blocking(move || {
+    let received = tokio::task::spawn_blocking(move || -> Result<_, UploadError> {
         let received = receive(
             reader,
             &Limits {
@@ -104,18 +113,12 @@ pub(super) async fn inputs(
         )?;
         let entries = received.manifest().entries().len();
         let bytes = received.manifest().total_bytes();
-        store.put(received).map(|digest| (digest, entries, bytes))
+        let digest = uploads.put(&who, received, quota, now)?;
+        Ok((digest, entries, bytes))
     })
     .await;
-    let (digest, entries, bytes) = received
-        .map_err(|error| ApiError::invalid(error.to_string()))?
-        .map_err(|error| {
-            ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "inputs_refused",
-                explain(&error),
-            )
-        })?;
+    let (digest, entries, bytes) =
+        received.map_err(|error| ApiError::invalid(error.to_string()))??;
     let entries = u64::try_from(entries).unwrap_or(u64::MAX);
     Ok(Json(InputsReceived {
         digest: digest.to_string(),
@@ -130,7 +133,7 @@ pub(super) async fn run(
     StrictJson(call): StrictJson<RunRequest>,
 ) -> Response {
     let (to, events) = tokio::sync::mpsc::channel(EVENTS);
-    tokio::spawn(exec::serve(api.gateway, caller, call, to));
+    tokio::spawn(exec::serve(api.gateway, api.outstanding, caller, call, to));
     let lines = futures_util::stream::unfold(events, |mut events| async {
         let line = match tokio::time::timeout(BEAT, events.recv()).await {
             Ok(None) => return None,

@@ -12,6 +12,7 @@ use countersign_core::{
     subject::Origin,
     time::Timestamp,
 };
+use countersign_runner::resolve::Resolved;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,11 +77,27 @@ pub struct RunRequest {
     pub origin: Origin,
     /// How long to wait for people, in milliseconds; then the answer is `still_held`.
     pub wait_ms: u64,
+    /// Set when the caller itself runs the command: the gateway decides, records and hands out the
+    /// permit. Only for targets with `advisory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalCommand>,
     /// Claim this approved or amended request of the caller instead of asking again: its stored
     /// action runs, whatever else is said here.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub claim: Option<RequestId>,
+}
+
+/// What a caller states of its own machine, where it runs a command itself.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LocalCommand {
+    /// What the first word of the command means there: `program` and `interpreters`, each with
+    /// `path` and `sha256`.
+    #[schema(value_type = Object)]
+    pub executable: Resolved,
+    /// The working directory, absolute.
+    pub directory: String,
 }
 
 /// One line of the answer to [`RunRequest`], as newline-delimited JSON.
@@ -96,13 +113,16 @@ pub enum RunEvent {
         url: String,
         /// The rules to satisfy.
         rules: Vec<String>,
-        /// Who can sign now: `group:dba`, people.
+        /// Who can sign now: `group:dba`, and, for callers who are people, names.
         approvers: Vec<String>,
         /// When waiting ends in denial.
         #[schema(value_type = i64)]
         expires: Timestamp,
         /// Whether an earlier identical call asked already.
         attached: bool,
+        /// Whether the caller itself will run it.
+        #[serde(default)]
+        advisory: bool,
     },
     /// Something happened while it waits: a vote, a comment, a question.
     Progress {
@@ -120,6 +140,26 @@ pub enum RunEvent {
         /// The permit.
         permit: String,
     },
+    /// The caller may run the command now, once; the permit is recorded. The stream stays open
+    /// while it runs: keep it so, and report at `/v1/outcomes`. Without a report the outcome is
+    /// unknown soon after the stream ended.
+    Permitted {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// The permit; name it in the report.
+        permit: String,
+        /// Always: nobody but the caller executes this.
+        advisory: bool,
+        /// Until when the outcome can be reported.
+        #[schema(value_type = i64)]
+        report_before: Timestamp,
+    },
+    /// The caller must end the command that it runs: its requester was stopped.
+    Stop {
+        /// Why.
+        message: String,
+    },
     /// Bytes the command wrote to its output, base64.
     Stdout {
         /// The bytes.
@@ -136,7 +176,7 @@ pub enum RunEvent {
         status: i32,
         /// `succeeded`, `failed` or `unknown`.
         outcome: String,
-        /// Set when the outcome could not be recorded.
+        /// Set when it was ended before it was done, or its outcome could not be recorded.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         warning: Option<String>,
     },
@@ -411,7 +451,7 @@ pub struct ProposalAnswer {
     pub state: String,
     /// Its page.
     pub url: String,
-    /// Who can sign, while held.
+    /// Who can sign, while held: groups, and, for callers who are people, names.
     pub approvers: Vec<String>,
     /// The result once applied, for example a new token, shown once.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -31,7 +31,7 @@ Example:
   countersign agent token deploy-bot --expires 7d --reason 'rotation'";
 const STOP_EXAMPLES: &str = "\
 Example:
-  countersign agent stop deploy-bot      # its requests end, its tokens stop working; `start` undoes it";
+  countersign agent stop deploy-bot      # its commands and requests end, its tokens stop working; `start` undoes it";
 const START_EXAMPLES: &str = "\
 Example:
   countersign agent start deploy-bot --reason 'the loop is fixed'";

@@ -180,6 +180,28 @@ impl Admission {
         }
     }
 
+    /// Denies an action that policy denies before all of it is known, and records that. Nothing is
+    /// recorded when policy says anything else: then the whole action is to be asked for.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it could not be decided or recorded.
+    pub async fn deny_early(&self, asked: Asked) -> Result<Option<Admitted>, EngineError> {
+        let considered = self.consider(asked).await?;
+        match considered.request.decided.decision.clone() {
+            decision @ Decision::Deny { .. } => self.deny(considered, decision).await.map(Some),
+            Decision::Permit { .. } | Decision::Hold { .. } => Ok(None),
+        }
+    }
+
+    /// Whether policy permits an action without anybody. Nothing is recorded and nothing permitted.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it could not be decided.
+    pub async fn would_permit(&self, asked: Asked) -> Result<bool, EngineError> {
+        let Considered { request, .. } = self.consider(asked).await?;
+        Ok(matches!(request.decided.decision, Decision::Permit { .. }))
+    }
+
     /// Makes the request and asks policy. Nothing is recorded or stored yet.
     pub(super) async fn consider(&self, asked: Asked) -> Result<Considered, EngineError> {
         let now = self.parts.clock.now();

@@ -13,10 +13,13 @@ use countersign_core::{
     id::{PolicyId, RequestId},
     lifecycle,
     permit::Permit,
-    request::{Case, Phase, Request},
+    request::{Case, Request},
 };
 
-use super::{Admission, Admitted, Asked, EngineError, Opened};
+use super::{
+    Admission, Admitted, Asked, EngineError, Opened,
+    wearing::{often_denied, recently_denied},
+};
 
 /// What an evaluation says.
 #[derive(Debug)]
@@ -113,21 +116,15 @@ impl Admission {
             return Ok(Some(reason));
         }
         let store = &self.parts.store;
-        let Some(id) = store
+        let found = store
             .find_attachable(&request.attach_key, request.at)
-            .await?
-        else {
-            return Ok(None);
-        };
-        Ok(store
-            .case(&id)
-            .await?
-            .and_then(|stored| match stored.case.phase {
-                Phase::Closed { refuse_until, .. } if refuse_until > request.at => {
-                    Some(DenyReason::RecentlyDenied(refuse_until))
-                }
-                _ => None,
-            }))
+            .await?;
+        if let Some(id) = found {
+            let stored = store.case(&id).await?;
+            let denied = stored.and_then(|stored| recently_denied(&stored.case, request.at));
+            return Ok(denied);
+        }
+        often_denied(store.as_ref(), request, request.at).await
     }
 
     /// Asks people about an action that policy holds, or attaches to an identical request.

@@ -15,6 +15,7 @@ mod turn;
 mod turns;
 mod unknown;
 mod updates;
+mod wearing;
 mod words;
 
 use countersign_core::{

@@ -23,9 +23,10 @@ use super::{
     Ended, EngineError, Input, Opened, Parts, Update,
     admission::question,
     records::{Recorder, statement},
+    wearing::{often_denied, recently_denied},
     words::describe,
 };
-use crate::{active::Active, ids, log::Record};
+use crate::{active::Active, ids, log::Record, names::Names};
 
 /// What a job will lead to once its turn is in the log.
 pub(super) enum Pending {
@@ -78,26 +79,41 @@ impl Turn {
             .await?
         {
             let found = self.load(parts, &id).await?.case;
+            if let Some(reason) = recently_denied(&found, self.now) {
+                return self.deny(parts, request, reason);
+            }
             match &found.phase {
-                Phase::Closed { refuse_until, .. } if *refuse_until > self.now => {
-                    let reason = DenyReason::RecentlyDenied(*refuse_until);
-                    return self.deny(parts, request, reason);
-                }
                 Phase::Closed { .. } | Phase::Finished { .. } => {}
                 _ => return Ok(Pending::Opened(Opened::Attached(Box::new(found)))),
             }
         }
-        let requester = request.chain.requester.id.to_string();
-        if parts.store.open_of_requester(&requester).await? >= parts.max_held_per_subject {
-            return Err(EngineError::TooManyHeld(
-                requester,
-                parts.max_held_per_subject,
-            ));
+        if let Some(reason) = often_denied(parts.store.as_ref(), &request, self.now).await? {
+            return self.deny(parts, request, reason);
         }
+        self.check_room(parts, &request).await?;
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
             Ok(case) => self.hold(parts, case),
             Err(reason) => self.deny(parts, request, reason),
+        }
+    }
+
+    /// Whether the requester may have one more request waiting, those of this turn included.
+    async fn check_room(&self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
+        let of_requester = |case: &&StoredCase| {
+            let is_new = case.case.version == 0;
+            is_new && case.case.request.chain.requester.id == request.chain.requester.id
+        };
+        let staged = self.cases.values().filter(of_requester).count();
+        let requester = request.chain.requester.id.to_string();
+        let stored = parts.store.open_of_requester(&requester).await?;
+        let held = stored.saturating_add(u32::try_from(staged).unwrap_or(u32::MAX));
+        match held >= parts.max_held_per_subject {
+            true => Err(EngineError::TooManyHeld(
+                requester,
+                parts.max_held_per_subject,
+            )),
+            false => Ok(()),
         }
     }
 
@@ -125,7 +141,7 @@ impl Turn {
             envelopes: Vec::new(),
         };
         self.writes.push(Write::InsertCase(Box::new(write)));
-        self.announce(&case, "asked and held");
+        self.announce(&case, |_| "asked and held".into());
         let stored = StoredCase {
             case: case.clone(),
             envelopes: Vec::new(),
@@ -349,7 +365,7 @@ impl Turn {
         self.remember_unknown(parts, &case, &facts);
         self.swap_votes(&mut case, envelopes, new);
         for fact in &facts {
-            self.announce(&case, &describe(fact));
+            self.announce(&case, |names| describe(fact, names));
         }
         let intent = intent.map(|intent| (intent, offset));
         Ok(Pending::Stepped {
@@ -380,11 +396,12 @@ impl Turn {
         }
     }
 
-    fn announce(&mut self, case: &Case, text: &str) {
+    fn announce(&mut self, case: &Case, text: impl Fn(Names) -> String) {
         self.updates.push(Update {
             request: case.request.id.clone(),
             phase: case.phase.name(),
-            text: text.into(),
+            text: text(Names::Given),
+            unnamed: text(Names::Withheld),
         });
     }
 

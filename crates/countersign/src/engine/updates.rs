@@ -20,6 +20,8 @@ pub struct Update {
     pub phase: &'static str,
     /// What happened, for people, without content.
     pub text: String,
+    /// The same without the names of people.
+    pub unnamed: String,
 }
 
 /// Listeners.

@@ -4,42 +4,50 @@
 
 use countersign_core::{approval::vote::Verdict, lifecycle::Fact, request::Closure};
 
+use crate::names::Names;
+
 /// One fact in words, without content, for waiting callers.
-pub(super) fn describe(fact: &Fact) -> String {
+pub(super) fn describe(fact: &Fact, names: Names) -> String {
+    let person = |id| names.person(id);
     match fact {
         Fact::Voted { vote, .. } => match vote.verdict {
             Verdict::Approve => {
-                format!("{} countersigned", vote.voter)
+                format!("{} countersigned", person(&vote.voter))
             }
-            Verdict::Deny => format!("{} denied it", vote.voter),
+            Verdict::Deny => format!("{} denied it", person(&vote.voter)),
         },
-        Fact::Withdrawn { voter } => format!("{voter} withdrew their approval"),
-        Fact::Said { message } => format!("{} wrote: {}", message.by, message.text),
+        Fact::Withdrawn { voter } => format!("{} withdrew their approval", person(voter)),
+        Fact::Said { message } => {
+            format!("{} wrote: {}", names.subject(&message.by), message.text)
+        }
         Fact::Approved { .. } => "approved".into(),
         Fact::Reopened => "the approvals no longer suffice; waiting again".into(),
         Fact::Escalated { rule } => format!("rule {rule} escalated to more people"),
         Fact::SelfGrew { .. } => "more people count as the requester's side".into(),
         Fact::GlassBroken { rule, vote, .. } => {
-            format!("{} lifted rule {rule} in an emergency", vote.voter)
+            format!("{} lifted rule {rule} in an emergency", person(&vote.voter))
         }
-        Fact::Reviewed { rule, by } => format!("{by} reviewed the emergency use of rule {rule}"),
+        Fact::Reviewed { rule, by } => {
+            format!("{} reviewed the emergency use of rule {rule}", person(by))
+        }
         Fact::Redecided { .. } => "policy decided again".into(),
         Fact::Permitted { .. } => "permitted".into(),
         Fact::Ended { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),
-        Fact::Closed { closure } => format!("closed: {}", closure_words(closure)),
+        Fact::Closed { closure } => format!("closed: {}", closure_words(closure, names)),
     }
 }
 
-fn closure_words(closure: &Closure) -> String {
+fn closure_words(closure: &Closure, names: Names) -> String {
+    let person = |id| names.person(id);
     match closure {
         Closure::Denied { by, reason } => match reason {
-            Some(reason) => format!("denied by {by}: {reason}"),
-            None => format!("denied by {by}"),
+            Some(reason) => format!("denied by {}: {reason}", person(by)),
+            None => format!("denied by {}", person(by)),
         },
         Closure::Expired => "nobody decided in time".into(),
         Closure::Unclaimed => "the approval lapsed".into(),
-        Closure::Cancelled { by } => format!("cancelled by {by}"),
-        Closure::Amended { by, into } => format!("{by} proposes {into} instead"),
+        Closure::Cancelled { by } => format!("cancelled by {}", names.subject(by)),
+        Closure::Amended { by, into } => format!("{} proposes {into} instead", person(by)),
         Closure::Unreachable { .. } => "nobody is left who could approve it".into(),
         Closure::PolicyChanged { detail } => format!("policy changed: {detail}"),
     }

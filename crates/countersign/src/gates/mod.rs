@@ -1,3 +1,4 @@
 //! Enforcement points: each serves its protocol, classifies, and refuses in its own terms.
 
+pub mod advisory;
 pub mod exec;

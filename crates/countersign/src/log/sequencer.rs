@@ -35,6 +35,8 @@ const BATCH: usize = 1_024;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// How often a heartbeat is recorded while there is something new.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
+/// How often a log that could not be written is tried again.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a record was not written. Nothing may be done that needed it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -66,6 +68,7 @@ enum Message {
 pub struct Log {
     to: SyncSender<Message>,
     size: watch::Receiver<u64>,
+    fault: watch::Receiver<Option<String>>,
 }
 
 /// What was found when the log was opened.
@@ -102,6 +105,7 @@ impl Log {
             empty: journal.tree.size() == 0,
         };
         let (size_out, size) = watch::channel(journal.tree.size());
+        let (fault_out, fault) = watch::channel(None);
         let mut writer = Writer {
             checkpoint_due: None,
             counters: Counters::default(),
@@ -113,6 +117,7 @@ impl Log {
             previous: NO_PREVIOUS,
             seq: 0,
             size: size_out,
+            fault: fault_out,
             journal,
         };
         writer.start(now)?;
@@ -120,7 +125,7 @@ impl Log {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || writer.run(&from))?;
-        Ok((Self { to, size }, resumed))
+        Ok((Self { to, size, fault }, resumed))
     }
 
     /// Writes records in order and returns the index of the first once all are durable.
@@ -172,6 +177,16 @@ impl Log {
     pub fn size(&self) -> u64 {
         *self.size.borrow()
     }
+
+    /// What keeps the log from being written, if the last attempt failed. It is tried again every
+    /// few seconds, so it ends soon after the fault does.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.size.has_changed().is_err() {
+            return Some(LogError::Stopped.to_string());
+        }
+        self.fault.borrow().clone()
+    }
 }
 
 struct Writer {
@@ -186,6 +201,8 @@ struct Writer {
     heartbeat: Instant,
     checkpoint_due: Option<Instant>,
     size: watch::Sender<u64>,
+    /// Why the last write failed; nothing when it did not.
+    fault: watch::Sender<Option<String>>,
 }
 
 /// A batch in the making; nothing of it counts until it is synced.
@@ -260,11 +277,17 @@ impl Writer {
         let due = self
             .checkpoint_due
             .map(|due| due.saturating_duration_since(Instant::now()));
-        due.unwrap_or(HEARTBEAT_EVERY)
+        let beat = match self.fault.borrow().is_some() {
+            true => PROBE_EVERY,
+            false => HEARTBEAT_EVERY,
+        };
+        due.unwrap_or(beat).min(beat)
     }
 
     fn do_due(&mut self) {
-        if self.counters != self.counted && self.heartbeat.elapsed() >= HEARTBEAT_EVERY {
+        let faulty = self.fault.borrow().is_some();
+        let news = self.counters != self.counted && self.heartbeat.elapsed() >= HEARTBEAT_EVERY;
+        if news || (faulty && self.heartbeat.elapsed() >= PROBE_EVERY) {
             self.beat();
         }
         if self.checkpoint_due.is_some_and(|due| due <= Instant::now()) {
@@ -341,6 +364,7 @@ impl Writer {
         }
         if let Err(error) = self.journal.append(&batch.bytes) {
             let error = LogError::Unwritable(error.to_string());
+            self.fault.send_replace(Some(error.to_string()));
             for (_, done) in batch.waiting {
                 let _gone = done.send(Err(error.clone()));
             }
@@ -355,6 +379,7 @@ impl Writer {
             self.seq += 1;
         }
         self.size.send_replace(self.journal.tree.size());
+        self.fault.send_replace(None);
         self.checkpoint_due
             .get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);
         for (index, done) in batch.waiting {

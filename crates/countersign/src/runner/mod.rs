@@ -7,21 +7,43 @@
 
 mod plan;
 
-use std::sync::Arc;
+use std::fmt;
 
 use countersign_core::{
     digest::action_digest,
     permit::{Permit, PermitMismatch, Spent},
     request::{Outcome, Request},
+    subject::{SubjectChain, SubjectId},
 };
 use countersign_runner::spawn::{self, Exit, Finished, Output, SpawnError};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{Arguments, Captured, Machine, PlanError, capture};
+pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture};
 
-use crate::{active::Active, clock::Clock, engine::Ended};
+use crate::{
+    active::{Active, ActivePolicy},
+    clock::Clock,
+    engine::Ended,
+};
+
+/// That a member of a chain can do nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    who: SubjectId,
+    by: Vec<SubjectId>,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` was stopped or disabled", self.who)?;
+        for (index, one) in self.by.iter().enumerate() {
+            write!(f, "{} `{one}`", if index == 0 { " by" } else { "," })?;
+        }
+        Ok(())
+    }
+}
 
 /// Why an action did not run although it was permitted.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +55,8 @@ pub enum RunError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A member of the chain was stopped since.
-    #[error("`{0}` was stopped or disabled; nothing was run")]
-    Stopped(String),
+    #[error("{0}; nothing was run")]
+    Stopped(Stopped),
     /// The command could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -47,7 +69,7 @@ pub async fn execute(
     request: &Request,
     machine: &Machine,
     clock: &Clock,
-    active: &(dyn Fn() -> Arc<Active> + Send + Sync),
+    active: ActivePolicy,
     output: Sender<Output>,
 ) -> (Ended, Option<RunError>) {
     let id = permit.id().clone();
@@ -58,7 +80,7 @@ pub async fn execute(
         result,
     };
     match run(permit, request, machine, clock, active, output).await {
-        Ok(finished) => (concluded(&finished, ended), None),
+        Ok((finished, stopped)) => (concluded(&finished, stopped, ended), None),
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {
             let result = json!({ "error": error.to_string() });
             (ended(Outcome::Unknown, None, result), Some(error.into()))
@@ -75,40 +97,71 @@ async fn run(
     request: &Request,
     machine: &Machine,
     clock: &Clock,
-    active: &(dyn Fn() -> Arc<Active> + Send + Sync),
+    active: ActivePolicy,
     output: Sender<Output>,
-) -> Result<Finished, RunError> {
+) -> Result<(Finished, Option<Stopped>), RunError> {
     let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)
         .map_err(|_| PermitMismatch::OtherAction)?;
     let expires = permit.expires();
     let Spent { .. } = permit.spend(digest, clock.now())?;
-    let (command, scratch) = plan::command(request, machine, active().bundle.clone()).await?;
+    let bundle = active.borrow().bundle.clone();
+    let (command, scratch) = plan::command(request, machine, bundle).await?;
     // Preparing can be made to take long; what was permitted then may not be any more.
     if clock.now() > expires {
         return Err(PermitMismatch::Lapsed.into());
     }
-    if let Some(gone) = stopped(request, active) {
-        return Err(RunError::Stopped(gone));
+    if let Some(stopped) = stopped(&request.chain, &active.borrow()) {
+        return Err(RunError::Stopped(stopped));
     }
-    let finished = spawn::run(command, output, CancellationToken::new()).await?;
+    let cancel = CancellationToken::new();
+    let mut running = std::pin::pin!(spawn::run(command, output, cancel.clone()));
+    // Not what it may do next but what it does now is ended: the kill switch works at once.
+    let (finished, stopped) = tokio::select! {
+        finished = &mut running => (finished?, None),
+        stopped = until_stopped(&request.chain, active) => {
+            cancel.cancel();
+            (running.await?, Some(stopped))
+        }
+    };
     if let Err(error) = tokio::task::spawn_blocking(move || scratch.remove()).await {
         tracing::warn!(%error, "a run's directory was not removed");
     }
-    Ok(finished)
+    Ok((finished, stopped))
 }
 
-/// A member of the request's chain who can do nothing any more.
-fn stopped(request: &Request, active: &(dyn Fn() -> Arc<Active> + Send + Sync)) -> Option<String> {
-    let active = active();
-    let gone = |id| active.directory.resolve(id).is_none();
-    let mut members = request.chain.members();
-    members
-        .find(|member| gone(&member.id))
-        .map(|member| member.id.to_string())
+/// Waits until a member of the chain, or the person who answers for one, is stopped or disabled.
+pub async fn until_stopped(chain: &SubjectChain, mut active: ActivePolicy) -> Stopped {
+    loop {
+        if let Some(stopped) = stopped(chain, &active.borrow_and_update()) {
+            return stopped;
+        }
+        if active.changed().await.is_err() {
+            // The gateway is going down; nobody is stopped any more.
+            std::future::pending().await
+        }
+    }
+}
+
+/// A member of the chain, or an owner, who can do nothing any more.
+#[must_use]
+pub fn stopped(chain: &SubjectChain, active: &Active) -> Option<Stopped> {
+    let owners = |member: &countersign_core::subject::Subject| {
+        let now = active.directory.machine(&member.id);
+        let now = now.and_then(|machine| machine.owner.clone());
+        member.owner.clone().into_iter().chain(now)
+    };
+    let mut all = chain.members().flat_map(|member| {
+        let owners = owners(member).map(SubjectId::Person);
+        std::iter::once(member.id.clone()).chain(owners)
+    });
+    let who = all.find(|id| active.directory.resolve(id).is_none())?;
+    let by = active.stops.by(&who);
+    Some(Stopped { who, by })
 }
 
 fn concluded(
     finished: &Finished,
+    stopped: Option<Stopped>,
     ended: impl FnOnce(Outcome, Option<i32>, serde_json::Value) -> Ended,
 ) -> Ended {
     let (outcome, exit, how) = match finished.exit {
@@ -117,10 +170,13 @@ fn concluded(
         Exit::Signal(signal) => (Outcome::Failed, Some(128 + signal), "killed by a signal"),
         Exit::TimedOut => (Outcome::Failed, Some(124), "time over"),
         Exit::OutputLimit => (Outcome::Failed, Some(125), "too much output"),
-        Exit::Cancelled => (Outcome::Failed, Some(130), "cancelled"),
+        Exit::Cancelled => (Outcome::Failed, Some(143), "stopped"),
     };
+    // It may have ended by itself before it was told to.
+    let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
     let result = json!({
         "how": how,
+        "stopped": stopped.map(|stopped| stopped.to_string()),
         "stdout": { "bytes": finished.stdout.bytes, "sha256": finished.stdout.sha256 },
         "stderr": { "bytes": finished.stderr.bytes, "sha256": finished.stderr.sha256 },
         "milliseconds": u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),

@@ -7,6 +7,7 @@
 //! finds something else than the first wrote down, nothing runs.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,6 +23,8 @@ use countersign_runner::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::gates::exec::GATE;
 
 /// How long a command may run when its target says nothing.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -109,11 +112,24 @@ pub struct Arguments {
     /// The words.
     pub argv: Vec<String>,
     /// Values the caller set.
-    pub env: std::collections::BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
     /// The digest of the captured inputs.
     pub inputs: Option<Hash>,
     /// What the first word means here, by content.
     pub executable: Resolved,
+}
+
+/// What a caller wants to run.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The target.
+    pub target: TargetId,
+    /// The words.
+    pub argv: Vec<String>,
+    /// Values the caller sets.
+    pub env: BTreeMap<String, String>,
+    /// The digest of captured inputs.
+    pub inputs: Option<Hash>,
 }
 
 /// A call, captured.
@@ -123,6 +139,50 @@ pub struct Captured {
     pub action: Action,
     /// What is in the inputs.
     pub manifest: Option<Manifest>,
+}
+
+impl Call {
+    /// The action as far as the call itself says it, without looking at the machine: what policy
+    /// is asked about first. It names no executable, so it can't run.
+    ///
+    /// # Errors
+    /// [`PlanError`] for what the target's configuration does not take.
+    pub fn words(&self, bundle: &Bundle) -> Result<Captured, PlanError> {
+        let exec = exec(bundle, &self.target)?;
+        if self.argv.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        if self.argv.iter().any(|word| word.contains('\0')) {
+            return Err(PlanError::Nul);
+        }
+        let allowed: Vec<String> = exec.env_allow.iter().cloned().collect();
+        self.env
+            .keys()
+            .try_for_each(|name| caller_env_allowed(name, &allowed))?;
+        if self.inputs.is_some() && exec.inputs.is_none() {
+            return Err(PlanError::TakesNoInputs(self.target.clone()));
+        }
+        let arguments = json!({
+            "argv": self.argv,
+            "env": self.env,
+            "inputs": self.inputs,
+            "executable": Value::Null,
+        });
+        Ok(Captured {
+            action: self.action(arguments, session(exec, None)),
+            manifest: None,
+        })
+    }
+
+    fn action(&self, arguments: Value, session: Value) -> Action {
+        Action {
+            gate: GATE.into(),
+            target: self.target.clone(),
+            operation: "run".into(),
+            arguments,
+            session,
+        }
+    }
 }
 
 fn exec<'a>(bundle: &'a Bundle, target: &TargetId) -> Result<&'a ExecTarget, PlanError> {
@@ -140,44 +200,27 @@ fn exec<'a>(bundle: &'a Bundle, target: &TargetId) -> Result<&'a ExecTarget, Pla
 pub async fn capture(
     machine: &Machine,
     bundle: Arc<Bundle>,
-    target: TargetId,
-    argv: Vec<String>,
-    env: std::collections::BTreeMap<String, String>,
-    inputs: Option<Hash>,
+    call: Call,
 ) -> Result<Captured, PlanError> {
     let machine = machine.clone();
     blocking(move || {
-        let exec = exec(&bundle, &target)?;
-        if argv.iter().any(|word| word.contains('\0')) {
-            return Err(PlanError::Nul);
-        }
-        let allowed: Vec<String> = exec.env_allow.iter().cloned().collect();
-        env.keys()
-            .try_for_each(|name| caller_env_allowed(name, &allowed))?;
-        if inputs.is_some() && exec.inputs.is_none() {
-            return Err(PlanError::TakesNoInputs(target.clone()));
-        }
-        let place = Place::make(&machine, exec, inputs)?;
-        let argv0 = argv.first().ok_or(PlanError::Empty)?;
-        let executable = place.resolve(argv0, &machine.path)?;
+        call.words(&bundle)?;
+        let exec = exec(&bundle, &call.target)?;
+        let place = Place::make(&machine, exec, call.inputs)?;
+        let argv0 = call.argv.first().ok_or(PlanError::Empty)?;
         let arguments = Arguments {
-            argv,
-            env,
-            inputs,
-            executable,
+            executable: place.resolve(argv0, &machine.path)?,
+            argv: call.argv.clone(),
+            env: call.env.clone(),
+            inputs: call.inputs,
         };
         // What could not be set at the run is refused before anybody is asked.
         environment(&machine, exec, &arguments, &place)?;
-        let action = Action {
-            gate: "exec".into(),
-            target: target.clone(),
-            operation: "run".into(),
-            arguments: serde_json::to_value(&arguments)
-                .map_err(|error| PlanError::Stored(error.to_string()))?,
-            session: session(exec, place.overlaid.as_ref()),
-        };
+        let stored = serde_json::to_value(&arguments)
+            .map_err(|error| PlanError::Stored(error.to_string()))?;
+        let session = session(exec, place.overlaid.as_ref());
         Ok(Captured {
-            action,
+            action: call.action(stored, session),
             manifest: place.manifest,
         })
     })

@@ -21,16 +21,18 @@ use crate::support::{
 
 /// Uploads files; gives their digest.
 pub(crate) async fn upload(caller: &Caller, files: &[(&str, &str)]) -> String {
+    upload_files(caller, files).await.expect(200).text("digest")
+}
+
+/// Uploads files.
+pub(crate) async fn upload_files(caller: &Caller, files: &[(&str, &str)]) -> Answer {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
         let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
         fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    upload_dir(caller, dir.path())
-        .await
-        .expect(200)
-        .text("digest")
+    upload_dir(caller, dir.path()).await
 }
 
 async fn upload_dir(caller: &Caller, dir: &Path) -> Answer {

@@ -10,7 +10,7 @@ use countersign::log::Record;
 use countersign_evidence::body::{Body, SecurityEvent};
 use serde_json::json;
 
-use crate::support::{Caller, Lab, Place, event, is_root, text, until};
+use crate::support::{Caller, Lab, Place, event, files::limit, is_root, text, until};
 
 /// A small disk; unmounted when dropped.
 struct Disk(PathBuf);
@@ -98,7 +98,21 @@ async fn everything_is_refused(lab: &Lab, bot: &Caller, ann: &Caller, held: &str
         .await
         .propose("agent-stop", json!({ "agent": "twin" }))
         .await;
-    proposed.refused("a change", 503, &proposed.kind());
+    proposed.refused("a stop", 503, "stopped_unrecorded");
+    let title = proposed.text("title");
+    assert!(
+        title.contains("`agent:twin` is stopped from now on"),
+        "{title}"
+    );
+    // It works all the same, and everybody can know what is wrong.
+    let twin = lab.kept.lock().await.remove("twin").unwrap();
+    twin.get("/v1/whoami")
+        .await
+        .refused("a stopped agent", 403, "disabled");
+    let health = bot.get("/v1/health").await;
+    assert!(health.text("status").contains("space"), "{health:?}");
+    let notices = health.body["notices"].to_string();
+    assert!(notices.contains("agent:twin is stopped"), "{notices}");
 }
 
 impl Lab {
@@ -126,6 +140,8 @@ async fn a_full_disk_under_the_log() {
     let lab = Lab::at(place).await;
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     lab.keep("ada").await;
+    let twin = lab.token("agent:twin").await;
+    lab.kept.lock().await.insert("twin".into(), twin);
     let held = bot.held("./tally one before").await;
     let waiting = bot.start("./tally one before", 30_000);
     let voted = bot.held("./tally one voted").await;
@@ -155,10 +171,15 @@ async fn a_full_disk_under_the_log() {
     let mut ran = lab.place.ran();
     ran.sort_unstable();
     assert_eq!(ran, ["after", "before", "claimed", "voted"]);
-    let directory = lab.gateway.active().directory.clone();
-    assert!(!directory.agents[&"twin".parse().unwrap()].disabled);
+    until("the stop is recorded", || async {
+        let health = bot.get("/v1/health").await;
+        health.text("status") == "ok" && !health.body["notices"].to_string().contains("twin")
+    })
+    .await;
     lab.verify().await;
     let lab = lab.restart().await;
+    let directory = lab.gateway.active().directory.clone();
+    assert!(directory.agents[&"twin".parse().unwrap()].disabled);
     lab.verify().await;
     let _removed_after_the_disk = lab.stop().await;
     drop(disk);
@@ -253,7 +274,7 @@ async fn an_outcome_is_recorded_when_there_is_space_again() {
 
 #[tokio::test]
 async fn a_full_disk_under_the_database() {
-    let place = Place::new(|_| {});
+    let place = Place::new(|files| limit(files, "max_held_per_subject", 1_000));
     let Some(disk) = Disk::mount(&place.data(), "2m") else {
         return;
     };

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::support::{Lab, event, full, until};
+use crate::support::{Lab, event, files::limit, full, until};
 
 /// With as many more people as the crowd has.
 async fn crowded(people: usize) -> Lab {
@@ -112,11 +112,29 @@ async fn of_64_claims_at_once_one_runs() {
     lab.verify().await;
 }
 
+/// However many come in one turn, no more wait than may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_wait_for_one_subject() {
+    let lab = Lab::new().await;
+    let bot = lab.bot().await;
+    let asked = (0..150).map(|n| {
+        let bot = bot.clone();
+        tokio::spawn(async move { bot.run(&format!("./tally one w{n}"), 0).await })
+    });
+    let (mut held, mut refused) = (0, 0);
+    for events in futures_util::future::join_all(asked).await {
+        let events = events.unwrap();
+        held += usize::from(event(&events, "held").is_some());
+        refused += usize::from(events.last().unwrap()["code"] == "too_many_held");
+    }
+    assert_eq!((held, refused), (100, 50));
+}
+
 /// Distinct requests side by side: each is held, approved and run exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_run_once_each() {
     let count = if full() { 800 } else { 200 };
-    let lab = Lab::new().await;
+    let lab = Lab::with(|files| limit(files, "max_held_per_subject", 1_000)).await;
     let bot = lab.bot().await;
     let people = [
         lab.session("ann").await,

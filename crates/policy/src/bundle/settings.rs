@@ -50,6 +50,10 @@ pub struct Limits {
     pub max_held: u32,
     /// The most held actions of one requester at once.
     pub max_held_per_subject: u32,
+    /// The most bytes of uploaded inputs kept for one subject.
+    pub max_input_bytes_per_subject: u64,
+    /// The most uploads kept for one subject.
+    pub max_inputs_per_subject: u32,
 }
 
 /// Where the data is kept.
@@ -78,7 +82,9 @@ impl Default for Limits {
             max_request_bytes: 8 * 1024 * 1024,
             max_connections: 10_000,
             max_held: 100_000,
-            max_held_per_subject: 1_000,
+            max_held_per_subject: 100,
+            max_input_bytes_per_subject: 1 << 30,
+            max_inputs_per_subject: 100,
         }
     }
 }

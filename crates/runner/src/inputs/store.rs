@@ -1,7 +1,7 @@
 //! Received inputs, kept until their command has run.
 //!
 //! In scope: one file a digest in one directory of the gateway.
-//! Out of scope: when to remove them, and how much may be kept.
+//! Out of scope: when to remove them, and how much may be kept; the gateway says.
 //! Invariant: a file under a digest is trusted for nothing: it is read as strictly as from a
 //! caller, and used only if its content still has that digest (P2).
 
@@ -72,6 +72,36 @@ impl InputStore {
     #[must_use]
     pub fn has(&self, digest: Hash) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Every digest under which something is kept, with its size on disk; what a crash left
+    /// half-written is removed.
+    ///
+    /// # Errors
+    /// [`InputError::Io`] when the directory can't be read.
+    pub fn kept(&self) -> Result<Vec<(Hash, u64)>, InputError> {
+        let shown = self.directory.to_string_lossy();
+        let failed = |error: io::Error| InputError::io("read", &shown)(error);
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            let digest = name.strip_suffix(".tar").and_then(|hex| hex.parse().ok());
+            let metadata = entry.metadata().map_err(failed)?;
+            match digest {
+                Some(digest) if metadata.is_file() => kept.push((digest, metadata.len())),
+                _ if name.starts_with(".tmp") => fs::remove_file(entry.path()).map_err(failed)?,
+                _ => {}
+            }
+        }
+        Ok(kept)
     }
 
     /// Reads back and verifies what is kept under `digest`.

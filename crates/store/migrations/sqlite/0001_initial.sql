@@ -54,6 +54,7 @@ CREATE TABLE cases (
 CREATE UNIQUE INDEX cases_one_open_per_key ON cases (attach_key)
     WHERE phase IN ('held', 'approved', 'running');
 CREATE INDEX cases_refusing ON cases (attach_key, refuse_until, id) WHERE refuse_until IS NOT NULL;
+CREATE INDEX cases_denied ON cases (requester, target, refuse_until) WHERE phase = 'denied';
 CREATE INDEX cases_due ON cases (deadline, id) WHERE deadline IS NOT NULL;
 CREATE INDEX cases_open_by_requester ON cases (requester) WHERE deadline IS NOT NULL;
 CREATE INDEX cases_by_time ON cases (at, id);

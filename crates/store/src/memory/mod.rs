@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use countersign_core::{
     canonical::Hash,
     digest::AttachKey,
-    id::{CredentialId, RequestId},
+    id::{CredentialId, RequestId, TargetId},
     time::Timestamp,
 };
 
@@ -137,6 +137,28 @@ impl Store for MemoryStore {
             |kept: &&Kept| kept.row.fixed.requester == requester && kept.row.deadline.is_some();
         let open = state.cases.values().filter(open).count();
         Ok(u32::try_from(open).unwrap_or(u32::MAX))
+    }
+
+    async fn refused_until(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let state = self.state()?;
+        let denied = |row: &row::CaseRow| {
+            let fixed = &row.fixed;
+            row.phase == "denied" && fixed.requester == requester && fixed.target == target.as_str()
+        };
+        let rows = state.cases.values().map(|kept| &kept.row);
+        let mut found: Vec<_> = rows
+            .filter(|row| denied(row))
+            .filter_map(|row| row.refuse_until.filter(|until| *until > now))
+            .collect();
+        found.sort_unstable_by_key(|until| Reverse(*until));
+        found.truncate(count(limit));
+        Ok(found)
     }
 
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {

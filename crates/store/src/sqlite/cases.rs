@@ -7,7 +7,7 @@
 
 use countersign_core::{
     digest::AttachKey,
-    id::{PersonId, RequestId},
+    id::{PersonId, RequestId, TargetId},
     time::Timestamp,
 };
 use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
@@ -36,6 +36,10 @@ pub(super) const NEXT_DEADLINE: &str = "\
 pub(super) const IN_PHASE: &str = "SELECT id FROM cases WHERE phase = $1 ORDER BY at, id";
 pub(super) const OPEN_OF_REQUESTER: &str =
     "SELECT count(*) FROM cases WHERE requester = $1 AND deadline IS NOT NULL";
+pub(super) const REFUSED_UNTIL: &str = "\
+    SELECT refuse_until FROM cases \
+    WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
+    ORDER BY refuse_until DESC LIMIT $4";
 /// The case comes first, with 0 in place of a vote's number; one statement sees one state.
 pub(super) const CASE: &str = "\
     SELECT 0 AS seq, version, phase AS label, body FROM cases WHERE id = $1 \
@@ -227,4 +231,23 @@ pub(super) async fn open_of_requester(
         .await
         .map_err(reading)?;
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// See [`Store::refused_until`](crate::Store::refused_until).
+pub(super) async fn refused_until(
+    readers: &SqlitePool,
+    requester: &str,
+    target: &TargetId,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Timestamp>, StoreError> {
+    let found: Vec<i64> = query_scalar(REFUSED_UNTIL)
+        .bind(requester)
+        .bind(target.as_str())
+        .bind(now.0)
+        .bind(limit)
+        .fetch_all(readers)
+        .await
+        .map_err(reading)?;
+    Ok(found.into_iter().map(Timestamp).collect())
 }

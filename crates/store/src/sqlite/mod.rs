@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use countersign_core::{
     canonical::Hash,
     digest::AttachKey,
-    id::{CredentialId, RequestId},
+    id::{CredentialId, RequestId, TargetId},
     time::Timestamp,
 };
 use sqlx::{
@@ -123,6 +123,16 @@ impl Store for SqliteStore {
 
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {
         cases::open_of_requester(&self.readers, requester).await
+    }
+
+    async fn refused_until(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        cases::refused_until(&self.readers, requester, target, now, limit).await
     }
 
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {

@@ -10,6 +10,7 @@ stores!(
     due_cases_come_earliest_first,
     phases_are_found_oldest_first,
     open_cases_are_counted_by_requester,
+    denials_are_found_by_requester_and_target,
 );
 
 async fn an_identical_call_attaches(store: Any) {
@@ -159,5 +160,44 @@ async fn open_cases_are_counted_by_requester(store: Any) {
     for (who, expected) in [("agent:one", 2), ("agent:two", 1), ("agent:none", 0)] {
         let count = store.open_of_requester(who).await.unwrap();
         assert_eq!(count, expected, "{who}");
+    }
+}
+
+async fn denials_are_found_by_requester_and_target(store: Any) {
+    let cases = [
+        (1, "one", "db", Some(denied()), 10_000),
+        (2, "one", "db", Some(denied()), 30_000),
+        (3, "one", "db", Some(denied()), 20_000),
+        (4, "one", "web", Some(denied()), 20_000),
+        (5, "two", "db", Some(denied()), 20_000),
+        (6, "one", "db", Some(Closure::Expired), 20_000),
+        (7, "one", "db", None, 0),
+    ];
+    for (number, agent, target, closure, until) in cases {
+        let key = number.to_string();
+        let mut case = held(&Ask {
+            number,
+            agent,
+            key: &key,
+            ..Ask::default()
+        });
+        case.request.action.target = target.parse().unwrap();
+        let mut writes = vec![insert(&case)];
+        writes.extend(closure.map(|closure| swap(&closed(&case, closure, until))));
+        store.commit(writes).await.unwrap();
+    }
+    for (who, target, now, limit, expected) in [
+        ("agent:one", "db", 0, 9, &[30_000, 20_000, 10_000][..]),
+        ("agent:one", "db", 0, 2, &[30_000, 20_000]),
+        ("agent:one", "db", 9_999, 9, &[30_000, 20_000, 10_000]),
+        ("agent:one", "db", 10_000, 9, &[30_000, 20_000]),
+        ("agent:one", "web", 0, 9, &[20_000]),
+        ("agent:two", "db", 0, 9, &[20_000]),
+        ("agent:none", "db", 0, 9, &[]),
+    ] {
+        let target = target.parse().unwrap();
+        let found = store.refused_until(who, &target, Timestamp(now), limit);
+        let expected: Vec<_> = expected.iter().copied().map(Timestamp).collect();
+        assert_eq!(found.await.unwrap(), expected, "{who} {target} {now}");
     }
 }

@@ -9,19 +9,20 @@ use countersign_core::{
     decision::DenyReason,
     id::{PolicyId, RequestId},
     permit::Permit,
-    request::{Outcome, Request},
+    request::Request,
 };
-use serde_json::json;
 
 use super::{
-    advise::advise,
     metadata::address,
-    outstanding::{Awaited, Place, REPORT_WITHIN, ended, record},
     types::{AnswerContext, EvaluationAnswer, OutcomeHint},
 };
 use crate::{
     api::{Api, problem::ApiError},
-    engine::{EngineError, Uncased},
+    engine::EngineError,
+    gates::advisory::{
+        hand_out as hand,
+        outstanding::{Place, REPORT_WITHIN},
+    },
     gateway::Gateway,
 };
 
@@ -87,29 +88,15 @@ pub(super) async fn hand_out(
     has_case: bool,
 ) -> Result<EvaluationAnswer, ApiError> {
     let gateway = &api.gateway;
-    let now = gateway.clock.now();
-    let awaited = Awaited {
-        of: Uncased {
-            request: request.id.clone(),
-            digest: request.digest,
-            attach_key: request.attach_key,
-        },
-        permit: permit.id().clone(),
-        requester: request.chain.requester.id.clone(),
-        has_case,
-        until: now.after(REPORT_WITHIN),
+    let handed = hand(gateway, place, request, permit, has_case, REPORT_WITHIN).await?;
+    let awaited = match handed {
+        Ok(awaited) => awaited,
+        Err(mismatch) => {
+            let (reason, message) = ("approval_unverifiable", mismatch.to_string());
+            return Ok(no(Some(&request.id), reason, message));
+        }
     };
-    if let Err(mismatch) = advise(permit, request, now) {
-        let result = json!({ "error": mismatch.to_string(), "not_run": true });
-        let failed = ended(&awaited, Outcome::Failed, result);
-        record(&gateway.admission, &gateway.engine, &awaited, failed).await?;
-        return Ok(no(
-            Some(&request.id),
-            "approval_unverifiable",
-            mismatch.to_string(),
-        ));
-    }
-    let answer = EvaluationAnswer {
+    Ok(EvaluationAnswer {
         decision: true,
         context: AnswerContext {
             advisory: true,
@@ -121,8 +108,5 @@ pub(super) async fn hand_out(
             }),
             ..AnswerContext::default()
         },
-    };
-    // A crash here is found at the next start: a permit without an outcome.
-    place.fill(awaited);
-    Ok(answer)
+    })
 }

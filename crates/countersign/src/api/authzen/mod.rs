@@ -10,7 +10,6 @@
 //! Specification: <https://openid.net/specs/authorization-api-1_0.html>; the Access Request and
 //! Approval Profile is a working-group draft of the same group.
 
-mod advise;
 mod answer;
 mod batch;
 mod binding;
@@ -18,7 +17,6 @@ mod claim;
 mod evaluate;
 mod metadata;
 mod outcome;
-mod outstanding;
 mod present;
 mod question;
 mod task;
@@ -35,16 +33,11 @@ use axum::{
     routing::{get, post},
 };
 
-pub use outstanding::Outstanding;
-
 use super::Api;
+use crate::gates::advisory::ADVISORY;
 
 /// The name of this gate.
 pub const GATE: &str = "authzen";
-
-/// What reviewers, callers and records are told about this gate.
-pub const ADVISORY: &str =
-    "Advisory: the caller executes this itself; Countersign can't enforce it.";
 
 /// The header by which a caller recognises an answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

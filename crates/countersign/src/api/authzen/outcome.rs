@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::{
     answer::unhurried,
-    outstanding::{Awaited, ended, record},
     types::{OutcomeAnswer, OutcomeBody, ReportedStatus},
 };
 use crate::{
     api::{Api, StrictJson, once, problem::ApiError},
+    gates::advisory::outstanding::{Awaited, ended, record},
     identity::Caller,
 };
 
@@ -64,7 +64,8 @@ async fn take_report(
         ReportedStatus::Failed => Outcome::Failed,
     };
     let result = json!({ "reported_by": caller.subject.id.to_string(), "detail": body.detail });
-    let how = ended(&awaited, outcome, result);
+    let mut how = ended(&awaited, outcome, result);
+    how.exit = body.exit;
     let gateway = &api.gateway;
     if let Err(error) = record(&gateway.admission, &gateway.engine, &awaited, how).await {
         api.outstanding.put_back(awaited);
@@ -81,5 +82,5 @@ async fn take_report(
 fn not_awaited() -> ApiError {
     let title = "no outcome of yours is awaited by that name";
     ApiError::new(StatusCode::CONFLICT, "not_outstanding", title)
-        .with_detail("It was reported already, an hour has passed, or you were not permitted it.")
+        .with_detail("It was reported already, its time has passed, or you were not permitted it.")
 }

@@ -34,6 +34,7 @@ use crate::{
     engine::{EngineError, Submitted},
     gateway::Gateway,
     identity::Caller,
+    names::Names,
 };
 
 pub(super) async fn submit(
@@ -87,7 +88,7 @@ async fn open(api: &Api, caller: &Caller, body: &SubmitBody) -> Result<TaskAnswe
     let question = Question::read(&gateway.active(), caller, &body.question)?;
     check_denial(gateway, caller, body, &question)?;
     match gateway.admission.submit(question.asked).await? {
-        Submitted::Held(case) | Submitted::Attached(case) => Ok(task(gateway, &case)),
+        Submitted::Held(case) | Submitted::Attached(case) => Ok(task(gateway, caller, &case)),
         Submitted::NotNeeded(id) => {
             let title = "policy permits it without anybody; there is nothing to request";
             Err(ApiError::new(StatusCode::CONFLICT, "not_needed", title)
@@ -96,7 +97,8 @@ async fn open(api: &Api, caller: &Caller, body: &SubmitBody) -> Result<TaskAnswe
         }
         Submitted::Denied { request, reason } => {
             let kind = match reason {
-                DenyReason::RecentlyDenied(_) => "recently_denied",
+                DenyReason::RecentlyDenied { .. } => "recently_denied",
+                DenyReason::OftenDenied(_) => "often_denied",
                 _ => "denied",
             };
             Err(ApiError::new(StatusCode::FORBIDDEN, kind, reason.to_string()).about(&request))
@@ -158,7 +160,7 @@ pub(super) async fn status(
     Path(id): Path<String>,
 ) -> Result<Json<TaskAnswer>, ApiError> {
     let case = own_case(&api, &caller, &id).await?;
-    Ok(Json(task(&api.gateway, &case)))
+    Ok(Json(task(&api.gateway, &caller, &case)))
 }
 
 pub(super) async fn cancel(
@@ -178,14 +180,14 @@ pub(super) async fn cancel(
         take_request_back(&api, &caller, &case.request.id).await?;
     }
     let case = own_case(&api, &caller, &id).await?;
-    Ok(Json(task(&api.gateway, &case)))
+    Ok(Json(task(&api.gateway, &caller, &case)))
 }
 
 /// What the profile says of a case.
-fn task(gateway: &Gateway, case: &Case) -> TaskAnswer {
+fn task(gateway: &Gateway, caller: &Caller, case: &Case) -> TaskAnswer {
     let id = &case.request.id;
     let status_endpoint = address(gateway, &format!("/access/v1/requests/{id}"));
-    let (status, message, approval) = stands(&case.phase);
+    let (status, message, approval) = stands(&case.phase, Names::to(caller));
     let approval = approval.map(|(state, until)| Approval {
         id: id.clone(),
         approved_until: until.map(|until| until.to_string()),
@@ -227,7 +229,7 @@ type Stands = (
 );
 
 /// Status, why, and the approval with its state. How the action itself went is not the task's.
-fn stands(phase: &Phase) -> Stands {
+fn stands(phase: &Phase, names: Names) -> Stands {
     match phase {
         Phase::Held { .. } => ("pending", None, None),
         Phase::Approved { until } => ("approved", None, Some(("active", Some(*until)))),
@@ -241,32 +243,35 @@ fn stands(phase: &Phase) -> Stands {
             ("approved", Some(how.into()), Some(("consumed", None)))
         }
         Phase::Closed { closure, .. } => {
-            let (status, why) = ended(closure);
+            let (status, why) = ended(closure, names);
             (status, Some(why), None)
         }
     }
 }
 
-fn ended(closure: &Closure) -> (&'static str, String) {
+fn ended(closure: &Closure, names: Names) -> (&'static str, String) {
     match closure {
         Closure::Denied { by, reason } => {
             let why = reason
                 .as_ref()
                 .map(|why| format!(": {why}"))
                 .unwrap_or_default();
-            ("denied", format!("{by} denied it{why}"))
+            ("denied", format!("{} denied it{why}", names.person(by)))
         }
         Closure::PolicyChanged { detail } => (
             "denied",
             format!("current policy no longer allows it: {detail}"),
         ),
-        Closure::Amended { by, into } => ("denied", format!("{by} proposes {into} instead")),
+        Closure::Amended { by, into } => (
+            "denied",
+            format!("{} proposes {into} instead", names.person(by)),
+        ),
         Closure::Expired => ("expired", "nobody decided in time; ask again".into()),
         Closure::Unclaimed => (
             "expired",
             "the approval lapsed before it was used; ask again".into(),
         ),
-        Closure::Cancelled { by } => ("cancelled", format!("{by} cancelled it")),
+        Closure::Cancelled { by } => ("cancelled", format!("{} cancelled it", names.subject(by))),
         Closure::Unreachable { .. } => (
             "failed",
             "nobody is left who could approve it; ask an administrator".into(),

@@ -309,6 +309,9 @@ pub struct OutcomeBody {
     pub request: Option<String>,
     /// How.
     pub status: ReportedStatus,
+    /// Its exit status, of a command; 128 + signal where a signal ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
     /// Details, at most 4,096 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -11,7 +11,10 @@ use countersign_core::id::RequestId;
 use reqwest::Response;
 use tokio::time::Instant;
 
-use super::watch::{Phase, Watch};
+use super::{
+    local::{self, Here, Permitted},
+    watch::{Phase, Watch},
+};
 use crate::{
     api::types::{RequestDetail, RunEvent, RunRequest},
     cli::{
@@ -26,10 +29,12 @@ use crate::{
 };
 
 /// Asks for the action and follows it to its end; gives the command's exit status. `pauses` are
-/// those before a wait is taken up again after its connection broke.
+/// those before a wait is taken up again after its connection broke. With `here` the command runs
+/// on this machine, once the gateway permits it.
 pub(super) async fn follow(
     client: &Client,
     mut request: RunRequest,
+    here: Option<Here>,
     pauses: &[Duration],
     signals: &mut Signals,
     output: &mut Output,
@@ -42,6 +47,12 @@ pub(super) async fn follow(
         let broken = tokio::select! {
             ended = attend(client, &request, &mut watch, output) => match ended? {
                 Ended::Exited(status) => return Ok(status),
+                Ended::Permitted(permitted) => {
+                    let Some(here) = here else {
+                        return Err(watch.broken("it permits what was not asked for"));
+                    };
+                    return local::run(client, here, *permitted, signals, output).await;
+                }
                 Ended::Broken(why) => why,
             },
             status = signals.next() => return Err(watch.interrupted(status)),
@@ -63,7 +74,49 @@ pub(super) async fn follow(
 
 enum Ended {
     Exited(u8),
+    Permitted(Box<Permitted>),
     Broken(String),
+}
+
+/// The events of a run, one after the other.
+pub(super) struct Events {
+    stream: Response,
+    lines: Lines,
+}
+
+impl Events {
+    /// The next event; nothing at the end.
+    ///
+    /// # Errors
+    /// Why the connection broke, or what was not understood.
+    pub(super) async fn next(&mut self) -> Result<Option<RunEvent>, EventError> {
+        loop {
+            while let Some(line) = self.lines.next_line() {
+                if line.is_empty() {
+                    continue;
+                }
+                return serde_json::from_str(&line).map(Some).map_err(|error| {
+                    EventError::Strange(format!("an event is not understood: {error}"))
+                });
+            }
+            match self.stream.chunk().await {
+                Ok(Some(bytes)) => self
+                    .lines
+                    .push(&bytes)
+                    .map_err(|error| EventError::Strange(error.to_string()))?,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(EventError::Broken(chain(&error))),
+            }
+        }
+    }
+}
+
+/// Why there are no more events.
+pub(super) enum EventError {
+    /// The connection broke.
+    Broken(String),
+    /// The gateway says something else than it should.
+    Strange(String),
 }
 
 async fn attend(
@@ -73,7 +126,7 @@ async fn attend(
     output: &mut Output,
 ) -> Result<Ended, Failure> {
     let opened = client.stream_of_write(At::new(&["run"]), request).await;
-    let mut stream = match opened {
+    let stream = match opened {
         Ok(stream) => stream,
         // Of what was sent nobody knows what it did; of what was not sent one knows only on the first try.
         Err(failure)
@@ -84,34 +137,31 @@ async fn attend(
         }
         Err(failure) => return Err(failure),
     };
-    let mut lines = Lines::default();
+    let lines = Lines::default();
+    let mut events = Events { stream, lines };
     loop {
-        while let Some(line) = lines.next_line() {
-            if line.is_empty() {
-                continue;
-            }
-            let event: RunEvent = serde_json::from_str(&line)
-                .map_err(|error| watch.broken(&format!("an event is not understood: {error}")))?;
-            if let Some(status) = watch.event(event, now(), output)? {
-                return Ok(Ended::Exited(status));
-            }
+        let event = match events.next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(Ended::Broken("the gateway closed it".into())),
+            Err(EventError::Broken(why)) => return Ok(Ended::Broken(why)),
+            Err(EventError::Strange(what)) => return Err(watch.broken(&what)),
+        };
+        let permitted = match &event {
+            RunEvent::Permitted {
+                request, permit, ..
+            } => Some((request.clone(), permit.clone())),
+            _ => None,
+        };
+        if let Some(status) = watch.event(event, now(), output)? {
+            return Ok(Ended::Exited(status));
         }
-        match piece(&mut stream).await {
-            Ok(bytes) => {
-                lines
-                    .push(&bytes)
-                    .map_err(|error| watch.broken(&error.to_string()))?;
-            }
-            Err(why) => return Ok(Ended::Broken(why)),
+        if let Some((request, permit)) = permitted {
+            return Ok(Ended::Permitted(Box::new(Permitted {
+                request,
+                permit,
+                events,
+            })));
         }
-    }
-}
-
-async fn piece(stream: &mut Response) -> Result<bytes::Bytes, String> {
-    match stream.chunk().await {
-        Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err("the gateway closed it".into()),
-        Err(error) => Err(chain(&error)),
     }
 }
 

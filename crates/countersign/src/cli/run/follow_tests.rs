@@ -38,7 +38,7 @@ async fn run_against(answers: Vec<String>, json: bool, on_terminal: bool) -> End
     let (mut output, out, err) = captured(json, on_terminal);
     let mut signals = Signals::listen().unwrap();
     let pauses = [Duration::from_millis(5), Duration::from_millis(5)];
-    let exit = match follow(&client, request(), &pauses, &mut signals, &mut output).await {
+    let exit = match follow(&client, request(), None, &pauses, &mut signals, &mut output).await {
         Ok(status) => status,
         Err(failure) => {
             output.failure(&failure);
@@ -100,7 +100,7 @@ async fn output_passes_as_it_is() {
     let client = Client::new(&stub.settings()).unwrap();
     let (mut output, out, _) = captured(false, false);
     let mut signals = Signals::listen().unwrap();
-    let status = follow(&client, request(), &[], &mut signals, &mut output).await;
+    let status = follow(&client, request(), None, &[], &mut signals, &mut output).await;
     assert_eq!(status, Ok(0));
     assert_eq!(out.bytes(), b"\0\xff\n");
 }

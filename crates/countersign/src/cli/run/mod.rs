@@ -1,21 +1,22 @@
 //! `countersign run`: one command through the exec gate.
 //!
 //! In scope: arguments, capturing inputs, asking, and passing the command's output and exit status
-//! on as if it had run here.
-//! Out of scope: deciding and running, which the gateway does; what each event means
+//! on as if it had run here; with `--local`, running it here ([`local`]).
+//! Out of scope: deciding, and running behind the gate, which the gateway does; what each event means
 //! ([`watch`]) and what happens when the connection breaks ([`mod@follow`]).
 //! Invariant: the exit status is the command's only when the gateway reported it; every other
 //! ending has one of the statuses 64, 69, 70, 75, 77, 130 or 143.
 
 mod follow;
 mod inputs;
+mod local;
 mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use countersign_core::{id::RequestId, subject::Origin, time::Span};
 
-use self::follow::follow;
+use self::{follow::follow, local::Here};
 use super::{
     client::Client,
     config::Sources,
@@ -40,6 +41,7 @@ Examples:
   countersign run --target release -- git push origin main
   countersign run --target db --bind migrations --reason \"ticket 4711\" -- psql -f migrations/7.sql
   countersign run --target release --wait 0s -- make deploy   # ask, don't wait; run it again to claim
+  countersign run --target laptop --local -- ./cleanup.sh    # runs here, once it may; advisory
 
 Exit status: the command's own; or
   64  the command line is wrong            70  the action may have run; nobody here knows
@@ -73,6 +75,12 @@ pub(crate) struct Args {
     /// Why, for the people who decide
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// Run the command on this machine, with its files and environment, once the gateway permits it.
+    ///
+    /// Advisory: the gateway decides and records, and can't enforce. The target must say
+    /// `advisory = true`; none of its credentials come here.
+    #[arg(long, conflicts_with_all = ["binds", "claim"])]
+    pub(crate) local: bool,
     /// How long to wait for people
     #[arg(long, short, default_value = "30m", value_name = "TIME")]
     pub(crate) wait: Span,
@@ -97,17 +105,24 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
                 .exit(status));
         }
     };
-    let (client, request) = prepared.map_err(as_refusal)?;
-    follow(&client, request, &PAUSES, &mut signals, output)
+    let (client, request, here) = prepared.map_err(as_refusal)?;
+    follow(&client, request, here, &PAUSES, &mut signals, output)
         .await
         .map_err(as_refusal)
 }
 
-async fn prepare(args: Args, sources: &Sources) -> Result<(Client, RunRequest), Failure> {
+async fn prepare(
+    args: Args,
+    sources: &Sources,
+) -> Result<(Client, RunRequest, Option<Here>), Failure> {
     let client = Client::new(&sources.settings()?)?;
     let env = environment(&args.env, |name| std::env::var(name).ok())?;
     let target = args.target.unwrap_or_default();
     let inputs = inputs::send(&client, &target, &args.binds).await?;
+    let here = args
+        .local
+        .then(|| Here::find(&args.argv, &env))
+        .transpose()?;
     let request = RunRequest {
         target,
         argv: args.argv,
@@ -116,9 +131,10 @@ async fn prepare(args: Args, sources: &Sources) -> Result<(Client, RunRequest), 
         reason: args.reason,
         origin: origin(|name| std::env::var(name).ok()),
         wait_ms: u64::try_from(args.wait.as_millis()).unwrap_or(0),
+        local: here.as_ref().map(Here::stated),
         claim: args.claim,
     };
-    Ok((client, request))
+    Ok((client, request, here))
 }
 
 /// Keeps the statuses a command is likely to have itself away from our own refusals.

@@ -71,6 +71,15 @@ impl Watch {
                 }
                 self.phase = Phase::Started(request);
             }
+            RunEvent::Permitted { request, .. } => {
+                if output.is_watched() && self.shown.is_some() {
+                    let paint = output.note_paint();
+                    output.note(paint.green("Approved; it runs here."));
+                }
+                self.phase = Phase::Started(request);
+            }
+            // Only a command that runs here can be told to end, and that one is told elsewhere.
+            RunEvent::Stop { .. } => {}
             RunEvent::Stdout { data } => self.bytes(&data, output, Output::bytes)?,
             RunEvent::Stderr { data } => self.bytes(&data, output, Output::error_bytes)?,
             RunEvent::Exited {
@@ -106,6 +115,7 @@ impl Watch {
             approvers,
             expires,
             attached,
+            advisory,
         } = event
         else {
             return;
@@ -118,19 +128,30 @@ impl Watch {
         let left = text::rough(expires.millis_since(now));
         let (rules, approvers, url) = (text::list(rules), text::list(approvers), text::shown(url));
         if !output.is_watched() {
+            let local = if *advisory {
+                ", then runs here (advisory)"
+            } else {
+                ""
+            };
             output.note(format!(
-                "countersign: {request} is held until {rules} is satisfied by {approvers} ({left} left): {url}"
+                "countersign: {request} is held until {rules} is satisfied by {approvers}{local} ({left} left): {url}"
             ));
             return;
         }
         let paint = output.note_paint();
         let head = if *attached { "Held already" } else { "Held" };
-        let values = [
+        let mut values = vec![
             ("page", paint.bold(&url)),
             ("rules", rules),
             ("can sign", approvers),
             ("time left", left),
         ];
+        if *advisory {
+            values.push((
+                "gate",
+                "advisory: it will run here, not behind the gateway".into(),
+            ));
+        }
         output.note(format!("{} {request}", paint.yellow(&format!("{head}:"))));
         output.note(text::pairs(2, &values, paint));
         output.note(paint.dim("  Ctrl-C stops waiting here; the request goes on."));

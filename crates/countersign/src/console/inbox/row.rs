@@ -12,6 +12,7 @@ use countersign_core::{
     request::{Case, Closure, Outcome, Phase},
 };
 
+use crate::api::detail::is_advisory;
 use crate::console::{
     standing,
     viewer::{self, Viewer},
@@ -45,7 +46,7 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
         },
         signed: words::count(tally.filled.len()),
         needed: words::count(tally.filled.len() + tally.empty.len()),
-        advisory: false,
+        advisory: is_advisory(&request.action.gate),
         question_open: standing::has_open_question(case),
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     gates::exec,
     gateway::{Gateway, Options},
     identity::{Issue, LINK},
-    runner::capture,
+    runner::Call,
 };
 
 const MAIN: &str = r#"
@@ -241,22 +241,25 @@ impl Site {
 
     /// A request of `agent:bot` that waits for `ops`.
     pub(super) async fn held(&self, argv: &[&str], reason: &str) -> RequestId {
-        let active = self.gateway.active();
-        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
-        let target = "tools".parse().unwrap();
-        let bundle = active.bundle.clone();
-        let machine = &self.gateway.machine;
-        let captured = capture(machine, bundle, target, argv, BTreeMap::new(), None)
-            .await
-            .unwrap();
-        let bot = active
-            .directory
-            .resolve(&SubjectId::Agent("bot".parse().unwrap()))
-            .unwrap();
-        let chain = SubjectChain::of(bot);
-        let (issuers, reason) = (BTreeSet::new(), Some(reason.into()));
-        let asked = exec::asked(&active, chain, captured, issuers, reason, None).unwrap();
-        match self.gateway.admission.ask(asked).await.unwrap() {
+        let bot = SubjectId::Agent("bot".parse().unwrap());
+        let bot = self.gateway.active().directory.resolve(&bot).unwrap();
+        let call = Call {
+            target: "tools".parse().unwrap(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: BTreeMap::new(),
+            inputs: None,
+        };
+        let asking = exec::Asking {
+            chain: SubjectChain::of(bot),
+            issuers: BTreeSet::new(),
+            reason: Some(reason.into()),
+            amends: None,
+        };
+        let considered = exec::consider(&self.gateway, call, asking).await.unwrap();
+        let exec::Considered::Exact(asked) = considered else {
+            panic!("denied")
+        };
+        match self.gateway.admission.ask(*asked).await.unwrap() {
             Admitted::Held(case) => case.request.id,
             other => panic!("not held: {other:?}"),
         }

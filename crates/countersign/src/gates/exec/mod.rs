@@ -1,47 +1,53 @@
 //! The gate for commands: `countersign run`.
 //!
-//! In scope: one call from request to exit status, as a stream of events.
+//! In scope: one call from request to exit status, as a stream of events; with `local`, one call
+//! from request to the permit, after which the caller itself runs the command ([`local`]).
 //! Out of scope: HTTP (see `api`) and executing (see `runner`).
 //! Invariant: a caller that goes away ends its wait, never the request and never a command that
-//! runs. The outcome is recorded before the exit status is sent.
+//! runs here. The outcome is recorded before the exit status is sent. A command that was asked for
+//! one way never runs the other way: the gate is part of the action.
 
+mod asking;
+mod ending;
+mod local;
 mod present;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
-    id::{PersonId, RequestId, TargetId},
+    id::{RequestId, TargetId},
     lifecycle,
     permit::Permit,
-    request::{Amends, Case, Closure, Outcome, Phase, Request},
+    request::{Case, Phase, Request},
     subject::SubjectChain,
 };
-use countersign_policy::ExecTarget;
 use countersign_runner::spawn::Output;
 use tokio::sync::mpsc::{self, Sender};
 
+pub use asking::{Asking, Considered, consider};
+pub(crate) use ending::is_passing;
+
+use self::ending::{ended_event, last_event, record, record_later};
+use super::advisory::{Outstanding, TooManyOutstanding, outstanding::Place};
 use crate::{
-    active::Active,
     api::types::{RunEvent, RunRequest},
-    engine::{Admitted, Asked, Ended, EngineError, Input},
+    engine::{Admitted, Asked, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
-    log::LogError,
-    runner::{self, Captured, PlanError, capture},
+    names::Names,
+    runner::{self, PlanError},
 };
 
 /// Pieces of output that wait for a slow caller.
 const OUTPUT_QUEUE: usize = 64;
 /// The longest a caller can wait, in milliseconds.
 const MAX_WAIT: u64 = 24 * 3_600_000;
-/// How soon an outcome that could not be recorded is tried again.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// The gate's name in actions.
-const GATE: &str = "exec";
-/// The longest reason, in bytes.
-const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
+pub const GATE: &str = "exec";
+/// Its name where the caller itself runs the command.
+pub const LOCAL_GATE: &str = "exec-local";
 
 /// Why a call did not become a request.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,15 @@ pub enum ExecError {
     /// The caller's credential came to an end while it waited.
     #[error("your credential was revoked or ended while the request waited; nothing was run")]
     CallerEnded,
+    /// A target whose commands only the gateway runs.
+    #[error(
+        "the target `{0}` does not let callers run its commands themselves; run it without \
+         `--local`, or have an administrator set `advisory = true` for the target"
+    )]
+    NotAdvisory(TargetId),
+    /// Nothing more is permitted to callers that execute themselves.
+    #[error(transparent)]
+    Outstanding(#[from] TooManyOutstanding),
     /// A field of the call.
     #[error("{0}")]
     Invalid(String),
@@ -74,14 +89,32 @@ impl ExecError {
             Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::CallerEnded => "unauthenticated",
+            Self::NotAdvisory(_) => "not_advisory",
+            Self::Outstanding(_) => "too_many_outstanding",
             Self::Engine(_) => "unavailable",
         }
     }
 }
 
 /// Serves one call, sending events until it is over or the caller is gone.
-pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: Sender<RunEvent>) {
-    let run = Run { gateway, events };
+pub async fn serve(
+    gateway: Gateway,
+    outstanding: Arc<Outstanding>,
+    caller: Caller,
+    call: RunRequest,
+    events: Sender<RunEvent>,
+) {
+    let gate = if call.local.is_some() {
+        LOCAL_GATE
+    } else {
+        GATE
+    };
+    let run = Run {
+        gateway,
+        outstanding,
+        events,
+        gate,
+    };
     if let Err(error) = run.serve(&caller, call).await {
         let request = None;
         let (code, message) = (error.code().into(), crate::explain(&error));
@@ -95,85 +128,11 @@ pub async fn serve(gateway: Gateway, caller: Caller, call: RunRequest, events: S
     }
 }
 
-/// The longest word of a command or value of a variable, in bytes; the kernel takes no longer one.
-const MAX_WORD: usize = 128 << 10;
-/// The most bytes of all words and values together.
-const MAX_WORDS: usize = 1 << 20;
-/// The longest statement of origin, in bytes.
-const MAX_ORIGIN: usize = 1_024;
-
-/// Refuses what no command can be before any work is done on it.
-fn check_size(call: &RunRequest) -> Result<(), ExecError> {
-    let words = || {
-        call.argv
-            .iter()
-            .chain(call.env.keys())
-            .chain(call.env.values())
-    };
-    let total: usize = words().map(String::len).sum();
-    if words().any(|word| word.len() > MAX_WORD) || total > MAX_WORDS {
-        let what = format!("a word is longer than {MAX_WORD} bytes, or all than {MAX_WORDS}");
-        return Err(ExecError::Invalid(what));
-    }
-    let origin = &call.origin;
-    let stated = [&origin.model, &origin.session, &origin.task];
-    if stated
-        .into_iter()
-        .flatten()
-        .any(|text| text.len() > MAX_ORIGIN)
-    {
-        let what = format!("a field of `origin` is longer than {MAX_ORIGIN} bytes");
-        return Err(ExecError::Invalid(what));
-    }
-    Ok(())
-}
-
-/// What a gate asks for when a call is captured.
-///
-/// # Errors
-/// [`ExecError`] when the call can't be understood.
-pub fn asked(
-    active: &Active,
-    chain: SubjectChain,
-    captured: Captured,
-    issuers: BTreeSet<PersonId>,
-    reason: Option<String>,
-    amends: Option<Amends>,
-) -> Result<Asked, ExecError> {
-    let target = active.snapshot.target(&captured.action.target);
-    let owner = target.and_then(|target| target.owner.clone());
-    let exec = target.and_then(|target| target.exec());
-    let exec = exec.ok_or_else(|| PlanError::NoTarget(captured.action.target.clone()))?;
-    let argv = argv(&captured)?;
-    let classified = ExecTarget::classify(exec, &argv, captured.manifest.is_some());
-    let presentation = present::presentation(exec, &captured, &argv, &classified);
-    Ok(Asked {
-        chain,
-        action: captured.action,
-        effects: classified.effects,
-        captures: classified.arguments,
-        reason,
-        presentation,
-        resource_owners: owner.into_iter().collect(),
-        issuers,
-        administrative: false,
-        amends,
-    })
-}
-
-fn argv(captured: &Captured) -> Result<Vec<String>, ExecError> {
-    let argv = captured
-        .action
-        .arguments
-        .get("argv")
-        .cloned()
-        .unwrap_or_default();
-    serde_json::from_value(argv).map_err(|_| ExecError::Invalid("the command has no words".into()))
-}
-
 struct Run {
     gateway: Gateway,
+    outstanding: Arc<Outstanding>,
     events: Sender<RunEvent>,
+    gate: &'static str,
 }
 
 impl Run {
@@ -187,27 +146,33 @@ impl Run {
         if let Some(id) = &call.claim {
             return self.wait_for(caller, id.clone(), wait, true).await;
         }
-        if call
-            .reason
-            .as_ref()
-            .is_some_and(|reason| reason.len() > MAX_REASON)
-        {
-            return Err(ExecError::Invalid(format!(
-                "the reason is longer than {MAX_REASON} bytes"
-            )));
-        }
-        check_size(&call)?;
-        let asked = self.capture(caller, call).await?;
-        match self.gateway.admission.ask(asked).await? {
+        asking::check_size(&call)?;
+        let command = asking::command(&call)?;
+        // Until the request itself keeps them.
+        let pin = command
+            .inputs
+            .map(|inputs| self.gateway.uploads.pin(inputs));
+        let inputs = command.inputs;
+        let place = self.place()?;
+        let admitted = match self.capture(caller, call).await? {
+            Considered::Denied(denied) => denied,
+            Considered::Exact(asked) => self.gateway.admission.ask(*asked).await?,
+        };
+        self.keep_inputs(caller, inputs, &admitted);
+        drop(pin);
+        match admitted {
             Admitted::Permitted { request, permit } => {
-                self.execute(*request, permit, None).await;
-                Ok(())
+                let id = request.id.clone();
+                let done = self.go(*request, permit, None, place).await;
+                self.gateway.uploads.release(&id);
+                done
             }
             Admitted::Denied {
                 request,
                 reason,
                 policies,
             } => {
+                self.gateway.uploads.release(&request);
                 let message = self.denial(&reason, &policies);
                 let code = "denied".into();
                 let request = Some(request);
@@ -225,25 +190,42 @@ impl Run {
         }
     }
 
-    async fn capture(&self, caller: &Caller, call: RunRequest) -> Result<Asked, ExecError> {
-        let invalid = |what: &str| ExecError::Invalid(format!("`{what}` is not valid"));
-        let target: TargetId = call.target.parse().map_err(|_| invalid("target"))?;
-        let inputs = call.inputs.as_deref().map(str::parse::<Hash>).transpose();
-        let inputs = inputs.map_err(|_| invalid("inputs"))?;
-        let active = self.gateway.active();
-        let bundle = active.bundle.clone();
-        let machine = &self.gateway.machine;
-        let captured = capture(machine, bundle, target, call.argv, call.env, inputs).await?;
+    /// A place for the outcome that a caller which executes itself will owe.
+    fn place(&self) -> Result<Option<Place>, TooManyOutstanding> {
+        let local = self.gate == LOCAL_GATE;
+        local.then(|| self.outstanding.reserve()).transpose()
+    }
+
+    /// Makes the new request the one that the inputs are kept for.
+    fn keep_inputs(&self, caller: &Caller, inputs: Option<Hash>, admitted: &Admitted) {
+        let id = match admitted {
+            Admitted::Permitted { request, .. } => &request.id,
+            Admitted::Held(case) => &case.request.id,
+            Admitted::Denied { request, .. } => request,
+            // It is kept for that one already.
+            Admitted::Attached(_) => return,
+        };
+        if let Some(inputs) = inputs {
+            self.gateway.uploads.refer(inputs, id, &caller.subject.id);
+        }
+    }
+
+    async fn capture(&self, caller: &Caller, call: RunRequest) -> Result<Considered, ExecError> {
         let mut chain = SubjectChain::of(caller.subject.clone());
-        chain.origin = call.origin;
-        asked(
-            &active,
+        chain.origin = call.origin.clone();
+        let asking = Asking {
             chain,
-            captured,
-            caller.lineage(),
-            call.reason,
-            None,
-        )
+            issuers: caller.lineage(),
+            reason: call.reason.clone(),
+            amends: None,
+        };
+        match call.local.clone() {
+            Some(local) => {
+                let asked: Asked = local::asked(&self.gateway.active(), &call, local, asking)?;
+                Ok(Considered::Exact(Box::new(asked)))
+            }
+            None => consider(&self.gateway, asking::command(&call)?, asking).await,
+        }
     }
 
     fn denial(
@@ -290,14 +272,14 @@ impl Run {
                 return Err(ExecError::CallerEnded);
             }
             let case = self.gateway.case_of(caller, &id).await?;
-            if case.request.action.gate != GATE {
-                return Err(ExecError::Invalid(format!(
-                    "`{id}` is no command; claim it where it was asked"
-                )));
-            }
+            self.check_gate(&case)?;
             match &case.phase {
                 Phase::Held { expires } => {
-                    if !told && !self.send(self.held(&case, *expires, attached)).await {
+                    if !told
+                        && !self
+                            .send(self.held(&case, caller, *expires, attached))
+                            .await
+                    {
                         return Ok(());
                     }
                     told = true;
@@ -311,12 +293,12 @@ impl Run {
                     claimed => return claimed,
                 },
                 _ => {
-                    self.send(ended_event(&case)).await;
+                    self.send(ended_event(&case, Names::to(caller))).await;
                     return Ok(());
                 }
             }
             tokio::select! {
-                () = changed => self.progress(&id, &mut updates).await,
+                () = changed => self.progress(&id, caller, &mut updates).await,
                 () = tokio::time::sleep_until(deadline) => {
                     let url = self.gateway.request_url(&id);
                     self.send(RunEvent::StillHeld { request: id, url }).await;
@@ -327,19 +309,28 @@ impl Run {
         }
     }
 
+    /// Whether a case is one of this gate's.
+    fn check_gate(&self, case: &Case) -> Result<(), ExecError> {
+        let id = &case.request.id;
+        let why = match case.request.action.gate.as_str() {
+            gate if gate == self.gate => return Ok(()),
+            LOCAL_GATE => "was asked with `--local`; run the same command with it again",
+            GATE => "was asked without `--local`; run it without",
+            _ => "is no command; claim it where it was asked",
+        };
+        Err(ExecError::Invalid(format!("`{id}` {why}")))
+    }
+
     fn held(
         &self,
         case: &Case,
+        caller: &Caller,
         expires: countersign_core::time::Timestamp,
         attached: bool,
     ) -> RunEvent {
         let active = self.gateway.active();
         let now = self.gateway.clock.now();
-        let mut approvers: Vec<String> = lifecycle::electorate_names(&case.request.rules)
-            .into_iter()
-            .collect();
         let people = lifecycle::eligible_voters(case, active.world(), now);
-        approvers.extend(people.iter().take(10).map(ToString::to_string));
         RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
@@ -349,9 +340,10 @@ impl Run {
                 .iter()
                 .map(|rule| rule.name.to_string())
                 .collect(),
-            approvers,
+            approvers: Names::to(caller).approvers(&case.request.rules, &people),
             expires,
             attached,
+            advisory: self.gate == LOCAL_GATE,
         }
     }
 
@@ -359,13 +351,14 @@ impl Run {
     async fn progress(
         &self,
         id: &RequestId,
+        caller: &Caller,
         updates: &mut tokio::sync::broadcast::Receiver<crate::engine::Update>,
     ) {
         while let Ok(update) = updates.try_recv() {
             if update.request == *id {
                 let event = RunEvent::Progress {
                     request: id.clone(),
-                    text: update.text,
+                    text: Names::to(caller).update(&update).into(),
                 };
                 self.send(event).await;
             }
@@ -373,6 +366,7 @@ impl Run {
     }
 
     async fn claim(&self, caller: &Caller, id: &RequestId) -> Result<(), ExecError> {
+        let place = self.place()?;
         let input = Input::Claim {
             by: caller.subject.id.clone(),
         };
@@ -390,8 +384,24 @@ impl Run {
             return Err(EngineError::Internal("a claim without a permit".into()).into());
         };
         let held = Some(id.clone());
-        self.execute(stepped.case.request, permit, held).await;
-        Ok(())
+        self.go(stepped.case.request, permit, held, place).await
+    }
+
+    /// Uses a permit the way that the caller asked for.
+    async fn go(
+        &self,
+        request: Request,
+        permit: Permit,
+        held: Option<RequestId>,
+        place: Option<Place>,
+    ) -> Result<(), ExecError> {
+        match place {
+            Some(place) => self.hand_over(request, permit, held.is_some(), place).await,
+            None => {
+                self.execute(request, permit, held).await;
+                Ok(())
+            }
+        }
     }
 
     /// Runs the command to its end, whether or not the caller stays.
@@ -404,10 +414,10 @@ impl Run {
         self.send(started).await;
         let gateway = self.gateway.clone();
         let running = tokio::spawn(async move {
-            let active = || gateway.active();
             let (machine, clock) = (&gateway.machine, &gateway.clock);
+            let active = gateway.watch();
             let (ended, error) =
-                runner::execute(permit, &request, machine, clock, &active, to).await;
+                runner::execute(permit, &request, machine, clock, active, to).await;
             let recorded = record(&gateway, &request, held.clone(), &ended).await;
             if recorded.as_ref().is_err_and(is_passing) {
                 tokio::spawn(record_later(gateway, request, held, ended.clone()));
@@ -442,130 +452,5 @@ impl Run {
                 return;
             }
         }
-    }
-}
-
-/// Records the outcome, with the case or without.
-async fn record(
-    gateway: &Gateway,
-    request: &Request,
-    held: Option<RequestId>,
-    ended: &Ended,
-) -> Result<(), EngineError> {
-    match held {
-        Some(id) => gateway
-            .engine
-            .step(
-                id,
-                Input::Ended {
-                    ended: ended.clone(),
-                },
-            )
-            .await
-            .map(|_| ()),
-        None => gateway.admission.ended(request, ended).await,
-    }
-}
-
-/// Whether recording may work later: the disk is full, or too much is under way.
-fn is_passing(error: &EngineError) -> bool {
-    match error {
-        EngineError::Store(_) | EngineError::Busy => true,
-        EngineError::Log(error) => !matches!(error, LogError::Stopped),
-        _ => false,
-    }
-}
-
-/// Records an outcome as soon as that is possible. A stop before makes it unknown at the next
-/// start.
-async fn record_later(gateway: Gateway, request: Request, held: Option<RequestId>, ended: Ended) {
-    loop {
-        tokio::time::sleep(RECORD_AGAIN).await;
-        match record(&gateway, &request, held.clone(), &ended).await {
-            Err(error) if is_passing(&error) => {}
-            Err(error) => {
-                let (request, error) = (&request.id, crate::explain(&error));
-                tracing::error!(%request, error, "an outcome was not recorded");
-                return;
-            }
-            Ok(()) => return,
-        }
-    }
-}
-
-fn last_event(
-    ended: &Ended,
-    error: Option<runner::RunError>,
-    recorded: Result<(), EngineError>,
-) -> RunEvent {
-    if let Some(error) = error.filter(|_| ended.outcome == Outcome::Failed) {
-        let (code, message) = ("not_run".into(), crate::explain(&error));
-        return RunEvent::Refused {
-            request: None,
-            code,
-            message,
-            amended: None,
-        };
-    }
-    let unrecorded = recorded.err().map(|error| {
-        format!(
-            "executed, but the outcome could not be recorded: {}",
-            crate::explain(&error)
-        )
-    });
-    RunEvent::Exited {
-        status: ended.exit.unwrap_or(70),
-        outcome: format!("{:?}", ended.outcome).to_lowercase(),
-        warning: unrecorded,
-    }
-}
-
-/// What a waiting caller is told of a request that is no longer open.
-fn ended_event(case: &Case) -> RunEvent {
-    let refused = |code: &str, message: String, amended| RunEvent::Refused {
-        request: Some(case.request.id.clone()),
-        code: code.into(),
-        message,
-        amended,
-    };
-    match &case.phase {
-        Phase::Closed { closure, .. } => {
-            let (message, amended) = match closure {
-                Closure::Denied { by, reason } => {
-                    let why = reason
-                        .as_ref()
-                        .map(|why| format!(": {why}"))
-                        .unwrap_or_default();
-                    (format!("{by} denied it{why}"), None)
-                }
-                Closure::Expired => ("nobody decided in time; ask again".into(), None),
-                Closure::Unclaimed => (
-                    "the approval lapsed before it was used; ask again".into(),
-                    None,
-                ),
-                Closure::Cancelled { by } => (format!("{by} cancelled it"), None),
-                Closure::Amended { by, into } => (
-                    format!(
-                        "{by} proposes another action instead; read it at its page and, if you \
-                         accept it, run `countersign run --claim {into}`"
-                    ),
-                    Some(into.clone()),
-                ),
-                Closure::Unreachable { .. } => (
-                    "nobody is left who could approve it; ask an administrator".into(),
-                    None,
-                ),
-                Closure::PolicyChanged { detail } => (
-                    format!("current policy no longer allows it: {detail}"),
-                    None,
-                ),
-            };
-            refused(case.phase.name(), message, amended)
-        }
-        _ => refused(
-            "already_claimed",
-            "another caller of yours claimed this approval; it runs once".into(),
-            None,
-        ),
     }
 }

@@ -118,7 +118,7 @@ fn inputs(manifest: &Manifest, body: &mut String) -> bool {
     summary.not_listed == 0
 }
 
-fn radius(classified: &Classified) -> String {
+pub(super) fn radius(classified: &Classified) -> String {
     let touched: Vec<_> = classified
         .effects
         .iter()
@@ -130,7 +130,7 @@ fn radius(classified: &Classified) -> String {
     )
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= TITLE {
         return text.into();
     }

@@ -16,6 +16,13 @@ pub(crate) fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Sets a limit of the gateway.
+pub(crate) fn limit(files: &mut BTreeMap<String, String>, name: &str, value: u32) {
+    let config = files.get_mut("countersign.toml").unwrap();
+    let limits = format!("[server.limits]\n{name} = {value}\n\n[group.reviewers]");
+    *config = config.replacen("[group.reviewers]", &limits, 1);
+}
+
 /// Every file of the standard bundle.
 pub(crate) fn standard(work: &Path) -> BTreeMap<String, String> {
     let run_as = if super::is_root() {

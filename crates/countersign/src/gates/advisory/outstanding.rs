@@ -1,6 +1,6 @@
 //! Permitted actions whose outcome nobody has reported yet.
 //!
-//! In scope: keeping them for an hour, at most 100,000; recording as unknown what nobody reports.
+//! In scope: keeping them for the time their gate gives, at most 100,000; recording as unknown what nobody reports.
 //! Out of scope: outliving the process. A start marks every permit without an outcome as unknown
 //! by itself, from the log and from the cases that run.
 //! Invariant: a place is reserved before anything is permitted, so nothing permitted is ever
@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::StatusCode;
 use countersign_core::{
     id::{PermitId, RequestId},
     request::Outcome,
@@ -23,14 +22,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    api::problem::ApiError,
     clock::Clock,
     engine::{Admission, Ended, Engine, EngineError, Input, Uncased},
     gateway::Gateway,
 };
 
-/// How long an outcome can be reported.
-pub(super) const REPORT_WITHIN: Span = Span::from_millis(60 * 60_000);
+/// How long an outcome can be reported where the caller's connection says nothing about it.
+pub(crate) const REPORT_WITHIN: Span = Span::from_millis(60 * 60_000);
 /// The most outcomes awaited at once.
 const MAX_AWAITED: usize = 100_000;
 /// How often it is looked whether an hour has passed.
@@ -38,19 +36,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long after a failed attempt to record it is tried again.
 const AGAIN_AFTER: Span = Span::from_millis(30_000);
 
+/// Too many outcomes are awaited; nothing more is permitted.
+#[derive(Debug, thiserror::Error)]
+#[error("too many permitted actions have no outcome yet; nothing more is permitted")]
+pub struct TooManyOutstanding;
+
 /// A permitted action whose outcome is awaited.
 #[derive(Debug, Clone)]
-pub(super) struct Awaited {
+pub(crate) struct Awaited {
     /// What its record names.
-    pub(super) of: Uncased,
+    pub(crate) of: Uncased,
     /// The permit.
-    pub(super) permit: PermitId,
+    pub(crate) permit: PermitId,
     /// Who alone reports.
-    pub(super) requester: SubjectId,
+    pub(crate) requester: SubjectId,
     /// Whether it has a case.
-    pub(super) has_case: bool,
+    pub(crate) has_case: bool,
     /// Until when.
-    pub(super) until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ pub struct Outstanding {
 
 /// A reserved place. Dropping it unused frees it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     of: Arc<Outstanding>,
 }
 
@@ -119,19 +122,11 @@ impl Outstanding {
     /// Reserves a place, to be filled once something is permitted.
     ///
     /// # Errors
-    /// 503 when too many outcomes are awaited.
-    pub(super) fn reserve(self: &Arc<Self>) -> Result<Place, ApiError> {
+    /// Too many outcomes are awaited.
+    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, TooManyOutstanding> {
         let mut places = self.places();
         if places.reserved + places.awaited.len() >= self.limit {
-            let title = "too many permitted actions have no outcome yet; nothing more is permitted";
-            return Err(ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many_outstanding",
-                title,
-            )
-            .with_detail(
-                "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.",
-            ));
+            return Err(TooManyOutstanding);
         }
         places.reserved += 1;
         drop(places);
@@ -139,7 +134,7 @@ impl Outstanding {
     }
 
     /// Takes out what `matches` and belongs to `requester`.
-    pub(super) fn take(
+    pub(crate) fn take(
         &self,
         requester: &SubjectId,
         matches: impl Fn(&Awaited) -> bool,
@@ -154,10 +149,39 @@ impl Outstanding {
     }
 
     /// Puts back what could not be recorded.
-    pub(super) fn put_back(&self, awaited: Awaited) {
+    pub(crate) fn put_back(&self, awaited: Awaited) {
         self.places()
             .awaited
             .insert(awaited.of.request.clone(), awaited);
+    }
+
+    /// Whether this outcome was not reported yet.
+    pub(crate) fn awaits(&self, awaited: &Awaited) -> bool {
+        self.places().awaited.contains_key(&awaited.of.request)
+    }
+
+    /// Records an outcome that its caller can be known not to report. Nothing happens if it was
+    /// reported meanwhile.
+    pub(crate) async fn settle(
+        &self,
+        gateway: &Gateway,
+        awaited: &Awaited,
+        outcome: Outcome,
+        result: Value,
+    ) {
+        let Some(mut awaited) = self.take(&awaited.requester, |one| one.permit == awaited.permit)
+        else {
+            return;
+        };
+        let ended = ended(&awaited, outcome, result);
+        let recorded = record(&gateway.admission, &gateway.engine, &awaited, ended).await;
+        if let Err(error) = recorded.or_else(unless_refused) {
+            let request = &awaited.of.request;
+            tracing::error!(%error, %request, "an outcome was not recorded");
+            // The sweep tries again, with what is the least that can be said.
+            awaited.until = gateway.clock.now();
+            self.put_back(awaited);
+        }
     }
 
     /// Records as unknown what nobody reported in time.
@@ -177,7 +201,7 @@ impl Outstanding {
 
     /// As if it were `now`.
     #[cfg(test)]
-    pub(super) async fn sweep_at(&self, gateway: &Gateway, now: Timestamp) {
+    pub(crate) async fn sweep_at(&self, gateway: &Gateway, now: Timestamp) {
         self.sweep(&Recorders::of(gateway), now).await;
     }
 
@@ -198,7 +222,7 @@ impl Outstanding {
 
 impl Place {
     /// Fills the place.
-    pub(super) fn fill(self, awaited: Awaited) {
+    pub(crate) fn fill(self, awaited: Awaited) {
         self.of.put_back(awaited);
     }
 }
@@ -231,12 +255,12 @@ fn unless_refused(error: EngineError) -> Result<(), EngineError> {
 }
 
 fn unknown(awaited: &Awaited) -> Ended {
-    let result = json!({ "why": "the caller reported no outcome within an hour" });
+    let result = json!({ "why": "the caller reported no outcome in time" });
     ended(awaited, Outcome::Unknown, result)
 }
 
 /// How an awaited action ended.
-pub(super) fn ended(awaited: &Awaited, outcome: Outcome, result: Value) -> Ended {
+pub(crate) fn ended(awaited: &Awaited, outcome: Outcome, result: Value) -> Ended {
     Ended {
         permit: awaited.permit.clone(),
         outcome,
@@ -249,7 +273,7 @@ pub(super) fn ended(awaited: &Awaited, outcome: Outcome, result: Value) -> Ended
 ///
 /// # Errors
 /// [`EngineError`] when it is not durable.
-pub(super) async fn record(
+pub(crate) async fn record(
     admission: &Admission,
     engine: &Engine,
     awaited: &Awaited,
@@ -291,14 +315,11 @@ mod tests {
     fn places_are_bounded_and_each_outcome_is_taken_once_by_its_requester() {
         let all = Arc::new(Outstanding::new(2, CancellationToken::new()));
         let (one, two) = (all.reserve().unwrap(), all.reserve().unwrap());
-        assert_eq!(all.reserve().unwrap_err().problem().status, 503);
+        assert!(all.reserve().is_err());
         drop(two);
         one.fill(awaited(1, "a", 10));
         all.reserve().unwrap().fill(awaited(2, "b", 20));
-        assert_eq!(
-            all.reserve().unwrap_err().problem().kind,
-            "too_many_outstanding"
-        );
+        assert!(all.reserve().is_err());
         let of = |n| move |one: &Awaited| one.permit == PermitId::from_bits(n);
         let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
         assert!(all.take(&agent("b"), of(1)).is_none());

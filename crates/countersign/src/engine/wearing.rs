@@ -1,0 +1,50 @@
+//! What keeps a subject from wearing people down.
+//!
+//! In scope: refusing what people denied a short while ago, in the same words or in others.
+//! Out of scope: what a denial means ([`lifecycle`]).
+//! Invariant: all of it is computed from stored cases, so a restart forgets nothing.
+
+use countersign_core::{
+    decision::DenyReason,
+    lifecycle,
+    request::{Case, Closure, Phase, Request},
+    time::Timestamp,
+};
+use countersign_store::Store;
+
+use super::EngineError;
+
+/// Why an identical call is refused after this case, if it is.
+pub(super) fn recently_denied(case: &Case, now: Timestamp) -> Option<DenyReason> {
+    let Phase::Closed {
+        closure,
+        refuse_until,
+        ..
+    } = &case.phase
+    else {
+        return None;
+    };
+    let reason = match closure {
+        Closure::Denied { reason, .. } => reason.clone(),
+        _ => None,
+    };
+    (*refuse_until > now).then_some(DenyReason::RecentlyDenied {
+        until: *refuse_until,
+        reason,
+    })
+}
+
+/// Why people are not asked again although the words differ, if they are not.
+pub(super) async fn often_denied(
+    store: &dyn Store,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<DenyReason>, EngineError> {
+    let requester = request.chain.requester.id.to_string();
+    // The latest ones decide: the last of them says when it ends.
+    let limit = u32::try_from(lifecycle::MAX_DENIALS).unwrap_or(u32::MAX);
+    let until = store
+        .refused_until(&requester, &request.action.target, now, limit)
+        .await?;
+    Ok(lifecycle::refused_for_denials(&until, now).map(DenyReason::OftenDenied))
+}

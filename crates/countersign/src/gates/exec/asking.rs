@@ -1,0 +1,164 @@
+//! From a call to what the gate asks for.
+//!
+//! In scope: what no command can be, what policy denies by the words alone, what people see.
+//! Out of scope: deciding; looking at the machine ([`capture`]).
+//! Invariant: files are looked up and hashed only for a call that policy does not deny by its
+//! words. Otherwise the refusals of denied calls would tell which files exist.
+
+use std::collections::BTreeSet;
+
+use countersign_core::{
+    canonical::Hash,
+    id::{PersonId, TargetId},
+    request::Amends,
+    subject::SubjectChain,
+};
+use countersign_policy::ExecTarget;
+
+use super::{ExecError, present};
+use crate::{
+    active::Active,
+    api::types::RunRequest,
+    engine::{Admitted, Asked},
+    gateway::Gateway,
+    runner::{Call, Captured, PlanError, capture},
+};
+
+/// The longest reason, in bytes.
+const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
+/// The longest word of a command or value of a variable, in bytes; the kernel takes no longer one.
+const MAX_WORD: usize = 128 << 10;
+/// The most bytes of all words and values together.
+const MAX_WORDS: usize = 1 << 20;
+/// The longest statement of origin, in bytes.
+const MAX_ORIGIN: usize = 1_024;
+
+/// Refuses what no command can be before any work is done on it.
+pub(super) fn check_size(call: &RunRequest) -> Result<(), ExecError> {
+    let words = || {
+        call.argv
+            .iter()
+            .chain(call.env.keys())
+            .chain(call.env.values())
+    };
+    let total: usize = words().map(String::len).sum();
+    if words().any(|word| word.len() > MAX_WORD) || total > MAX_WORDS {
+        let what = format!("a word is longer than {MAX_WORD} bytes, or all than {MAX_WORDS}");
+        return Err(ExecError::Invalid(what));
+    }
+    let origin = &call.origin;
+    let stated = [&origin.model, &origin.session, &origin.task];
+    if stated
+        .into_iter()
+        .flatten()
+        .any(|text| text.len() > MAX_ORIGIN)
+    {
+        let what = format!("a field of `origin` is longer than {MAX_ORIGIN} bytes");
+        return Err(ExecError::Invalid(what));
+    }
+    if call
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.len() > MAX_REASON)
+    {
+        let what = format!("the reason is longer than {MAX_REASON} bytes");
+        return Err(ExecError::Invalid(what));
+    }
+    Ok(())
+}
+
+/// Who asks, and what for besides the command.
+#[derive(Clone)]
+pub struct Asking {
+    /// The chain.
+    pub chain: SubjectChain,
+    /// Everybody who issued the caller's credential.
+    pub issuers: BTreeSet<PersonId>,
+    /// Why, as stated.
+    pub reason: Option<String>,
+    /// What it replaces.
+    pub amends: Option<Amends>,
+}
+
+/// What a call comes to before anybody is asked.
+pub enum Considered {
+    /// Policy denies it whatever the files are; recorded.
+    Denied(Admitted),
+    /// The exact action, to be asked for.
+    Exact(Box<Asked>),
+}
+
+/// Makes the exact action of a call that policy does not deny by its words.
+///
+/// # Errors
+/// [`ExecError`] when the call can't be understood or captured.
+pub async fn consider(
+    gateway: &Gateway,
+    call: Call,
+    asking: Asking,
+) -> Result<Considered, ExecError> {
+    let active = gateway.active();
+    let words = call.words(&active.bundle)?;
+    let by_words = asked(&active, words, asking.clone())?;
+    if let Some(denied) = gateway.admission.deny_early(by_words).await? {
+        return Ok(Considered::Denied(denied));
+    }
+    let captured = capture(&gateway.machine, active.bundle.clone(), call).await?;
+    Ok(Considered::Exact(Box::new(asked(
+        &active, captured, asking,
+    )?)))
+}
+
+fn asked(active: &Active, captured: Captured, asking: Asking) -> Result<Asked, ExecError> {
+    let target = active.snapshot.target(&captured.action.target);
+    let owner = target.and_then(|target| target.owner.clone());
+    let exec = target.and_then(|target| target.exec());
+    let exec = exec.ok_or_else(|| PlanError::NoTarget(captured.action.target.clone()))?;
+    let argv = argv(&captured)?;
+    let has_inputs = captured
+        .action
+        .arguments
+        .get("inputs")
+        .is_some_and(|one| !one.is_null());
+    let classified = ExecTarget::classify(exec, &argv, has_inputs);
+    let presentation = present::presentation(exec, &captured, &argv, &classified);
+    Ok(Asked {
+        chain: asking.chain,
+        action: captured.action,
+        effects: classified.effects,
+        captures: classified.arguments,
+        reason: asking.reason,
+        presentation,
+        resource_owners: owner.into_iter().collect(),
+        issuers: asking.issuers,
+        administrative: false,
+        amends: asking.amends,
+    })
+}
+
+fn argv(captured: &Captured) -> Result<Vec<String>, ExecError> {
+    let argv = captured
+        .action
+        .arguments
+        .get("argv")
+        .cloned()
+        .unwrap_or_default();
+    serde_json::from_value(argv).map_err(|_| ExecError::Invalid("the command has no words".into()))
+}
+
+/// The target that a call names.
+pub(super) fn target(call: &RunRequest) -> Result<TargetId, ExecError> {
+    let invalid = |_| ExecError::Invalid("`target` is not valid".into());
+    call.target.parse().map_err(invalid)
+}
+
+/// The command of a call.
+pub(super) fn command(call: &RunRequest) -> Result<Call, ExecError> {
+    let inputs = call.inputs.as_deref().map(str::parse::<Hash>).transpose();
+    Ok(Call {
+        target: target(call)?,
+        argv: call.argv.clone(),
+        env: call.env.clone(),
+        inputs: inputs.map_err(|_| ExecError::Invalid("`inputs` is not valid".into()))?,
+    })
+}
