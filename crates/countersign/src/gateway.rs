@@ -181,7 +181,7 @@ impl Gateway {
                 true,
             ),
         };
-        let max_held = active.bundle.server().limits.max_held_per_subject;
+        let limits = active.bundle.server().limits;
         let (active, watched) = watch::channel(Arc::new(active));
         let parts = Parts {
             store: store.clone(),
@@ -190,7 +190,8 @@ impl Gateway {
             keys: keys.clone(),
             active: watched.clone(),
             unknown: Unknown::of(store.unknown().await?),
-            max_held_per_subject: max_held,
+            max_held_per_subject: limits.max_held_per_subject,
+            max_held: limits.max_held,
         };
         let engine = engine::start(parts.clone(), &resumed).await?;
         let identity = Identity::new(
@@ -242,6 +243,12 @@ impl Gateway {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether people reach the console over TLS, ended here or by a proxy.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
     }
 
     /// The page of a request.

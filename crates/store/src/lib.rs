@@ -93,6 +93,9 @@ pub trait Store: Send + Sync + 'static {
     /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;
 
+    /// How many requests are held or approved in all.
+    async fn open_in_all(&self) -> Result<u32, StoreError>;
+
     /// Summaries, newest first.
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError>;
 

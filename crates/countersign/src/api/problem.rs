@@ -108,6 +108,15 @@ impl From<EngineError> for ApiError {
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
+            EngineError::TooManyHeldInAll(_) => {
+                tracing::warn!("{text}");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too_many_held_in_all",
+                    text,
+                )
+                .with_detail("Try again later, or tell whoever runs the gateway (`max_held`).")
+            }
             EngineError::Unrecordable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
             }

@@ -13,6 +13,7 @@ use countersign_core::{
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::Intent,
     request::{Case, Outcome, Phase, Request},
+    subject::SubjectId,
     time::Timestamp,
 };
 use countersign_evidence::{body, vote::VoteStatement};
@@ -87,18 +88,41 @@ impl Turn {
                 _ => return Ok(Pending::Opened(Opened::Attached(Box::new(found)))),
             }
         }
-        let requester = request.chain.requester.id.to_string();
-        if parts.store.open_of_requester(&requester).await? >= parts.max_held_per_subject {
-            return Err(EngineError::TooManyHeld(
-                requester,
-                parts.max_held_per_subject,
-            ));
-        }
+        self.check_room(parts, &request).await?;
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
             Ok(case) => self.hold(parts, case),
             Err(reason) => self.deny(parts, request, reason),
         }
+    }
+
+    /// Whether one more may wait, beside those stored and those this turn opened already.
+    async fn check_room(&self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
+        let requester = &request.chain.requester.id;
+        let opened = |by: Option<&SubjectId>| {
+            let opened = self.writes.iter().filter(|write| match write {
+                Write::InsertCase(new) => {
+                    by.is_none_or(|by| new.case.request.chain.requester.id == *by)
+                }
+                _ => false,
+            });
+            u32::try_from(opened.count()).unwrap_or(u32::MAX)
+        };
+        let stored = parts
+            .store
+            .open_of_requester(&requester.to_string())
+            .await?;
+        if stored.saturating_add(opened(Some(requester))) >= parts.max_held_per_subject {
+            return Err(EngineError::TooManyHeld(
+                requester.to_string(),
+                parts.max_held_per_subject,
+            ));
+        }
+        let stored = parts.store.open_in_all().await?;
+        if stored.saturating_add(opened(None)) >= parts.max_held {
+            return Err(EngineError::TooManyHeldInAll(parts.max_held));
+        }
+        Ok(())
     }
 
     fn recorder<'a>(&self, parts: &'a Parts, case: &'a mut Case) -> Recorder<'a> {

@@ -36,6 +36,7 @@ pub(super) const NEXT_DEADLINE: &str = "\
 pub(super) const IN_PHASE: &str = "SELECT id FROM cases WHERE phase = $1 ORDER BY at, id";
 pub(super) const OPEN_OF_REQUESTER: &str =
     "SELECT count(*) FROM cases WHERE requester = $1 AND deadline IS NOT NULL";
+pub(super) const OPEN_IN_ALL: &str = "SELECT count(*) FROM cases WHERE deadline IS NOT NULL";
 /// The case comes first, with 0 in place of a vote's number; one statement sees one state.
 pub(super) const CASE: &str = "\
     SELECT 0 AS seq, version, phase AS label, body FROM cases WHERE id = $1 \
@@ -223,6 +224,15 @@ pub(super) async fn open_of_requester(
 ) -> Result<u32, StoreError> {
     let count: i64 = query_scalar(OPEN_OF_REQUESTER)
         .bind(requester)
+        .fetch_one(readers)
+        .await
+        .map_err(reading)?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// See [`Store::open_in_all`](crate::Store::open_in_all).
+pub(super) async fn open_in_all(readers: &SqlitePool) -> Result<u32, StoreError> {
+    let count: i64 = query_scalar(OPEN_IN_ALL)
         .fetch_one(readers)
         .await
         .map_err(reading)?;

@@ -125,6 +125,10 @@ impl Store for SqliteStore {
         cases::open_of_requester(&self.readers, requester).await
     }
 
+    async fn open_in_all(&self) -> Result<u32, StoreError> {
+        cases::open_in_all(&self.readers).await
+    }
+
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {
         list::list(&self.readers, filter).await
     }

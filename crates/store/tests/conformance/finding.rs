@@ -160,4 +160,5 @@ async fn open_cases_are_counted_by_requester(store: Any) {
         let count = store.open_of_requester(who).await.unwrap();
         assert_eq!(count, expected, "{who}");
     }
+    assert_eq!(store.open_in_all().await.unwrap(), 3);
 }

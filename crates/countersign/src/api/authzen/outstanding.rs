@@ -1,6 +1,7 @@
 //! Permitted actions whose outcome nobody has reported yet.
 //!
-//! In scope: keeping them for an hour, at most 100,000; recording as unknown what nobody reports.
+//! In scope: keeping them for an hour, at most 100,000 and 25,000 of one requester; recording as
+//! unknown what nobody reports.
 //! Out of scope: outliving the process. A start marks every permit without an outcome as unknown
 //! by itself, from the log and from the cases that run.
 //! Invariant: a place is reserved before anything is permitted, so nothing permitted is ever
@@ -33,6 +34,8 @@ use crate::{
 pub(super) const REPORT_WITHIN: Span = Span::from_millis(60 * 60_000);
 /// The most outcomes awaited at once.
 const MAX_AWAITED: usize = 100_000;
+/// The most of one requester, so that nobody takes every place by reporting nothing.
+const MAX_AWAITED_OF_ONE: usize = 25_000;
 /// How often it is looked whether an hour has passed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long after a failed attempt to record it is tried again.
@@ -55,8 +58,34 @@ pub(super) struct Awaited {
 
 #[derive(Debug, Default)]
 struct Places {
-    reserved: usize,
+    /// Places of each requester, reserved and filled.
+    of: BTreeMap<SubjectId, usize>,
+    /// Places in all.
+    taken: usize,
     awaited: BTreeMap<RequestId, Awaited>,
+}
+
+impl Places {
+    fn count(&mut self, requester: &SubjectId) {
+        self.taken += 1;
+        *self.of.entry(requester.clone()).or_default() += 1;
+    }
+
+    fn free(&mut self, requester: &SubjectId) {
+        self.taken = self.taken.saturating_sub(1);
+        if let Some(count) = self.of.get_mut(requester) {
+            *count -= 1;
+            if *count == 0 {
+                self.of.remove(requester);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &RequestId) -> Option<Awaited> {
+        let awaited = self.awaited.remove(id)?;
+        self.free(&awaited.requester);
+        Some(awaited)
+    }
 }
 
 /// Every action whose outcome is awaited. Dropping it ends its task.
@@ -64,6 +93,7 @@ struct Places {
 pub struct Outstanding {
     places: Mutex<Places>,
     limit: usize,
+    limit_of_one: usize,
     _ends_the_task: DropGuard,
 }
 
@@ -71,6 +101,7 @@ pub struct Outstanding {
 #[derive(Debug)]
 pub(super) struct Place {
     of: Arc<Outstanding>,
+    requester: SubjectId,
 }
 
 /// What records an outcome.
@@ -96,7 +127,7 @@ impl Outstanding {
     #[must_use]
     pub fn start(gateway: &Gateway) -> Arc<Self> {
         let stop = CancellationToken::new();
-        let started = Arc::new(Self::new(MAX_AWAITED, stop.clone()));
+        let started = Arc::new(Self::new(MAX_AWAITED, MAX_AWAITED_OF_ONE, stop.clone()));
         let recorders = Recorders::of(gateway);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(look(Arc::downgrade(&started), recorders, stop));
@@ -104,10 +135,11 @@ impl Outstanding {
         started
     }
 
-    fn new(limit: usize, stop: CancellationToken) -> Self {
+    fn new(limit: usize, limit_of_one: usize, stop: CancellationToken) -> Self {
         Self {
             places: Mutex::default(),
             limit,
+            limit_of_one,
             _ends_the_task: stop.drop_guard(),
         }
     }
@@ -116,26 +148,30 @@ impl Outstanding {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves a place, to be filled once something is permitted.
+    /// Reserves a place for this requester, to be filled once something is permitted.
     ///
     /// # Errors
-    /// 503 when too many outcomes are awaited.
-    pub(super) fn reserve(self: &Arc<Self>) -> Result<Place, ApiError> {
+    /// 429 when too many outcomes of this requester are awaited, 503 when too many are in all.
+    pub(super) fn reserve(self: &Arc<Self>, requester: &SubjectId) -> Result<Place, ApiError> {
+        let full = |status, title| {
+            let detail = "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.";
+            Err(ApiError::new(status, "too_many_outstanding", title).with_detail(detail))
+        };
         let mut places = self.places();
-        if places.reserved + places.awaited.len() >= self.limit {
-            let title = "too many permitted actions have no outcome yet; nothing more is permitted";
-            return Err(ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many_outstanding",
-                title,
-            )
-            .with_detail(
-                "Report outcomes at `/v1/outcomes`; after an hour they count as unknown.",
-            ));
+        if places.of.get(requester).copied().unwrap_or_default() >= self.limit_of_one {
+            let title = "too many of your permitted actions have no outcome yet; nothing more is permitted to you";
+            return full(StatusCode::TOO_MANY_REQUESTS, title);
         }
-        places.reserved += 1;
+        if places.taken >= self.limit {
+            let title = "too many permitted actions have no outcome yet; nothing more is permitted";
+            return full(StatusCode::SERVICE_UNAVAILABLE, title);
+        }
+        places.count(requester);
         drop(places);
-        Ok(Place { of: self.clone() })
+        Ok(Place {
+            of: self.clone(),
+            requester: requester.clone(),
+        })
     }
 
     /// Takes out what `matches` and belongs to `requester`.
@@ -150,14 +186,14 @@ impl Outstanding {
             .values()
             .find(|one| one.requester == *requester && matches(one));
         let id = found.map(|one| one.of.request.clone())?;
-        places.awaited.remove(&id)
+        places.remove(&id)
     }
 
     /// Puts back what could not be recorded.
     pub(super) fn put_back(&self, awaited: Awaited) {
-        self.places()
-            .awaited
-            .insert(awaited.of.request.clone(), awaited);
+        let mut places = self.places();
+        places.count(&awaited.requester);
+        places.awaited.insert(awaited.of.request.clone(), awaited);
     }
 
     /// Records as unknown what nobody reported in time.
@@ -189,10 +225,7 @@ impl Outstanding {
             .filter(|(_, one)| one.until <= now)
             .map(|(id, _)| id.clone())
             .collect();
-        overdue
-            .iter()
-            .filter_map(|id| places.awaited.remove(id))
-            .collect()
+        overdue.iter().filter_map(|id| places.remove(id)).collect()
     }
 }
 
@@ -206,7 +239,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.of.places();
-        places.reserved = places.reserved.saturating_sub(1);
+        places.free(&self.requester);
     }
 }
 
@@ -289,23 +322,31 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_each_outcome_is_taken_once_by_its_requester() {
-        let all = Arc::new(Outstanding::new(2, CancellationToken::new()));
-        let (one, two) = (all.reserve().unwrap(), all.reserve().unwrap());
-        assert_eq!(all.reserve().unwrap_err().problem().status, 503);
+        let all = Arc::new(Outstanding::new(3, 2, CancellationToken::new()));
+        let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
+        let reserve = |name: &str| all.reserve(&agent(name));
+        let refused = |name: &str| {
+            let error = reserve(name).unwrap_err();
+            assert_eq!(error.problem().kind, "too_many_outstanding");
+            error.problem().status
+        };
+        let (one, two) = (reserve("a").unwrap(), reserve("a").unwrap());
+        assert_eq!(refused("a"), 429, "one requester has two places");
+        let other = reserve("b").unwrap();
+        assert_eq!(refused("b"), 503, "there are three places");
         drop(two);
         one.fill(awaited(1, "a", 10));
-        all.reserve().unwrap().fill(awaited(2, "b", 20));
-        assert_eq!(
-            all.reserve().unwrap_err().problem().kind,
-            "too_many_outstanding"
-        );
+        other.fill(awaited(2, "b", 20));
+        reserve("b").unwrap().fill(awaited(3, "b", 20));
+        assert_eq!(refused("b"), 429, "filled places count");
+        assert_eq!(refused("c"), 503);
         let of = |n| move |one: &Awaited| one.permit == PermitId::from_bits(n);
-        let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
         assert!(all.take(&agent("b"), of(1)).is_none());
         assert!(all.take(&agent("a"), of(1)).is_some());
         assert!(all.take(&agent("a"), of(1)).is_none());
         assert!(all.take_overdue(Timestamp(19)).is_empty());
-        assert_eq!(all.take_overdue(Timestamp(20)).len(), 1);
-        assert!(all.reserve().is_ok());
+        assert_eq!(all.take_overdue(Timestamp(20)).len(), 2);
+        assert!(all.places().of.is_empty(), "what is counted is freed");
+        assert!(reserve("b").is_ok());
     }
 }

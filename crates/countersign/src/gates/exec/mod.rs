@@ -73,6 +73,7 @@ impl ExecError {
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
+            Self::Engine(EngineError::TooManyHeldInAll(_)) => "too_many_held_in_all",
             Self::CallerEnded => "unauthenticated",
             Self::Engine(_) => "unavailable",
         }
