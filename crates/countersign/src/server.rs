@@ -91,7 +91,7 @@ pub fn tls(gateway: &Gateway) -> anyhow::Result<Option<Tls>> {
 pub async fn serve(
     gateway: Gateway,
     listener: TcpListener,
-    tls: Option<Tls>,
+    mut tls: Option<Tls>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let api = Api::new(gateway.clone());
@@ -99,10 +99,17 @@ pub async fn serve(
         .merge(console::routes(api))
         .layer(CatchPanicLayer::new());
     let active = gateway.active();
-    let connections = Connections::new(app, active.bundle.server(), tls, Pace::default())?;
+    let served = tls.as_ref().map(Tls::served);
+    let connections = Connections::new(app, active.bundle.server(), served, Pace::default())?;
+    let watching = async {
+        match &mut tls {
+            Some(tls) => tls.watch().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = connections.accept(listener) => {}
-        () = connections.watch_certificate() => {}
+        () = watching => {}
         () = stop => {}
     }
     if !connections.end(GRACE).await {

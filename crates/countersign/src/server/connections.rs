@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Tls;
+use super::tls::Served;
 
 /// The most bytes of a request's first line and headers.
 const HEADER_BYTES: usize = 64 << 10;
@@ -63,7 +63,7 @@ impl Default for Pace {
 pub(super) struct Connections {
     app: Router,
     http: http1::Builder,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<Served>>,
     /// Who may connect without TLS beside this machine; everybody when there is TLS.
     proxies: Arc<[Network]>,
     pace: Pace,
@@ -81,7 +81,7 @@ impl Connections {
     pub(super) fn new(
         app: Router,
         server: &ServerSettings,
-        tls: Option<Tls>,
+        tls: Option<Arc<Served>>,
         pace: Pace,
     ) -> anyhow::Result<Self> {
         let mut http = http1::Builder::new();
@@ -95,7 +95,7 @@ impl Connections {
         Ok(Self {
             app,
             http,
-            tls: tls.map(Arc::new),
+            tls,
             proxies: server.behind_proxy.clone().into(),
             pace,
             limit,
@@ -135,14 +135,6 @@ impl Connections {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-        }
-    }
-
-    /// Reads the certificate again whenever it changes; waits for ever without TLS.
-    pub(super) async fn watch_certificate(&self) {
-        match &self.tls {
-            Some(tls) => tls.watch().await,
-            None => std::future::pending().await,
         }
     }
 

@@ -31,6 +31,14 @@ impl Drop for Bench {
 }
 
 async fn bench(change: impl FnOnce(&mut ServerSettings), pace: Pace) -> Bench {
+    with_tls(change, pace, None).await
+}
+
+async fn with_tls(
+    change: impl FnOnce(&mut ServerSettings),
+    pace: Pace,
+    tls: Option<Arc<Served>>,
+) -> Bench {
     let mut server = ServerSettings::default();
     change(&mut server);
     let slow = || async {
@@ -40,7 +48,7 @@ async fn bench(change: impl FnOnce(&mut ServerSettings), pace: Pace) -> Bench {
     let app = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/slow", get(slow));
-    let connections = Connections::new(app, &server, None, pace).unwrap();
+    let connections = Connections::new(app, &server, tls, pace).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = connections.clone();
@@ -202,4 +210,14 @@ async fn what_is_under_way_ends_and_what_is_idle_is_closed() {
     assert!(ended);
     assert!(last.ends_with("slept"), "{last}");
     assert_eq!(nothing, "");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = crate::server::tls::tests::served(dir.path());
+    let bench = with_tls(|_| {}, PACE, Some(Arc::new(served))).await;
+    for beginning in ["", "\u{16}\u{3}\u{1}"] {
+        assert_eq!(bench.say(beginning).await, "", "{beginning:?}");
+    }
 }

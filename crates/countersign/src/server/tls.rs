@@ -28,7 +28,7 @@ use rustls::{
 };
 use tokio::{
     net::TcpStream,
-    signal::unix::{Signal, SignalKind},
+    signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -41,8 +41,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(7 * 86_400);
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
 
-/// Certificate and key, as they are now.
+/// The certificate, and what has it read again.
 pub struct Tls {
+    served: Arc<Served>,
+    hangup: Signal,
+}
+
+/// Certificate and key, as they are now.
+pub(super) struct Served {
     cert: PathBuf,
     key: PathBuf,
     current: Mutex<Arc<Current>>,
@@ -62,12 +68,48 @@ struct Pair {
 }
 
 impl Tls {
-    /// Reads both files; relative paths start at the configuration directory.
+    /// Reads both files; relative paths start at the configuration directory. From now on SIGHUP
+    /// does not end the process. Call it within the runtime.
     ///
     /// # Errors
     /// One is missing, unreadable or not what it should be; the key is not the certificate's, or
     /// can be read by others; a client would refuse the certificate, whoever signed it.
     pub fn open(files: &TlsFiles, config: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            served: Arc::new(Served::open(files, config)?),
+            hangup: signal(SignalKind::hangup()).context("SIGHUP can't be received")?,
+        })
+    }
+
+    /// Why clients that use `url` would refuse the certificate, when they would for its name.
+    #[must_use]
+    pub fn is_not_for(&self, url: &str) -> Option<String> {
+        self.served.is_not_for(url)
+    }
+
+    pub(super) fn served(&self) -> Arc<Served> {
+        self.served.clone()
+    }
+
+    /// Reads the files again when they changed or the process gets SIGHUP, for ever.
+    pub(super) async fn watch(&mut self) {
+        let (mut refused, mut warned) = (None, Instant::now());
+        loop {
+            let asked = tokio::select! {
+                _ = self.hangup.recv() => true,
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+            };
+            self.served.look_again(asked, &mut refused);
+            if warned.elapsed() >= WARN_EVERY {
+                warned = Instant::now();
+                self.served.warn_of_its_end();
+            }
+        }
+    }
+}
+
+impl Served {
+    fn open(files: &TlsFiles, config: &Path) -> anyhow::Result<Self> {
         let (cert, key) = (config.join(&files.cert), config.join(&files.key));
         let pair = Pair::read(&cert, &key)?;
         let current = pair.checked(&cert, &key)?;
@@ -80,9 +122,7 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Why clients that use `url` would refuse the certificate, when they would for its name.
-    #[must_use]
-    pub fn is_not_for(&self, url: &str) -> Option<String> {
+    fn is_not_for(&self, url: &str) -> Option<String> {
         let url: Uri = url.parse().ok()?;
         let host = url.host()?.trim_matches(['[', ']']);
         let name = ServerName::try_from(host).ok()?;
@@ -104,23 +144,6 @@ impl Tls {
         TlsAcceptor::from(self.current().config.clone())
             .accept(socket)
             .await
-    }
-
-    /// Reads the files again when they changed or the process gets SIGHUP, for ever.
-    pub(super) async fn watch(&self) {
-        let mut hangup = tokio::signal::unix::signal(SignalKind::hangup()).ok();
-        let (mut refused, mut warned) = (None, Instant::now());
-        loop {
-            let asked = tokio::select! {
-                () = asked_to(&mut hangup) => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
-            self.look_again(asked, &mut refused);
-            if warned.elapsed() >= WARN_EVERY {
-                warned = Instant::now();
-                self.warn_of_its_end();
-            }
-        }
     }
 
     /// Takes what is in the files now, if it is new and good. What was refused once is told about
@@ -288,15 +311,6 @@ fn why(error: &CertificateError) -> String {
     }
 }
 
-async fn asked_to(hangup: &mut Option<Signal>) {
-    match hangup {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 #[path = "tls_tests.rs"]
-mod tests;
+pub(super) mod tests;

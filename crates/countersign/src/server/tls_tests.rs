@@ -23,6 +23,15 @@ fn made(name: &str, years: (i32, i32)) -> (String, String) {
 
 const GOOD: (i32, i32) = (2020, 2200);
 
+/// A good pair, written to `dir`.
+pub(crate) fn served(dir: &Path) -> Served {
+    let files = Files::new(&made("gate.example.com", GOOD));
+    for name in ["cert.pem", "key.pem"] {
+        fs::rename(files.path(name), dir.join(name)).unwrap();
+    }
+    Served::open(&files.names, dir).unwrap()
+}
+
 impl Files {
     fn new(pair: &(String, String)) -> Self {
         let names = TlsFiles {
@@ -49,8 +58,8 @@ impl Files {
         fs::set_permissions(self.path("key.pem"), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn open(&self) -> Result<Tls, String> {
-        Tls::open(&self.names, self.dir.path()).map_err(|error| format!("{error:#}"))
+    fn open(&self) -> Result<Served, String> {
+        Served::open(&self.names, self.dir.path()).map_err(|error| format!("{error:#}"))
     }
 
     #[track_caller]
