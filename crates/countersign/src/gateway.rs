@@ -166,13 +166,7 @@ impl Gateway {
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
         let log_dir = data.join("log");
-        let begun = match options.recovering {
-            true => Begun::Finished,
-            false => first_start::begun(&log_dir)?,
-        };
-        if stored.is_none() && !options.recovering {
-            check_not_lost(begun, &data)?;
-        }
+        let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
         let first_start = stored.is_none() || matches!(begun, Begun::Trusted(..));
         let fresh = stored.is_none() && !log_dir.join("journal").exists();
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
@@ -343,16 +337,23 @@ impl Gateway {
     }
 }
 
-/// Refuses to trust the files again where a database is missing that has done something.
-fn check_not_lost(begun: Begun, data: &Path) -> anyhow::Result<()> {
-    if begun == Begun::Finished {
+/// How far the first start has come. A recovery may trust the files again, whatever there is.
+///
+/// # Errors
+/// The database has nothing, and the log shows that it once had.
+fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
+    if recovering {
+        return Ok(Begun::Finished);
+    }
+    let begun = first_start::begun(log)?;
+    if empty && begun == Begun::Finished {
         bail!(
-            "`{}` has a log and an empty database, so this is no first start; restore the \
-             database, or run `countersign recover --bundle`",
-            data.display()
+            "there is a log in `{}` and an empty database beside it, so this is no first start; \
+             restore the database, or run `countersign recover --bundle`",
+            log.display()
         );
     }
-    Ok(())
+    Ok(begun)
 }
 
 /// Refuses an old copy of the database: used approvals could be used again, and its new records

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Caller, Lab, event, until};
+use crate::support::{Answer, Caller, Lab, Place, event, until};
 
 fn limited(limits: &str) -> impl FnOnce(&mut std::collections::BTreeMap<String, String>) {
     let server = format!("[server]\nlimits = {{ {limits} }}\n");
@@ -112,6 +112,35 @@ async fn a_stream_ends_with_its_credential() {
     lab.gateway.identity.revoke(&bot.id).await.unwrap();
     lab.session("ann").await.approve(&id).await;
     assert_eq!(own.chunk().await.unwrap(), None, "the stream goes on");
+}
+
+/// Whoever asks and never reads does not keep the connection. It takes a minute.
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    use tokio::{io::AsyncWriteExt, net::TcpStream};
+    if !crate::support::full() {
+        return;
+    }
+    let lab = Lab::at(Place::new(limited("max_connections = 1"))).await;
+    let address = lab.url.strip_prefix("http://").unwrap().to_owned();
+    let mut deaf = TcpStream::connect(&address).await.unwrap();
+    let ask = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_000);
+    let asking = tokio::spawn(async move {
+        let _closed = deaf.write_all(ask.as_bytes()).await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(150))
+        .build()
+        .unwrap();
+    let health = http.get(format!("{}/v1/health", lab.url)).send().await;
+    assert_eq!(
+        health.unwrap().status(),
+        200,
+        "the deaf one has the only connection"
+    );
+    asking.abort();
 }
 
 /// A body that does not come is not waited for without end. It takes a minute.
