@@ -3,8 +3,8 @@
 //! In scope: requests with the caller's token, answers as types, problem details as failures.
 //! Out of scope: which settings count ([`config`](super::config)), what answers mean.
 //! Invariant: the token never follows a redirect and never passes through a proxy in the clear.
-//! Nothing is sent to whoever can't prove to be the gateway. Every write has an `Idempotency-Key`; only what never reached the gateway, or carries such a
-//! key, is sent again.
+//! Nothing is sent to whoever can't prove to be the gateway. Every write has an `Idempotency-Key`;
+//! only what never reached the gateway, or carries such a key, is sent again.
 
 use std::{path::Path, time::Duration};
 
