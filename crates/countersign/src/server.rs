@@ -1,7 +1,7 @@
 //! Listening: one socket for the interface and the console.
 //!
 //! In scope: where it may listen, binding, serving, ending in order.
-//! Out of scope: what a connection may take ([`connections`]), certificates ([`tls`]).
+//! Out of scope: what a connection may take ([`connections`]), certificates ([`tls`](mod@tls)).
 //! Invariant: beyond this machine nothing is served in the clear, except to a proxy that is named.
 //! On the way out nothing new is accepted, running commands get a moment to end, and the log signs
 //! a last checkpoint.
@@ -133,5 +133,61 @@ pub async fn told_to_stop() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminate => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_policy::bundle::settings::TlsFiles;
+
+    use super::*;
+
+    #[test]
+    fn beyond_this_machine_nothing_is_in_the_clear() {
+        let name = "https://gate.example.com";
+        let (local, lan, every) = ("127.0.0.1:1", "192.0.2.1:1", "[::]:1");
+        for (address, tls, proxy, public, refused) in [
+            (local, false, false, None, ""),
+            (lan, false, false, None, "there is no TLS"),
+            (lan, false, false, Some(name), "there is no TLS"),
+            (every, false, false, Some(name), "there is no TLS"),
+            (lan, false, true, None, ""),
+            (lan, true, false, None, ""),
+            (every, true, false, Some(name), ""),
+            (every, true, false, None, "public_url"),
+            (every, false, true, None, "public_url"),
+            (
+                lan,
+                true,
+                false,
+                Some("http://gate.example.com"),
+                "https://",
+            ),
+        ] {
+            let files = TlsFiles {
+                cert: "cert.pem".into(),
+                key: "key.pem".into(),
+            };
+            let server = ServerSettings {
+                public_url: public.map(str::to_owned),
+                tls: tls.then_some(files),
+                behind_proxy: proxy
+                    .then(|| "192.0.2.0/24".parse().unwrap())
+                    .into_iter()
+                    .collect(),
+                ..ServerSettings::default()
+            };
+            let said = check_exposure(&server, address.parse().unwrap());
+            let said = said.map_or_else(|error| error.to_string(), |()| String::new());
+            let fits = if refused.is_empty() {
+                said.is_empty()
+            } else {
+                said.contains(refused)
+            };
+            assert!(fits, "{address} {tls} {proxy} {public:?}: {said}");
+        }
+        let mut server = ServerSettings::default();
+        server.limits.max_connections = 0;
+        assert!(check_exposure(&server, local.parse().unwrap()).is_err());
     }
 }
