@@ -44,6 +44,8 @@ pub(super) struct Turn {
     pub(super) active: std::sync::Arc<Active>,
     pub(super) now: Timestamp,
     pub(super) cases: HashMap<RequestId, StoredCase>,
+    /// How many requests were waiting when this turn first asked; nobody else opens any.
+    pub(super) open_in_all: Option<u32>,
     pub(super) writes: Vec<Write>,
     pub(super) records: Vec<Record>,
     pub(super) updates: Vec<Update>,
@@ -97,7 +99,12 @@ impl Turn {
     }
 
     /// Whether one more may wait, beside those stored and those this turn opened already.
-    async fn check_room(&self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
+    async fn check_room(&mut self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
+        let in_all = match self.open_in_all {
+            Some(counted) => counted,
+            None => parts.store.open_in_all().await?,
+        };
+        self.open_in_all = Some(in_all);
         let requester = &request.chain.requester.id;
         let opened = |by: Option<&SubjectId>| {
             let opened = self.writes.iter().filter(|write| match write {
@@ -118,8 +125,7 @@ impl Turn {
                 parts.max_held_per_subject,
             ));
         }
-        let stored = parts.store.open_in_all().await?;
-        if stored.saturating_add(opened(None)) >= parts.max_held {
+        if in_all.saturating_add(opened(None)) >= parts.max_held {
             return Err(EngineError::TooManyHeldInAll(parts.max_held));
         }
         Ok(())
