@@ -1,6 +1,6 @@
 //! Putting a gateway together and taking it apart in one place.
 //!
-//! In scope: opening data and configuration, first start, what every gate shares.
+//! In scope: opening data and configuration, what every gate shares.
 //! Out of scope: listening (`server`) and everything the parts do themselves.
 //! Invariant: the directory of files is trusted once, at first start; from then on what is active
 //! comes from the store (P9). Two gateways never open the same data.
@@ -21,10 +21,10 @@ use countersign_core::{
     request::Case,
     time::Timestamp,
 };
-use countersign_evidence::body::{ActivatedBy, Body, PolicyActivated, Refused};
+use countersign_evidence::body::{Body, Refused};
 use countersign_policy::{Bundle, DirectoryChange, Problem, Snapshot};
 use countersign_runner::inputs::{InputStore, Limits as InputLimits};
-use countersign_store::{ActiveBundle, SqliteStore, Store, Write};
+use countersign_store::{ActiveBundle, SqliteStore, Store};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
@@ -34,10 +34,11 @@ use crate::{
     admin,
     clock::Clock,
     engine::{self, Admission, Engine, EngineError, Input, Parts, Unknown},
+    first_start::{self, Begun},
     identity::{Caller, Identity},
     ids,
     keys::Keys,
-    log::{Log, Record},
+    log::Log,
     runner::Machine,
     uploads::Uploads,
 };
@@ -167,24 +168,23 @@ impl Gateway {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
-        let fresh = is_fresh(stored.is_none(), &data, options.recovering)?;
+        let log_dir = data.join("log");
+        let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
+        let first_start = stored.is_none() || matches!(begun, Begun::Trusted(..));
+        let fresh = stored.is_none() && !log_dir.join("journal").exists();
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
-        let log_dir = data.join("log");
         let (log, resumed) = Log::open(&log_dir, keys.clone(), &instance, now())?;
         write_public_keys(&log_dir, &keys)?;
         if stored.is_some() {
             check_not_older(store.as_ref(), resumed.outbox, &data).await?;
         }
         let clock = Arc::new(Clock::starting_after(resumed.last_recorded));
-        let (active, first_start) = match stored {
-            Some(stored) => (load(store.as_ref(), stored).await?, false),
-            None => (
-                first_start(store.as_ref(), &log, &clock, from_files).await?,
-                true,
-            ),
+        let active = match stored {
+            Some(stored) => load(store.as_ref(), stored).await?,
+            None => first_start::trust(store.as_ref(), &log, &clock, from_files, begun).await?,
         };
-        let max_held = active.bundle.server().limits.max_held_per_subject;
+        let limits = active.bundle.server().limits;
         let (active, watched) = watch::channel(Arc::new(active));
         let parts = Parts {
             store: store.clone(),
@@ -193,7 +193,8 @@ impl Gateway {
             keys: keys.clone(),
             active: watched.clone(),
             unknown: Unknown::of(store.unknown().await?),
-            max_held_per_subject: max_held,
+            max_held_per_subject: limits.max_held_per_subject,
+            max_held: limits.max_held,
         };
         let engine = engine::start(parts.clone(), &resumed).await?;
         let identity = Identity::new(
@@ -243,7 +244,7 @@ impl Gateway {
         self.active.send_replace(Arc::new(active));
     }
 
-    /// Whether this is the installation's first start.
+    /// Whether this is the installation's first start, or finishes one: nobody has a credential.
     #[must_use]
     pub fn is_first_start(&self) -> bool {
         self.first_start
@@ -253,6 +254,12 @@ impl Gateway {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether people reach the console over TLS, ended here or by a proxy.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
     }
 
     /// The page of a request.
@@ -348,17 +355,23 @@ impl Gateway {
     }
 }
 
-/// Whether nothing exists yet, so that keys are made and files are trusted.
-fn is_fresh(empty: bool, data: &Path, recovering: bool) -> anyhow::Result<bool> {
-    let has_log = data.join("log/journal").exists();
-    if empty && has_log && !recovering {
+/// How far the first start has come. A recovery may trust the files again, whatever there is.
+///
+/// # Errors
+/// The database has nothing, and the log shows that it once had.
+fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
+    if recovering {
+        return Ok(Begun::Finished);
+    }
+    let begun = first_start::begun(log)?;
+    if empty && begun == Begun::Finished {
         bail!(
-            "`{}` has a log and an empty database, so this is no first start; restore the \
-             database, or run `countersign recover --bundle`",
-            data.display()
+            "there is a log in `{}` and an empty database beside it, so this is no first start; \
+             restore the database, or run `countersign recover --bundle`",
+            log.display()
         );
     }
-    Ok(empty && !has_log)
+    Ok(begun)
 }
 
 /// Refuses an old copy of the database: used approvals could be used again, and its new records
@@ -494,41 +507,6 @@ pub fn make_active(
         suspended: Default::default(),
         stops: Default::default(),
     })
-}
-
-/// Trusts the files once.
-async fn first_start(
-    store: &dyn Store,
-    log: &Log,
-    clock: &Clock,
-    bundle: Bundle,
-) -> anyhow::Result<Active> {
-    let at = clock.now();
-    let directory = bundle.directory(at, None, true);
-    let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
-    let body = PolicyActivated {
-        bundle: active.hash,
-        by: ActivatedBy::FirstStart,
-        previous: None,
-    };
-    let evidence = json!({ "files": active.bundle.files() });
-    let body = Body::PolicyActivated(body);
-    log.record(Record {
-        at,
-        body,
-        digest: None,
-        request: None,
-        evidence,
-    })
-    .await?;
-    let bundle = Box::new(stored_bundle(&active)?);
-    store
-        .commit(vec![Write::ActivateBundle {
-            bundle,
-            replaces: None,
-        }])
-        .await?;
-    Ok(active)
 }
 
 /// What the store keeps of an active state.

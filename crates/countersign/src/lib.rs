@@ -12,6 +12,7 @@ pub mod clock;
 pub mod console;
 pub mod demo;
 pub mod engine;
+mod first_start;
 pub mod gates;
 pub mod gateway;
 pub mod identity;
@@ -47,6 +48,8 @@ pub fn start_tracing() {
     let already_started = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Telling standard error that it is closed would end the gateway.
+        .log_internal_errors(false)
         .try_init()
         .is_err();
     if already_started {

@@ -103,6 +103,9 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError>;
 
+    /// How many requests are held or approved in all.
+    async fn open_in_all(&self) -> Result<u32, StoreError>;
+
     /// Summaries, newest first.
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError>;
 

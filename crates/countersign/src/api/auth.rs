@@ -13,16 +13,25 @@ use serde_json::json;
 
 use super::{Api, problem::ApiError};
 use crate::{
+    gateway::Gateway,
     identity::{Caller, IdentityError},
     log::Record,
 };
 
-/// The name of the session cookie.
-pub const COOKIE: &str = "countersign_session";
+/// The name of the session cookie. Under `https` no other page of the host, and nobody on the
+/// network, can set a cookie of that name.
+#[must_use]
+pub fn cookie_name(gateway: &Gateway) -> &'static str {
+    match gateway.is_https() {
+        true => "__Host-countersign_session",
+        false => "countersign_session",
+    }
+}
 
 /// The session cookie's value.
 #[must_use]
-pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+pub fn session_cookie<'a>(gateway: &Gateway, headers: &'a HeaderMap) -> Option<&'a str> {
+    let wanted = cookie_name(gateway);
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()
@@ -30,7 +39,7 @@ pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
     cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
+        .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }
 
@@ -44,7 +53,8 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let found = match (bearer(&parts.headers), session_cookie(&parts.headers)) {
+        let session = session_cookie(&api.gateway, &parts.headers);
+        let found = match (bearer(&parts.headers), session) {
             (Some(token), _) => {
                 api.gateway
                     .identity

@@ -1,41 +1,138 @@
 //! Live updates as server-sent events.
+//!
+//! In scope: streams, how many one subject has, what each may hear.
+//! Out of scope: what happened to a request; a listener looks for itself.
+//! Invariant: nobody hears of a request that they may not see, and a stream ends with the
+//! credential or the person it belongs to.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
-    response::sse::{Event, KeepAlive, Sse},
+    http::StatusCode,
+    response::sse::{Event, Sse},
 };
-use futures_util::Stream;
+use futures_util::{Stream, stream::unfold};
 use serde_json::json;
-use tokio_stream::{StreamExt as _, wrappers::BroadcastStream};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, timeout_at},
+};
 
-use super::Api;
-use crate::{identity::Caller, names::Names};
+use super::{Api, problem::ApiError};
+use crate::{engine::Update, identity::Caller, names::Names};
 
 /// How often a comment keeps an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The most streams of one subject.
+const STREAMS: usize = 32;
+
+/// How many streams each subject has. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listening(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One of the streams of a subject. Dropping it makes room for another.
+#[derive(Debug)]
+struct Seat {
+    of: Listening,
+    holder: String,
+}
+
+impl Listening {
+    fn counts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, holder: &str) -> Result<Seat, ApiError> {
+        let mut counts = self.counts();
+        let count = counts.entry(holder.to_owned()).or_default();
+        if *count >= STREAMS {
+            let title = format!("you listen to {STREAMS} streams of events, which is the limit");
+            let refused = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", title);
+            return Err(refused.with_detail("Close some, for example tabs of the console."));
+        }
+        *count += 1;
+        drop(counts);
+        Ok(Seat {
+            of: self.clone(),
+            holder: holder.to_owned(),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.of.counts();
+        if let Some(count) = counts.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// A caller who listens.
+struct Listener {
+    api: Api,
+    caller: Caller,
+    updates: Receiver<Update>,
+    _seat: Seat,
+}
+
+impl Listener {
+    /// What the caller hears next; nothing once the caller is nobody any more.
+    async fn next(&mut self) -> Option<Event> {
+        let quiet_until = Instant::now() + KEEP_ALIVE;
+        let event = loop {
+            match timeout_at(quiet_until, self.updates.recv()).await {
+                Err(_) => break Event::default().comment(""),
+                Ok(Err(RecvError::Closed)) => return None,
+                // Whoever listens looks again.
+                Ok(Err(RecvError::Lagged(_))) => {
+                    break Event::default().event("missed").data("{}");
+                }
+                Ok(Ok(update)) => {
+                    if let Some(event) = self.hear(&update).await {
+                        break event;
+                    }
+                }
+            }
+        };
+        // Asked last, and only of whoever would hear something.
+        let current = self.api.gateway.identity.is_current(&self.caller).await;
+        current.then_some(event)
+    }
+
+    async fn hear(&self, update: &Update) -> Option<Event> {
+        let gateway = &self.api.gateway;
+        gateway.case_of(&self.caller, &update.request).await.ok()?;
+        let text = Names::to(&self.caller).update(update);
+        let data = json!({ "id": update.request, "state": update.phase, "text": text });
+        Some(Event::default().event("request").data(data.to_string()))
+    }
+}
 
 pub(super) async fn stream(
     State(api): State<Api>,
     caller: Caller,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let updates = BroadcastStream::new(api.gateway.engine.updates().subscribe());
-    let events = futures_util::StreamExt::filter_map(updates, move |update| {
-        let (api, caller) = (api.clone(), caller.clone());
-        async move {
-            // A session that ended, or a person who was disabled, hears nothing more.
-            if !api.gateway.identity.is_current(&caller).await {
-                return None;
-            }
-            let Ok(update) = update else {
-                // Some were missed; whoever listens looks again.
-                return Some(Ok(Event::default().event("missed").data("{}")));
-            };
-            api.gateway.case_of(&caller, &update.request).await.ok()?;
-            let data = json!({ "id": update.request, "state": update.phase, "text": Names::to(&caller).update(&update) });
-            Some(Ok(Event::default().event("request").data(data.to_string())))
-        }
-    });
-    Sse::new(events.map(|event| event)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let listener = Listener {
+        _seat: api.listening.take(&caller.credential.holder)?,
+        updates: api.gateway.engine.updates().subscribe(),
+        api,
+        caller,
+    };
+    Ok(Sse::new(unfold(
+        listener,
+        async |mut listener: Listener| {
+            let event = listener.next().await?;
+            Some((Ok(event), listener))
+        },
+    )))
 }

@@ -22,6 +22,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -51,6 +52,8 @@ use crate::{
 
 /// Requests a second of one subject, and in one burst ten times as many.
 const RATE: u32 = 200;
+/// How long the body of a request may take; inputs have their own time.
+const BODY: Duration = Duration::from_secs(60);
 /// Uploads at once; each takes a thread.
 const UPLOADS: usize = 16;
 /// Refused strangers recorded a second.
@@ -70,6 +73,7 @@ pub struct Api {
     uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
+    listening: events::Listening,
 }
 
 impl Api {
@@ -86,6 +90,7 @@ impl Api {
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             visits: Arc::default(),
+            listening: events::Listening::default(),
         }
     }
 
@@ -204,7 +209,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for StrictJson<T> {
             .limits
             .max_request_bytes;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let bytes = read_body(request.into_body(), limit).await?;
+        let bytes = in_time(read_body(request.into_body(), limit)).await??;
         strict::from_slice(&bytes)
             .map(Self)
             .map_err(|error| ApiError::invalid(format!("the body can't be read: {error}")))
@@ -215,6 +220,17 @@ fn is_json(kind: &str) -> bool {
     let mut parts = kind.split(';').map(|part| part.trim().to_ascii_lowercase());
     let json = parts.next().is_some_and(|kind| kind == "application/json");
     json && parts.all(|part| !part.starts_with("charset=") || part == "charset=utf-8")
+}
+
+/// Gives up on a body that does not arrive.
+///
+/// # Errors
+/// 408 when `reading` takes longer than a minute.
+pub(crate) async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, ApiError> {
+    tokio::time::timeout(BODY, reading).await.map_err(|_| {
+        let title = "the body did not arrive within a minute";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", title)
+    })
 }
 
 async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {

@@ -109,6 +109,15 @@ impl From<EngineError> for ApiError {
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
+            EngineError::TooManyHeldInAll(_) => {
+                tracing::warn!("{text}");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too_many_held_in_all",
+                    text,
+                )
+                .with_detail("Try again later, or tell whoever runs the gateway (`max_held`).")
+            }
             EngineError::Unrecordable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
             }
@@ -150,7 +159,10 @@ impl From<IdentityError> for ApiError {
 
 impl From<TooManyOutstanding> for ApiError {
     fn from(error: TooManyOutstanding) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let status = match error {
+            TooManyOutstanding::OfOne => StatusCode::TOO_MANY_REQUESTS,
+            TooManyOutstanding::InAll => StatusCode::SERVICE_UNAVAILABLE,
+        };
         Self::new(status, "too_many_outstanding", error.to_string())
             .with_detail("Report outcomes at `/v1/outcomes`; in time they count as unknown.")
     }

@@ -3,10 +3,10 @@
 //! In scope: requests with the caller's token, answers as types, problem details as failures.
 //! Out of scope: which settings count ([`config`](super::config)), what answers mean.
 //! Invariant: the token never follows a redirect and never passes through a proxy in the clear.
-//! Every write has an `Idempotency-Key`; only what never reached the gateway, or carries such a
-//! key, is sent again.
+//! Nothing is sent to whoever can't prove to be the gateway. Every write has an `Idempotency-Key`;
+//! only what never reached the gateway, or carries such a key, is sent again.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use aws_lc_rs::rand;
 use countersign_core::id::base32;
@@ -21,6 +21,7 @@ use super::{
     answer::{chain, checked, json, unexpected, whole},
     config::{Settings, Token, is_loopback},
     failure::{Failure, UNAVAILABLE},
+    trust::{self, authorities},
 };
 
 /// How long an ordinary answer may take.
@@ -87,15 +88,16 @@ impl Client {
         };
         Ok(Self {
             token: Some(token),
-            ..Self::anonymous(&settings.url)?
+            ..Self::anonymous(&settings.url, settings.ca.as_deref())?
         })
     }
 
-    /// A client that says nothing about the caller.
+    /// A client that says nothing about the caller. `ca` names who alone vouches for the gateway;
+    /// without it the system's authorities do.
     ///
     /// # Errors
     /// When TLS can't be set up.
-    pub(crate) fn anonymous(base: &Url) -> Result<Self, Failure> {
+    pub(crate) fn anonymous(base: &Url, ca: Option<&Path>) -> Result<Self, Failure> {
         // Fails only when a provider is there already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let builder = reqwest::Client::builder()
@@ -107,13 +109,16 @@ impl Client {
             // A proxy would see the token; and a machine without certificates can still talk to
             // itself.
             builder.no_proxy().tls_certs_only([])
+        } else if let Some(ca) = ca {
+            builder.https_only(true).tls_certs_only(authorities(ca)?)
         } else {
             builder.https_only(true)
         };
         let http = builder.build().map_err(|error| {
             Failure::new("tls", format!("TLS can't be set up: {}", chain(&error)))
                 .next(
-                    "install the system's certificates, for example the package `ca-certificates`",
+                    "install the system's certificates, for example the package `ca-certificates`, \
+                     or set COUNTERSIGN_CA to those of your own authority",
                 )
                 .exit(UNAVAILABLE)
         })?;
@@ -305,6 +310,9 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if let Some(failure) = trust::explain(self.base.as_str(), error) {
+            return failure;
+        }
         let why = chain(error);
         let failure = if error.is_connect() {
             Failure::new(

@@ -96,6 +96,36 @@ async fn a_write_that_got_no_answer_is_sent_again_with_its_key() {
     assert_eq!(keys[0], keys[1]);
 }
 
+#[test]
+fn an_authority_that_is_none_is_not_replaced_by_the_systems() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = gateway("https://gate.example.com").unwrap();
+    for (name, text) in [
+        ("missing", None),
+        ("empty", Some("")),
+        ("other", Some("hello")),
+        (
+            "key",
+            Some("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+        ),
+        (
+            "broken",
+            Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ),
+    ] {
+        let file = folder.path().join(name);
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let failure = Client::anonymous(&url, Some(&file)).unwrap_err();
+        assert_eq!(failure.exit, 69, "{name}: {failure:?}");
+        assert!(
+            ["ca", "tls"].contains(&failure.kind.as_str()),
+            "{name}: {failure:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn without_token_or_gateway_the_status_is_69() {
     let stub = Stub::start(vec![]).await;
@@ -105,7 +135,7 @@ async fn without_token_or_gateway_the_status_is_69() {
     })
     .unwrap_err();
     assert_eq!((failure.kind.as_str(), failure.exit), ("no_token", 69));
-    let nobody = Client::anonymous(&gateway("http://127.0.0.1:1").unwrap()).unwrap();
+    let nobody = Client::anonymous(&gateway("http://127.0.0.1:1").unwrap(), None).unwrap();
     let failure = nobody
         .get::<Health>(At::new(&["health"]))
         .await

@@ -23,6 +23,8 @@ use super::failure::{Failure, UNAVAILABLE};
 pub(crate) const URL_VARIABLE: &str = "COUNTERSIGN_URL";
 /// The variable with the caller's token.
 pub(crate) const TOKEN_VARIABLE: &str = "COUNTERSIGN_TOKEN";
+/// The variable with the certificates of an organization's own authority.
+pub(crate) const CA_VARIABLE: &str = "COUNTERSIGN_CA";
 /// The most bytes read of a configuration file.
 const MAX_FILE: u64 = 64 << 10;
 
@@ -68,6 +70,8 @@ pub(crate) struct Sources {
     pub(crate) url: Option<String>,
     /// From the environment.
     pub(crate) token: Option<String>,
+    /// From the environment: who alone vouches for the gateway.
+    pub(crate) ca: Option<PathBuf>,
     /// The configuration file, whether it exists or not.
     pub(crate) file: Option<PathBuf>,
 }
@@ -79,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) url: Url,
     /// The caller's token, when there is one for this gateway.
     pub(crate) token: Option<Token>,
+    /// Who alone vouches for the gateway; the system's certificates when absent.
+    pub(crate) ca: Option<PathBuf>,
     /// Where the address comes from, for people.
     pub(crate) url_from: String,
     /// Where the token comes from, for people.
@@ -94,6 +100,9 @@ pub(crate) struct Saved {
     /// The token for it.
     #[serde(default)]
     pub(crate) token: Option<Token>,
+    /// Who alone vouches for it.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Sources {
@@ -109,6 +118,7 @@ impl Sources {
         Self {
             url: url.filter(|url| !url.is_empty()),
             token: variable(TOKEN_VARIABLE).map(text),
+            ca: variable(CA_VARIABLE).map(PathBuf::from),
             file: folder.map(|folder| folder.join("countersign").join("client.toml")),
         }
     }
@@ -134,6 +144,7 @@ impl Sources {
                     .exit(UNAVAILABLE));
             }
         };
+        let ca = self.ca_for(&url, saved.as_ref().map(|(_, saved)| saved))?;
         let (token, token_from) = match (&self.token, saved) {
             (Some(token), _) => (Some(Token::new(token)?), TOKEN_VARIABLE.to_owned()),
             (None, Some((file, saved))) if gateway(&saved.url)? == url => (saved.token, file),
@@ -145,9 +156,36 @@ impl Sources {
         Ok(Settings {
             url,
             token,
+            ca,
             url_from,
             token_from,
         })
+    }
+
+    /// Who alone vouches for the gateway at `url`, for whoever has no token yet.
+    ///
+    /// # Errors
+    /// When the configuration file is wrong.
+    pub(crate) fn ca(&self, url: &Url) -> Result<Option<PathBuf>, Failure> {
+        let saved = self.file.as_deref().map(read).transpose()?.flatten();
+        self.ca_for(url, saved.as_ref())
+    }
+
+    /// The environment counts before the file, and what is saved only for its own gateway.
+    fn ca_for(&self, url: &Url, saved: Option<&Saved>) -> Result<Option<PathBuf>, Failure> {
+        match (&self.ca, saved) {
+            (Some(ca), _) => Ok(Some(ca.clone())),
+            (None, Some(saved)) if gateway(&saved.url)? == *url => match &saved.ca {
+                Some(ca) if !ca.is_absolute() => Err(Failure::usage(format!(
+                    "`ca` in the client configuration is `{}`, which is another file in every directory",
+                    ca.display()
+                ))
+                .next("write the whole path, from the root on")
+                .exit(UNAVAILABLE)),
+                ca => Ok(ca.clone()),
+            },
+            (None, _) => Ok(None),
+        }
     }
 }
 
@@ -247,7 +285,12 @@ pub(crate) fn read(file: &Path) -> Result<Option<Saved>, Failure> {
 ///
 /// # Errors
 /// When it can't be written.
-pub(crate) fn write(file: &Path, url: &Url, token: &Token) -> Result<(), Failure> {
+pub(crate) fn write(
+    file: &Path,
+    url: &Url,
+    token: &Token,
+    ca: Option<&Path>,
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(
             "configuration",
@@ -265,11 +308,19 @@ pub(crate) fn write(file: &Path, url: &Url, token: &Token) -> Result<(), Failure
         .map_err(failed)?;
     // A JSON string is a TOML basic string.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let text = format!(
+    let mut text = format!(
         "url = {}\ntoken = {}\n",
         quoted(url.as_str()),
         quoted(token.secret())
     );
+    if let Some(ca) = ca {
+        // Commands run in other directories later.
+        let ca = fs::canonicalize(ca).map_err(failed)?;
+        let ca = ca
+            .to_str()
+            .ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+        text.push_str(&format!("ca = {}\n", quoted(ca)));
+    }
     let mut new = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     new.write_all(text.as_bytes()).map_err(failed)?;
     new.as_file()

@@ -6,6 +6,7 @@ fn sources(url: Option<&str>, token: Option<&str>, file: &Path) -> Sources {
     Sources {
         url: url.map(str::to_owned),
         token: token.map(str::to_owned),
+        ca: None,
         file: Some(file.to_owned()),
     }
 }
@@ -50,7 +51,7 @@ fn the_environment_counts_before_the_file_and_a_token_stays_with_its_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new/client.toml");
     let url = gateway("https://a.example.com").unwrap();
-    write(&file, &url, &Token::new("saved").unwrap()).unwrap();
+    write(&file, &url, &Token::new("saved").unwrap(), None).unwrap();
     for (given_url, given_token, host, token) in [
         (None, None, "a.example.com", Some("saved")),
         (None, Some("given"), "a.example.com", Some("given")),
@@ -90,7 +91,7 @@ fn files_are_written_for_the_owner_alone_and_refused_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("countersign/client.toml");
     let url = gateway("http://localhost:1").unwrap();
-    write(&file, &url, &Token::new(r#"to"k\en"#).unwrap()).unwrap();
+    write(&file, &url, &Token::new(r#"to"k\en"#).unwrap(), None).unwrap();
     assert_eq!(
         fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
@@ -125,6 +126,32 @@ fn wrong_files_are_refused_without_repeating_them() {
         let failure = read(&file).unwrap_err();
         assert!(!failure.title.contains("hush"), "{}", failure.title);
     }
+}
+
+#[test]
+fn a_saved_authority_vouches_for_its_own_gateway_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, ca) = (folder.path().join("client.toml"), folder.path().join("ca"));
+    fs::write(&ca, "").unwrap();
+    let url = gateway("https://a.example.com").unwrap();
+    write(&file, &url, &Token::new("t").unwrap(), Some(&ca)).unwrap();
+    let found = |given: Option<&str>, url| {
+        let mut sources = sources(Some(url), None, &file);
+        sources.ca = given.map(PathBuf::from);
+        let settings = sources.settings().unwrap();
+        assert_eq!(sources.ca(&settings.url).unwrap(), settings.ca);
+        settings.ca
+    };
+    let saved = Some(ca.canonicalize().unwrap());
+    assert_eq!(found(None, "https://a.example.com"), saved);
+    assert_eq!(found(None, "https://b.example.com"), None);
+    let given = Some(PathBuf::from("given"));
+    assert_eq!(found(Some("given"), "https://a.example.com"), given);
+    assert_eq!(found(Some("given"), "https://b.example.com"), given);
+
+    fs::write(&file, "url = \"https://a.example.com\"\nca = \"ca.pem\"\n").unwrap();
+    let failure = sources(None, None, &file).settings().unwrap_err();
+    assert!(failure.title.contains("`ca.pem`"), "{}", failure.title);
 }
 
 #[test]

@@ -115,18 +115,19 @@ fn configuration(settings: &Settings) -> Check {
 }
 
 fn connection(settings: &Settings) -> Check {
-    let text = match (settings.url.scheme(), is_loopback(&settings.url)) {
-        ("https", _) => "TLS",
-        (_, true) => "without TLS, to this machine only",
+    let text = match (settings.url.scheme(), &settings.ca) {
+        ("https", None) => "TLS".to_owned(),
+        ("https", Some(ca)) => format!("TLS, vouched for by {} alone", ca.display()),
+        _ if is_loopback(&settings.url) => "without TLS, to this machine only".to_owned(),
         // Settings with such an address don't come about.
-        (_, false) => return Check::new("connection", Verdict::Fail, "without TLS"),
+        _ => return Check::new("connection", Verdict::Fail, "without TLS"),
     };
     Check::new("connection", Verdict::Ok, text)
 }
 
 /// Whether the gateway answers and is well, and how far its clock is from this one.
 async fn gateway(settings: &Settings) -> (Vec<Check>, Option<Check>) {
-    let answer = match Client::anonymous(&settings.url) {
+    let answer = match Client::anonymous(&settings.url, settings.ca.as_deref()) {
         Ok(client) => client.answer(&At::new(&["health"])).await,
         Err(failure) => Err(failure),
     };

@@ -50,10 +50,11 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
             .next("set HOME or XDG_CONFIG_HOME")
     })?;
     let body = LoginBody { link: secret };
-    let issued: IssuedToken = Client::anonymous(&url)?
+    let ca = sources.ca(&url)?;
+    let issued: IssuedToken = Client::anonymous(&url, ca.as_deref())?
         .post(At::new(&["login"]), &body)
         .await?;
-    config::write(file, &url, &Token::new(&issued.token)?)?;
+    config::write(file, &url, &Token::new(&issued.token)?, ca.as_deref())?;
     // The token itself is saved, not shown.
     let value = serde_json::json!({
         "url": url.as_str(), "subject": issued.subject, "expires": issued.expires, "saved": file,

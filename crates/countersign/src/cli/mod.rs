@@ -29,6 +29,7 @@ mod signals;
 #[cfg(test)]
 mod testing;
 mod text;
+mod trust;
 mod up;
 mod whoami;
 
@@ -46,7 +47,8 @@ Start here:
   countersign requests list --state held                     # what waits
   countersign doctor                                         # when something does not work
 
-Environment: COUNTERSIGN_URL and COUNTERSIGN_TOKEN count before ~/.config/countersign/client.toml.";
+Environment: COUNTERSIGN_URL, COUNTERSIGN_TOKEN and COUNTERSIGN_CA count before
+~/.config/countersign/client.toml.";
 
 /// A gateway that puts human judgment into automated work at the moment it matters
 #[derive(Debug, Parser)]

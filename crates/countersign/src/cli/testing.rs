@@ -46,6 +46,7 @@ impl Stub {
         Settings {
             url: gateway(&format!("http://{}", self.address)).unwrap(),
             token: Some(Token::new("secret").unwrap()),
+            ca: None,
             url_from: "test".into(),
             token_from: "test".into(),
         }
@@ -56,6 +57,7 @@ impl Stub {
         Sources {
             url: Some(format!("http://{}", self.address)),
             token: Some("secret".into()),
+            ca: None,
             file: None,
         }
     }

@@ -50,7 +50,8 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
     })
     .await?;
     let address = gateway.active().bundle.server().listen;
-    server::check_exposure(&gateway, address)?;
+    server::check_exposure(gateway.active().bundle.server(), address)?;
+    let tls = server::tls(&gateway)?;
     let listener = server::bind(address).await?;
     output.note(format!(
         "countersign {} at {}",
@@ -75,7 +76,7 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
              `countersign policy diff`, propose with `countersign policy apply`",
         );
     }
-    server::serve(gateway, listener, server::told_to_stop()).await
+    server::serve(gateway, listener, tls, server::told_to_stop()).await
 }
 
 /// A sign-in link for every person, at the first start.

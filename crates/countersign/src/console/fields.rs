@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::words;
-use crate::api::{Api, problem::ApiError};
+use crate::api::{Api, in_time, problem::ApiError};
 
 /// Named texts.
 #[derive(Debug, Default)]
@@ -55,12 +55,11 @@ impl FromRequest<Api> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, api)
-            .await
-            .map_err(|error| {
-                let title = format!("the form can't be read: {}", error.body_text());
-                ApiError::new(error.status(), "invalid_form", title)
-            })?;
+        let form = Form::<Vec<(String, String)>>::from_request(request, api);
+        let Form(pairs) = in_time(form).await?.map_err(|error| {
+            let title = format!("the form can't be read: {}", error.body_text());
+            ApiError::new(error.status(), "invalid_form", title)
+        })?;
         let mut fields = BTreeMap::new();
         for (name, value) in pairs {
             if fields.insert(name, value).is_some() {

@@ -18,7 +18,7 @@ use super::{answer, fields::Fields, viewer};
 use crate::{
     api::{
         Api,
-        auth::{COOKIE, check_csrf, record_stranger, session_cookie},
+        auth::{check_csrf, cookie_name, record_stranger, session_cookie},
         problem::ApiError,
     },
     identity::{Caller, IdentityError},
@@ -58,7 +58,7 @@ impl FromRequestParts<Api> for Session {
 }
 
 async fn of_cookie(parts: &Parts, api: &Api) -> Result<Option<Session>, ApiError> {
-    let Some(secret) = session_cookie(&parts.headers) else {
+    let Some(secret) = session_cookie(&api.gateway, &parts.headers) else {
         return Ok(None);
     };
     let caller = match api
@@ -121,12 +121,12 @@ fn asking_again(parts: &Parts) -> Option<HeaderValue> {
 
 /// The cookie that holds a session for so many seconds. Zero removes it.
 pub(super) fn cookie(api: &Api, secret: &str, seconds: i64) -> Option<HeaderValue> {
-    let secure = if api.gateway.url().starts_with("https://") {
-        "; Secure"
-    } else {
-        ""
+    let secure = match api.gateway.is_https() {
+        true => "; Secure",
+        false => "",
     };
+    let name = cookie_name(&api.gateway);
     let text =
-        format!("{COOKIE}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::from_str(&text).ok()
 }

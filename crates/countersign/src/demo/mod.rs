@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let links = first_links(&gateway).await?;
     let token = setup::agent_token(&gateway).await?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(gateway.clone(), listener, async move {
+    let serving = tokio::spawn(server::serve(gateway.clone(), listener, None, async move {
         let _told = stopped.await;
     }));
     let agent = Agent::new(&dir, gateway.url(), &token, &remote).await?;

@@ -45,6 +45,8 @@ pub struct Parts {
     pub unknown: Unknown,
     /// The most requests one subject can have waiting.
     pub max_held_per_subject: u32,
+    /// The most requests that can wait in all.
+    pub max_held: u32,
 }
 
 /// Finishes what a crash left and starts the loop.

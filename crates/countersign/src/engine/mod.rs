@@ -63,6 +63,11 @@ pub enum EngineError {
     /// One subject holds too much.
     #[error("`{0}` has {1} requests waiting, which is the limit; cancel some or wait")]
     TooManyHeld(String, u32),
+    /// Everybody together holds too much.
+    #[error(
+        "{0} requests are waiting in all, which is this gateway's limit; nothing more is held until some are decided"
+    )]
+    TooManyHeldInAll(u32),
     /// The log can't take a record of it.
     #[error("it can't be recorded, so it is not done: {0}")]
     Unrecordable(String),

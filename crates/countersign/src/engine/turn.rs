@@ -13,6 +13,7 @@ use countersign_core::{
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::Intent,
     request::{Case, Outcome, Phase, Request},
+    subject::SubjectId,
     time::Timestamp,
 };
 use countersign_evidence::{body, vote::VoteStatement};
@@ -44,6 +45,8 @@ pub(super) struct Turn {
     pub(super) active: std::sync::Arc<Active>,
     pub(super) now: Timestamp,
     pub(super) cases: HashMap<RequestId, StoredCase>,
+    /// How many requests were waiting when this turn first asked; nobody else opens any.
+    pub(super) open_in_all: Option<u32>,
     pub(super) writes: Vec<Write>,
     pub(super) records: Vec<Record>,
     pub(super) updates: Vec<Update>,
@@ -98,23 +101,37 @@ impl Turn {
         }
     }
 
-    /// Whether the requester may have one more request waiting, those of this turn included.
-    async fn check_room(&self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
-        let of_requester = |case: &&StoredCase| {
-            let is_new = case.case.version == 0;
-            is_new && case.case.request.chain.requester.id == request.chain.requester.id
+    /// Whether one more may wait, beside those stored and those this turn opened already.
+    async fn check_room(&mut self, parts: &Parts, request: &Request) -> Result<(), EngineError> {
+        let in_all = match self.open_in_all {
+            Some(counted) => counted,
+            None => parts.store.open_in_all().await?,
         };
-        let staged = self.cases.values().filter(of_requester).count();
-        let requester = request.chain.requester.id.to_string();
-        let stored = parts.store.open_of_requester(&requester).await?;
-        let held = stored.saturating_add(u32::try_from(staged).unwrap_or(u32::MAX));
-        match held >= parts.max_held_per_subject {
-            true => Err(EngineError::TooManyHeld(
-                requester,
+        self.open_in_all = Some(in_all);
+        let requester = &request.chain.requester.id;
+        let opened = |by: Option<&SubjectId>| {
+            let opened = self.writes.iter().filter(|write| match write {
+                Write::InsertCase(new) => {
+                    by.is_none_or(|by| new.case.request.chain.requester.id == *by)
+                }
+                _ => false,
+            });
+            u32::try_from(opened.count()).unwrap_or(u32::MAX)
+        };
+        let stored = parts
+            .store
+            .open_of_requester(&requester.to_string())
+            .await?;
+        if stored.saturating_add(opened(Some(requester))) >= parts.max_held_per_subject {
+            return Err(EngineError::TooManyHeld(
+                requester.to_string(),
                 parts.max_held_per_subject,
-            )),
-            false => Ok(()),
+            ));
         }
+        if in_all.saturating_add(opened(None)) >= parts.max_held {
+            return Err(EngineError::TooManyHeldInAll(parts.max_held));
+        }
+        Ok(())
     }
 
     fn recorder<'a>(&self, parts: &'a Parts, case: &'a mut Case) -> Recorder<'a> {

@@ -117,6 +117,7 @@ impl Turns {
             now: self.parts.clock.now(),
             recent: std::mem::take(&mut self.recent),
             cases: HashMap::new(),
+            open_in_all: None,
             writes: Vec::new(),
             records: Vec::new(),
             updates: Vec::new(),

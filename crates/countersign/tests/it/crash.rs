@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -349,8 +350,7 @@ async fn killed_under_load_again_and_again() {
     assert_eq!(installation.place.ran_with("stay"), 1);
 }
 
-/// A first start that was killed at any moment can be done again. Only where the log has begun and
-/// the database has not does a person have to say that this is so.
+/// A first start that was killed at any moment can be done again.
 #[tokio::test]
 async fn killed_at_the_first_start() {
     for n in 0..if full() { 300 } else { 15 } {
@@ -362,17 +362,61 @@ async fn killed_at_the_first_start() {
         let server = Server::spawn(&place.config(), &place.data());
         tokio::time::sleep(Duration::from_millis(10 * (n % 15))).await;
         server.kill();
-        match place.open(([127, 0, 0, 1], port).into()).await {
-            Ok(gateway) => {
-                gateway.log.checkpoint().await;
-                journal::verify(&place.log());
-            }
-            Err(error) => assert!(
-                format!("{error:#}").contains("recover --bundle"),
-                "{error:#}"
-            ),
-        }
+        let gateway = place.open(([127, 0, 0, 1], port).into()).await.unwrap();
+        gateway.log.checkpoint().await;
+        journal::verify(&place.log());
     }
+}
+
+/// Between the log's first record and the database's first bundle only what was recorded can be
+/// made active; once anything else happened, a lost database is a lost database.
+#[tokio::test]
+async fn an_interrupted_first_start_trusts_what_it_trusted() {
+    let place = Place::new(|_| {});
+    let address = ([127, 0, 0, 1], 1).into();
+    let open = async || match place.open(address).await {
+        Ok(gateway) => {
+            gateway.log.close().await;
+            Ok((gateway.active().hash, gateway.is_first_start(), gateway))
+        }
+        Err(error) => Err(format!("{error:#}")),
+    };
+    let lose_the_database = || {
+        for ending in ["", "-wal", "-shm"] {
+            let _not_there = fs::remove_file(place.data().join(format!("countersign.db{ending}")));
+        }
+    };
+    let (trusted, first, _) = open().await.unwrap();
+    assert!(first);
+    let approvals = place.config().join("approvals.toml");
+    let original = fs::read_to_string(&approvals).unwrap();
+
+    lose_the_database();
+    fs::write(&approvals, original.replace("count = 2", "count = 1")).unwrap();
+    let refused = open().await.err().unwrap();
+    assert!(refused.contains("has changed since"), "{refused}");
+    fs::write(&approvals, &original).unwrap();
+    let (again, first, _) = open().await.unwrap();
+    assert_eq!((again, first), (trusted, true));
+    let activated = journal::read(&place.log());
+    let activated = activated
+        .iter()
+        .filter(|one| one.kind() == "policy.activated");
+    assert_eq!(activated.count(), 1, "it is recorded once");
+    journal::verify(&place.log());
+
+    // Nobody was shown a link, so the next start still is the first.
+    let gateway = place.open(address).await.unwrap();
+    assert!(gateway.is_first_start());
+    issue(&gateway, CredentialKind::Link, "person:ann", None).await;
+    gateway.log.close().await;
+    drop(gateway);
+    let (_, first, gateway) = open().await.unwrap();
+    assert!(!first);
+    drop(gateway);
+    lose_the_database();
+    let refused = open().await.err().unwrap();
+    assert!(refused.contains("recover --bundle"), "{refused}");
 }
 
 /// A request that was running when the server died is unknown afterwards, and so is its like.

@@ -161,6 +161,13 @@ impl Store for MemoryStore {
         Ok(found)
     }
 
+    async fn open_in_all(&self) -> Result<u32, StoreError> {
+        let state = self.state()?;
+        let open = |kept: &&Kept| kept.row.deadline.is_some();
+        let open = state.cases.values().filter(open).count();
+        Ok(u32::try_from(open).unwrap_or(u32::MAX))
+    }
+
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {
         let state = self.state()?;
         let order = |kept: &Kept| (kept.row.fixed.at, kept.row.id.clone());

@@ -40,6 +40,7 @@ pub(super) const REFUSED_UNTIL: &str = "\
     SELECT refuse_until FROM cases \
     WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
     ORDER BY refuse_until DESC LIMIT $4";
+pub(super) const OPEN_IN_ALL: &str = "SELECT count(*) FROM cases WHERE deadline IS NOT NULL";
 /// The case comes first, with 0 in place of a vote's number; one statement sees one state.
 pub(super) const CASE: &str = "\
     SELECT 0 AS seq, version, phase AS label, body FROM cases WHERE id = $1 \
@@ -250,4 +251,13 @@ pub(super) async fn refused_until(
         .await
         .map_err(reading)?;
     Ok(found.into_iter().map(Timestamp).collect())
+}
+
+/// See [`Store::open_in_all`](crate::Store::open_in_all).
+pub(super) async fn open_in_all(readers: &SqlitePool) -> Result<u32, StoreError> {
+    let count: i64 = query_scalar(OPEN_IN_ALL)
+        .fetch_one(readers)
+        .await
+        .map_err(reading)?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }

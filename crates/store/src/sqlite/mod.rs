@@ -135,6 +135,10 @@ impl Store for SqliteStore {
         cases::refused_until(&self.readers, requester, target, now, limit).await
     }
 
+    async fn open_in_all(&self) -> Result<u32, StoreError> {
+        cases::open_in_all(&self.readers).await
+    }
+
     async fn list(&self, filter: &CaseFilter) -> Result<Page<CaseSummary>, StoreError> {
         list::list(&self.readers, filter).await
     }

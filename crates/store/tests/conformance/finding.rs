@@ -161,6 +161,7 @@ async fn open_cases_are_counted_by_requester(store: Any) {
         let count = store.open_of_requester(who).await.unwrap();
         assert_eq!(count, expected, "{who}");
     }
+    assert_eq!(store.open_in_all().await.unwrap(), 3);
 }
 
 async fn denials_are_found_by_requester_and_target(store: Any) {

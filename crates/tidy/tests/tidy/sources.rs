@@ -22,6 +22,7 @@ const REACHES_OUT: &[&str] = &[
 const MAY_REACH_OUT: &[&str] = &[
     "crates/runner/",
     "crates/countersign/src/server.rs",
+    "crates/countersign/src/server/",
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
     "crates/countersign/src/runner/",

@@ -50,7 +50,7 @@ pub(super) async fn claim(
     if let Some((reason, message)) = not_claimable(&case) {
         return Ok(no(Some(&id), reason, message));
     }
-    let place = api.outstanding.reserve()?;
+    let place = api.outstanding.reserve(&caller.subject.id)?;
     let input = Input::Claim {
         by: caller.subject.id.clone(),
     };

@@ -69,7 +69,7 @@ pub(super) async fn decide(
     if let Some(approval) = &question.approval {
         return claim::claim(api, caller, &question, approval).await;
     }
-    let place = api.outstanding.reserve()?;
+    let place = api.outstanding.reserve(&caller.subject.id)?;
     match api.gateway.admission.evaluate(question.asked).await? {
         Evaluated::Permitted { request, permit } => {
             hand_out(api, place, &request, permit, false).await

@@ -23,7 +23,7 @@ async fn a_link_signs_in_once_and_a_preview_does_not_use_it() {
     assert_eq!(signed_in.header("location"), "/");
     let cookie = signed_in.header("set-cookie").to_owned();
     for part in [
-        "countersign_session=css_",
+        "__Host-countersign_session=css_",
         "HttpOnly",
         "SameSite=Strict",
         "Path=/",
@@ -74,10 +74,13 @@ async fn a_link_that_another_site_sends_is_refused_and_stays() {
 #[tokio::test]
 async fn nobody_signed_in_gets_a_page_that_says_so_and_never_a_loop() {
     let site = Site::open().await;
-    let stale = "countersign_session=css_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let stale = "__Host-countersign_session=css_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let session = site.sign_in(SAM).await;
-    let token = session.replace("countersign_session=css_", "countersign_session=csl_");
-    for cookie in ["", "countersign_session=x", stale, &token] {
+    let token = session.replace(
+        "__Host-countersign_session=css_",
+        "__Host-countersign_session=csl_",
+    );
+    for cookie in ["", "__Host-countersign_session=x", stale, &token] {
         for path in ["/", "/inbox?tab=mine", "/people", "/requests/req_1"] {
             let answer = site.get(path, cookie).await;
             answer.is(401).says("Sign in first");
@@ -123,7 +126,7 @@ async fn a_bearer_token_gets_no_page() {
     site.send(request.body(Body::empty()).unwrap())
         .await
         .is(401);
-    site.get("/", &format!("countersign_session={}", token.text()))
+    site.get("/", &format!("__Host-countersign_session={}", token.text()))
         .await
         .is(401);
 }
@@ -143,7 +146,7 @@ async fn signing_out_ends_the_session_for_good() {
     out.is(200).says("You are signed out");
     assert!(
         out.header("set-cookie")
-            .starts_with("countersign_session=; Path=/; Max-Age=0;")
+            .starts_with("__Host-countersign_session=; Path=/; Max-Age=0;")
     );
     site.get("/", &session).await.is(401);
 }

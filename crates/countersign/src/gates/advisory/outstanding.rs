@@ -1,6 +1,7 @@
 //! Permitted actions whose outcome nobody has reported yet.
 //!
-//! In scope: keeping them for the time their gate gives, at most 100,000; recording as unknown what nobody reports.
+//! In scope: keeping them for the time their gate gives, at most 100,000 and 25,000 of one
+//! requester; recording as unknown what nobody reports.
 //! Out of scope: outliving the process. A start marks every permit without an outcome as unknown
 //! by itself, from the log and from the cases that run.
 //! Invariant: a place is reserved before anything is permitted, so nothing permitted is ever
@@ -31,15 +32,25 @@ use crate::{
 pub(crate) const REPORT_WITHIN: Span = Span::from_millis(60 * 60_000);
 /// The most outcomes awaited at once.
 const MAX_AWAITED: usize = 100_000;
+/// The most of one requester, so that nobody takes every place by reporting nothing.
+const MAX_AWAITED_OF_ONE: usize = 25_000;
 /// How often it is looked whether an hour has passed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long after a failed attempt to record it is tried again.
 const AGAIN_AFTER: Span = Span::from_millis(30_000);
 
-/// Too many outcomes are awaited; nothing more is permitted.
-#[derive(Debug, thiserror::Error)]
-#[error("too many permitted actions have no outcome yet; nothing more is permitted")]
-pub struct TooManyOutstanding;
+/// Too many outcomes are awaited.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyOutstanding {
+    /// Of this requester.
+    #[error(
+        "too many of your permitted actions have no outcome yet; nothing more is permitted to you"
+    )]
+    OfOne,
+    /// Of all requesters.
+    #[error("too many permitted actions have no outcome yet; nothing more is permitted")]
+    InAll,
+}
 
 /// A permitted action whose outcome is awaited.
 #[derive(Debug, Clone)]
@@ -58,8 +69,34 @@ pub(crate) struct Awaited {
 
 #[derive(Debug, Default)]
 struct Places {
-    reserved: usize,
+    /// Places of each requester, reserved and filled.
+    of: BTreeMap<SubjectId, usize>,
+    /// Places in all.
+    taken: usize,
     awaited: BTreeMap<RequestId, Awaited>,
+}
+
+impl Places {
+    fn count(&mut self, requester: &SubjectId) {
+        self.taken += 1;
+        *self.of.entry(requester.clone()).or_default() += 1;
+    }
+
+    fn free(&mut self, requester: &SubjectId) {
+        self.taken = self.taken.saturating_sub(1);
+        if let Some(count) = self.of.get_mut(requester) {
+            *count -= 1;
+            if *count == 0 {
+                self.of.remove(requester);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &RequestId) -> Option<Awaited> {
+        let awaited = self.awaited.remove(id)?;
+        self.free(&awaited.requester);
+        Some(awaited)
+    }
 }
 
 /// Every action whose outcome is awaited. Dropping it ends its task.
@@ -67,6 +104,7 @@ struct Places {
 pub struct Outstanding {
     places: Mutex<Places>,
     limit: usize,
+    limit_of_one: usize,
     _ends_the_task: DropGuard,
 }
 
@@ -74,6 +112,7 @@ pub struct Outstanding {
 #[derive(Debug)]
 pub(crate) struct Place {
     of: Arc<Outstanding>,
+    requester: SubjectId,
 }
 
 /// What records an outcome.
@@ -99,7 +138,7 @@ impl Outstanding {
     #[must_use]
     pub fn start(gateway: &Gateway) -> Arc<Self> {
         let stop = CancellationToken::new();
-        let started = Arc::new(Self::new(MAX_AWAITED, stop.clone()));
+        let started = Arc::new(Self::new(MAX_AWAITED, MAX_AWAITED_OF_ONE, stop.clone()));
         let recorders = Recorders::of(gateway);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(look(Arc::downgrade(&started), recorders, stop));
@@ -107,10 +146,11 @@ impl Outstanding {
         started
     }
 
-    fn new(limit: usize, stop: CancellationToken) -> Self {
+    fn new(limit: usize, limit_of_one: usize, stop: CancellationToken) -> Self {
         Self {
             places: Mutex::default(),
             limit,
+            limit_of_one,
             _ends_the_task: stop.drop_guard(),
         }
     }
@@ -119,18 +159,27 @@ impl Outstanding {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves a place, to be filled once something is permitted.
+    /// Reserves a place for this requester, to be filled once something is permitted.
     ///
     /// # Errors
-    /// Too many outcomes are awaited.
-    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Place, TooManyOutstanding> {
+    /// Too many outcomes are awaited, of this requester or in all.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        requester: &SubjectId,
+    ) -> Result<Place, TooManyOutstanding> {
         let mut places = self.places();
-        if places.reserved + places.awaited.len() >= self.limit {
-            return Err(TooManyOutstanding);
+        if places.of.get(requester).copied().unwrap_or_default() >= self.limit_of_one {
+            return Err(TooManyOutstanding::OfOne);
         }
-        places.reserved += 1;
+        if places.taken >= self.limit {
+            return Err(TooManyOutstanding::InAll);
+        }
+        places.count(requester);
         drop(places);
-        Ok(Place { of: self.clone() })
+        Ok(Place {
+            of: self.clone(),
+            requester: requester.clone(),
+        })
     }
 
     /// Takes out what `matches` and belongs to `requester`.
@@ -145,14 +194,14 @@ impl Outstanding {
             .values()
             .find(|one| one.requester == *requester && matches(one));
         let id = found.map(|one| one.of.request.clone())?;
-        places.awaited.remove(&id)
+        places.remove(&id)
     }
 
     /// Puts back what could not be recorded.
     pub(crate) fn put_back(&self, awaited: Awaited) {
-        self.places()
-            .awaited
-            .insert(awaited.of.request.clone(), awaited);
+        let mut places = self.places();
+        places.count(&awaited.requester);
+        places.awaited.insert(awaited.of.request.clone(), awaited);
     }
 
     /// Whether this outcome was not reported yet.
@@ -213,10 +262,7 @@ impl Outstanding {
             .filter(|(_, one)| one.until <= now)
             .map(|(id, _)| id.clone())
             .collect();
-        overdue
-            .iter()
-            .filter_map(|id| places.awaited.remove(id))
-            .collect()
+        overdue.iter().filter_map(|id| places.remove(id)).collect()
     }
 }
 
@@ -230,7 +276,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.of.places();
-        places.reserved = places.reserved.saturating_sub(1);
+        places.free(&self.requester);
     }
 }
 
@@ -313,20 +359,39 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_each_outcome_is_taken_once_by_its_requester() {
-        let all = Arc::new(Outstanding::new(2, CancellationToken::new()));
-        let (one, two) = (all.reserve().unwrap(), all.reserve().unwrap());
-        assert!(all.reserve().is_err());
+        let all = Arc::new(Outstanding::new(3, 2, CancellationToken::new()));
+        let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
+        let reserve = |name: &str| all.reserve(&agent(name));
+        let refused = |name: &str| reserve(name).unwrap_err();
+        let (one, two) = (reserve("a").unwrap(), reserve("a").unwrap());
+        assert_eq!(
+            refused("a"),
+            TooManyOutstanding::OfOne,
+            "one requester has two places"
+        );
+        let other = reserve("b").unwrap();
+        assert_eq!(
+            refused("b"),
+            TooManyOutstanding::InAll,
+            "there are three places"
+        );
         drop(two);
         one.fill(awaited(1, "a", 10));
-        all.reserve().unwrap().fill(awaited(2, "b", 20));
-        assert!(all.reserve().is_err());
+        other.fill(awaited(2, "b", 20));
+        reserve("b").unwrap().fill(awaited(3, "b", 20));
+        assert_eq!(
+            refused("b"),
+            TooManyOutstanding::OfOne,
+            "filled places count"
+        );
+        assert_eq!(refused("c"), TooManyOutstanding::InAll);
         let of = |n| move |one: &Awaited| one.permit == PermitId::from_bits(n);
-        let agent = |name: &str| SubjectId::Agent(name.parse().unwrap());
         assert!(all.take(&agent("b"), of(1)).is_none());
         assert!(all.take(&agent("a"), of(1)).is_some());
         assert!(all.take(&agent("a"), of(1)).is_none());
         assert!(all.take_overdue(Timestamp(19)).is_empty());
-        assert_eq!(all.take_overdue(Timestamp(20)).len(), 1);
-        assert!(all.reserve().is_ok());
+        assert_eq!(all.take_overdue(Timestamp(20)).len(), 2);
+        assert!(all.places().of.is_empty(), "what is counted is freed");
+        assert!(reserve("b").is_ok());
     }
 }

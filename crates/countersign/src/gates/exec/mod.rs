@@ -21,7 +21,7 @@ use countersign_core::{
     lifecycle,
     permit::Permit,
     request::{Case, Phase, Request},
-    subject::SubjectChain,
+    subject::{SubjectChain, SubjectId},
 };
 use countersign_runner::spawn::Output;
 use tokio::sync::mpsc::{self, Sender};
@@ -88,6 +88,7 @@ impl ExecError {
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
+            Self::Engine(EngineError::TooManyHeldInAll(_)) => "too_many_held_in_all",
             Self::CallerEnded => "unauthenticated",
             Self::NotAdvisory(_) => "not_advisory",
             Self::Outstanding(_) => "too_many_outstanding",
@@ -153,7 +154,7 @@ impl Run {
             .inputs
             .map(|inputs| self.gateway.uploads.pin(inputs));
         let inputs = command.inputs;
-        let place = self.place()?;
+        let place = self.place(&caller.subject.id)?;
         let admitted = match self.capture(caller, call).await? {
             Considered::Denied(denied) => denied,
             Considered::Exact(asked) => self.gateway.admission.ask(*asked).await?,
@@ -191,9 +192,11 @@ impl Run {
     }
 
     /// A place for the outcome that a caller which executes itself will owe.
-    fn place(&self) -> Result<Option<Place>, TooManyOutstanding> {
+    fn place(&self, requester: &SubjectId) -> Result<Option<Place>, TooManyOutstanding> {
         let local = self.gate == LOCAL_GATE;
-        local.then(|| self.outstanding.reserve()).transpose()
+        local
+            .then(|| self.outstanding.reserve(requester))
+            .transpose()
     }
 
     /// Makes the new request the one that the inputs are kept for.
@@ -366,7 +369,7 @@ impl Run {
     }
 
     async fn claim(&self, caller: &Caller, id: &RequestId) -> Result<(), ExecError> {
-        let place = self.place()?;
+        let place = self.place(&caller.subject.id)?;
         let input = Input::Claim {
             by: caller.subject.id.clone(),
         };

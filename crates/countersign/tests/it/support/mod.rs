@@ -169,7 +169,7 @@ impl Lab {
         let address = listener.local_addr().unwrap();
         let gateway = place.open(address).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(server::serve(gateway.clone(), listener, async move {
+        let serving = tokio::spawn(server::serve(gateway.clone(), listener, None, async move {
             let _gone = stopped.await;
         }));
         let url = format!("http://{address}");

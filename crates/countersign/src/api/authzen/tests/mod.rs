@@ -246,7 +246,7 @@ impl Bench {
     /// Votes as a person in a session of their own, as their page does.
     async fn vote(&self, person: &str, id: &str, verdict: &str) -> Answer {
         let (session, csrf) = self.issue("person", person, CredentialKind::Session).await;
-        let cookie = format!("{}={session}", api::auth::COOKIE);
+        let cookie = format!("{}={session}", api::auth::cookie_name(&self.api.gateway));
         let page = Request::get(format!("/v1/requests/{id}")).header(header::COOKIE, &cookie);
         let page = self.send(page.body(Body::empty()).unwrap()).await;
         let act = page.body["act"].as_str().unwrap_or("none");
