@@ -19,5 +19,6 @@ pub mod leaf;
 pub mod merkle;
 pub mod note;
 pub mod reference;
+pub mod tile;
 pub mod verify;
 pub mod vote;
