@@ -13,7 +13,7 @@ pub use name::{InvalidName, Kind, Name};
 
 use countersign_core::canonical::Hash;
 
-use crate::merkle::node_hash;
+use crate::merkle::{empty_root, node_hash};
 
 /// Hashes in a full tile, and entries in a full bundle.
 pub const WIDTH: u16 = 256;
@@ -46,6 +46,9 @@ pub enum InvalidTile {
     /// A tile that is needed is not at hand.
     #[error("`{0}` is missing; fetch or restore it")]
     Missing(Name),
+    /// The tiles are not those of the checkpoint.
+    #[error("the tiles do not lead to the root of the checkpoint")]
+    Root,
 }
 
 /// The hashes of a tile.
@@ -153,6 +156,42 @@ impl Edge {
         })
     }
 
+    /// The hashes of the leaves that are in no full tile.
+    #[must_use]
+    pub fn leaves(&self) -> &[Hash] {
+        self.levels.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// The root over all entries.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let mut root = None;
+        // From right to left: the perfect subtrees of each row, smallest first, then those of the
+        // rows above, which are larger and further left.
+        for row in &self.levels {
+            let mut rest = row.as_slice();
+            while !rest.is_empty() {
+                let (left, last) = rest.split_at(rest.len() & (rest.len() - 1));
+                let subtree = root_of(last.to_vec());
+                root = Some(root.map_or(subtree, |right| node_hash(subtree, right)));
+                rest = left;
+            }
+        }
+        root.unwrap_or_else(empty_root)
+    }
+
+    /// This, when it leads to `root`.
+    ///
+    /// # Errors
+    /// [`InvalidTile::Root`] when it leads to another.
+    pub fn leading_to(self, root: Hash) -> Result<Self, InvalidTile> {
+        if self.root() == root {
+            Ok(self)
+        } else {
+            Err(InvalidTile::Root)
+        }
+    }
+
     /// The edge of a log of `size` entries, whose partial tiles `read` gives.
     ///
     /// # Errors
@@ -232,7 +271,7 @@ fn root_of(mut row: Vec<Hash>) -> Hash {
     }
     row.first()
         .copied()
-        .unwrap_or_else(crate::merkle::empty_root)
+        .unwrap_or_else(empty_root)
 }
 
 #[cfg(test)]

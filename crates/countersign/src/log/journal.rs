@@ -1,8 +1,9 @@
 //! The journal's file: append, sync, resume.
 //!
-//! In scope: `journal` (frames), `state` (where to resume), `checkpoint` and `checkpoints`.
-//! Out of scope: threads and waiting; the [`sequencer`](super::sequencer) has those.
-//! Invariant: a frame counts once `sync` returned. `state` only saves time: what it says is
+//! In scope: `journal` (frames) and `state.SIZE` (where to resume after a checkpoint).
+//! Out of scope: threads and waiting; the [`sequencer`](super::sequencer) has those. What is
+//! published; see [`publisher`](super::publisher).
+//! Invariant: a frame counts once `sync` returned. A state only saves time: what it says is
 //! checked against the signed checkpoint, and everything after it is read again.
 
 use std::{
@@ -71,7 +72,12 @@ pub(super) struct Journal {
     file: File,
     pub(super) position: Position,
     pub(super) tree: Tree,
-    pub(super) checkpointed: u64,
+    /// The checkpoint in place when the journal was opened.
+    pub(super) found: Option<Checkpoint>,
+    /// Where the entries of `found` end, where that is known.
+    pub(super) found_end: Option<u64>,
+    /// The size last given out to be published.
+    pub(super) offered: u64,
     damaged: bool,
 }
 
@@ -87,17 +93,21 @@ impl Journal {
             .open(&path)?;
         File::open(dir)?.sync_all()?;
         let signed = read_checkpoint(dir, key)?;
-        let (position, tree) = read_state(dir, signed.as_ref()).unwrap_or_default();
-        let checkpointed = signed.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let saved = read_state(dir, signed.as_ref());
+        let found_end = saved.as_ref().map(|(position, _)| position.offset);
+        let (position, tree) = saved.unwrap_or_default();
         let mut journal = Self {
             dir: dir.into(),
             file,
             position,
             tree,
-            checkpointed,
+            offered: signed.as_ref().map_or(0, |checkpoint| checkpoint.size),
+            found: None,
+            found_end,
             damaged: false,
         };
         journal.replay(signed.as_ref())?;
+        journal.found = signed;
         Ok(journal)
     }
 
@@ -189,28 +199,54 @@ impl Journal {
         Ok(())
     }
 
-    /// Signs and publishes a checkpoint over everything durable.
-    pub(super) fn checkpoint(&mut self, key: &SigningKey) -> anyhow::Result<()> {
-        if self.damaged || self.tree.size() == self.checkpointed {
-            return Ok(());
-        }
-        let signed = Checkpoint::of(key.verifying().name(), &self.tree).sign(key)?;
+    /// What is durable and not published yet; nothing where that is nothing, or not known.
+    pub(super) fn unpublished(&self, origin: &str) -> Option<Durable> {
+        (!self.damaged && self.tree.size() > self.offered).then(|| Durable {
+            checkpoint: Checkpoint::of(origin, &self.tree),
+            position: self.position.clone(),
+            tree: self.tree.clone(),
+        })
+    }
+}
+
+/// The log up to one size, durable in the journal.
+pub(super) struct Durable {
+    /// What is to be signed.
+    pub(super) checkpoint: Checkpoint,
+    /// Where it ends.
+    pub(super) position: Position,
+    tree: Tree,
+}
+
+impl Durable {
+    /// Saves where to resume, beside the states of other sizes: only that of the checkpoint in
+    /// place will count.
+    pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {
         let state = State {
             position: self.position.clone(),
             tree: hex(&self.tree.to_bytes()),
         };
-        // A crash between these leaves a state that the older checkpoint does not vouch for; it
-        // is then ignored and more of the journal is read again.
-        replace(&self.dir.join("state"), &serde_json::to_vec(&state)?)?;
-        replace(&self.dir.join("checkpoint"), signed.as_bytes())?;
-        let mut all = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.dir.join("checkpoints"))?;
-        all.write_all(format!("{signed}\n").as_bytes())?;
-        self.checkpointed = self.tree.size();
+        let mut file = File::create(state_file(dir, self.checkpoint.size))?;
+        file.write_all(&serde_json::to_vec(&state)?)?;
+        Ok(file.sync_data()?)
+    }
+
+    /// Removes the states of other sizes.
+    pub(super) fn forget_others(&self, dir: &Path) -> std::io::Result<()> {
+        let own = state_file(dir, self.checkpoint.size);
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if path != own && name.is_some_and(|name| name.starts_with("state.")) {
+                fs::remove_file(path)?;
+            }
+        }
         Ok(())
     }
+}
+
+fn state_file(dir: &Path, size: u64) -> PathBuf {
+    dir.join(format!("state.{size}"))
 }
 
 /// What a record's evidence says about resuming.
@@ -272,18 +308,11 @@ fn read_checkpoint(dir: &Path, key: &SigningKey) -> anyhow::Result<Option<Checkp
 
 /// The saved position, when the signed checkpoint vouches for it.
 fn read_state(dir: &Path, signed: Option<&Checkpoint>) -> Option<(Position, Tree)> {
-    let state: State = serde_json::from_slice(&fs::read(dir.join("state")).ok()?).ok()?;
+    let signed = signed?;
+    let state: State = serde_json::from_slice(&fs::read(state_file(dir, signed.size)).ok()?).ok()?;
     let tree = Tree::from_bytes(&unhex(&state.tree)?).ok()?;
-    let vouched = signed.is_some_and(|s| s.size == tree.size() && s.root == tree.root());
+    let vouched = signed.size == tree.size() && signed.root == tree.root();
     vouched.then_some((state.position, tree))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&temporary, path)
 }
 
 fn hex(bytes: &[u8]) -> String {

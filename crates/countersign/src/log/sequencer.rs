@@ -106,6 +106,7 @@ impl Log {
         };
         let (size_out, size) = watch::channel(journal.tree.size());
         let (fault_out, fault) = watch::channel(None);
+        let publisher = Publisher::open(dir, &journal)?;
         let mut writer = Writer {
             checkpoint_due: None,
             counters: Counters::default(),
@@ -121,10 +122,11 @@ impl Log {
             journal,
         };
         writer.start(now)?;
+        let publishing = Publishing::start(publisher, writer.unpublished(), writer.keys.clone())?;
         let (to, from) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || writer.run(&from))?;
+            .spawn(move || writer.run(&from, &publishing))?;
         Ok((Self { to, size, fault }, resumed))
     }
 
@@ -217,10 +219,18 @@ impl Writer {
     fn start(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let started = InstanceStarted {
             build: env!("CARGO_PKG_VERSION").into(),
-            checkpoint_size: self.journal.checkpointed,
+            checkpoint_size: self.journal.offered,
         };
-        self.write_own(now, Body::InstanceStarted(started))?;
-        self.journal.checkpoint(&self.keys.log)
+        self.write_own(now, Body::InstanceStarted(started))
+    }
+
+    /// What is to be published; it counts as offered from now on.
+    fn unpublished(&mut self) -> Option<Durable> {
+        self.checkpoint_due = None;
+        let origin = self.keys.log.verifying().name();
+        let durable = self.journal.unpublished(origin)?;
+        self.journal.offered = durable.checkpoint.size;
+        Some(durable)
     }
 
     /// Writes one record of the log's own.

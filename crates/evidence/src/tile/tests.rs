@@ -20,6 +20,9 @@ fn grown(upto: u64, sizes: &[u64]) -> (HashMap<Name, Vec<u8>>, HashMap<u64, Hash
         let leaf = leaf_hash(&n.to_be_bytes());
         files.extend(edge.push(leaf));
         tree.push(leaf);
+        if n < 1_000 || n % 4_099 == 0 {
+            assert_eq!(edge.root(), tree.root(), "{n}");
+        }
     }
     (files, roots)
 }
