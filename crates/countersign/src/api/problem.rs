@@ -108,10 +108,10 @@ impl From<EngineError> for ApiError {
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
-            EngineError::Unrecordable(_) => {
+            EngineError::RefusedByLog(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
             }
-            EngineError::Unrecorded(_) => {
+            EngineError::StoredNotLogged(_) => {
                 tracing::error!(error = %text, "what was stored is not recorded yet");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unrecorded", text).with_detail(
                     "It is stored and takes effect once the log can be written; look before you \

@@ -64,10 +64,10 @@ pub enum EngineError {
     TooManyHeld(String, u32),
     /// The log can't take a record of it.
     #[error("it can't be recorded, so it is not done: {0}")]
-    Unrecordable(String),
+    RefusedByLog(String),
     /// The change is stored and its record is not in the log yet.
     #[error("it is stored, but not recorded yet: {0}")]
-    Unrecorded(String),
+    StoredNotLogged(String),
     /// Too much is under way.
     #[error("the gateway is busy; try again in a moment")]
     Busy,

@@ -250,7 +250,7 @@ impl Turn {
         for record in &records {
             record
                 .check()
-                .map_err(|error| EngineError::Unrecordable(error.to_string()))?;
+                .map_err(|error| EngineError::RefusedByLog(error.to_string()))?;
         }
         self.records.extend(records);
         Ok(())

@@ -95,8 +95,8 @@ impl Turns {
                 done
             }
             // Doing them again could do them twice: the store may have them already.
-            Err(EngineError::Unrecorded(why)) => {
-                let each = || Err(EngineError::Unrecorded(why.clone()));
+            Err(EngineError::StoredNotLogged(why)) => {
+                let each = || Err(EngineError::StoredNotLogged(why.clone()));
                 std::iter::repeat_with(each).take(count).collect()
             }
             Err(error) => {
@@ -189,7 +189,7 @@ impl Turns {
             let behind = self.behind.get_or_insert_default();
             behind.updates.append(&mut turn.updates);
             behind.abandoned.extend(permits);
-            EngineError::Unrecorded(crate::explain(&error))
+            EngineError::StoredNotLogged(crate::explain(&error))
         })
     }
 
@@ -219,7 +219,7 @@ impl Turns {
         match Box::pin(self.attempt(abandoned.iter().map(end).collect())).await {
             Ok(_nobody_waits_for_it) => Ok(()),
             // Stored is ended; anything else is tried again.
-            Err(error @ EngineError::Unrecorded(_)) => Err(error),
+            Err(error @ EngineError::StoredNotLogged(_)) => Err(error),
             Err(error) => {
                 self.behind
                     .get_or_insert_default()

@@ -71,7 +71,7 @@ impl ExecError {
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
-            Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
+            Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::CallerEnded => "unauthenticated",
             Self::Engine(_) => "unavailable",
