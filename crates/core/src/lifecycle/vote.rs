@@ -113,6 +113,23 @@ pub fn progress(case: &Case, world: World<'_>) -> Tally {
 /// The people who could sign an open stage at `now`, for showing and telling.
 #[must_use]
 pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSet<PersonId> {
+    let people = world.directory.people.keys();
+    eligible_of(case, world, now, people).cloned().collect()
+}
+
+/// Whether one person could sign an open stage at `now`.
+#[must_use]
+pub fn is_eligible(case: &Case, world: World<'_>, now: Timestamp, person: &PersonId) -> bool {
+    let mut found = eligible_of(case, world, now, std::iter::once(person)).peekable();
+    found.peek().is_some()
+}
+
+fn eligible_of<'p>(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+    people: impl Iterator<Item = &'p PersonId>,
+) -> impl Iterator<Item = &'p PersonId> {
     let [as_was, _] = rule_sets(case, world);
     let myself = myself(case, world.directory);
     let electorate = Electorate {
@@ -121,15 +138,17 @@ pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSe
         rules: &as_was,
         myself: &myself,
     };
-    let so_far = tally(case, &as_was, world);
-    let helps = |person: &&PersonId| electorate.count(&mut so_far.clone(), person, now);
-    world
-        .directory
-        .people
-        .keys()
-        .filter(helps)
-        .cloned()
-        .collect()
+    // Whoever may sign nothing is told apart cheaply; the rest takes a look at every vote.
+    let people: Vec<_> = people
+        .filter(|person| electorate.may_sign_any(person, now))
+        .collect();
+    let so_far = (!people.is_empty()).then(|| tally(case, &as_was, world));
+    let helps = |person: &&PersonId| {
+        let mut so_far = so_far.clone().unwrap_or_default();
+        electorate.count(&mut so_far, person, now)
+    };
+    let found: Vec<_> = people.into_iter().filter(helps).collect();
+    found.into_iter()
 }
 
 /// What the rules name as approvers, for showing: `group:dba`, `user:dana@example.com`, …

@@ -14,7 +14,6 @@ use countersign_core::{
     approval::vote::Verdict,
     decision::Decision,
     id::{RequestId, TargetId},
-    lifecycle,
     permit::Permit,
     request::{Case, Outcome, Phase, Presentation, Request},
     subject::SubjectChain,
@@ -28,7 +27,10 @@ pub use proposal::{InvalidProposal, Proposal};
 
 use crate::{
     active::Active,
-    api::types::{ProposalAnswer, ProposalBody},
+    api::{
+        deciding,
+        types::{ProposalAnswer, ProposalBody},
+    },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
@@ -245,12 +247,7 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
 
 fn held(gateway: &Gateway, case: &Case, message: &str) -> ProposalAnswer {
     let active = gateway.active();
-    let people = lifecycle::eligible_voters(case, active.world(), gateway.clock.now());
-    let names = lifecycle::electorate_names(&case.request.rules);
-    let approvers = names
-        .into_iter()
-        .chain(people.iter().map(ToString::to_string))
-        .collect();
+    let approvers = deciding::approvers(&active, case, gateway.clock.now());
     answer(
         gateway,
         &case.request.id,

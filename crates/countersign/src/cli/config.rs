@@ -107,7 +107,9 @@ impl Sources {
             .filter(|path| path.is_absolute())
             .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
         Self {
-            url: url.filter(|url| !url.is_empty()),
+            url: url
+                .filter(|url| !url.is_empty())
+                .or_else(|| variable(URL_VARIABLE).map(text)),
             token: variable(TOKEN_VARIABLE).map(text),
             file: folder.map(|folder| folder.join("countersign").join("client.toml")),
         }
@@ -129,7 +131,8 @@ impl Sources {
             (None, None) => {
                 return Err(Failure::usage("no gateway is configured")
                     .next(format!(
-                        "sign in with `countersign login`, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
+                        "sign in with `countersign login --url http://127.0.0.1:7780` (or wherever the \
+                         gateway is) and a sign-in link, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
                     ))
                     .exit(UNAVAILABLE));
             }
@@ -158,7 +161,7 @@ impl Sources {
 /// For anything but `https`, or `http` to this machine; for addresses with a user, a query or a
 /// fragment.
 pub(crate) fn gateway(text: &str) -> Result<Url, Failure> {
-    let advice = "write it like `https://countersign.example.com`, or `http://127.0.0.1:8372`";
+    let advice = "write it like `https://countersign.example.com`, or `http://127.0.0.1:7780`";
     let refuse = |why: &str| {
         let shown = text.escape_debug();
         Failure::usage(format!(

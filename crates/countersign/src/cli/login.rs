@@ -77,7 +77,10 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
 fn read(output: &mut Output) -> Result<String, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        output.note("Paste the sign-in link:");
+        output.note(
+            "Paste a sign-in link of yours. An administrator makes one with `countersign people link \
+             NAME`; the gateway's first start printed one for each person.",
+        );
     }
     let mut text = String::new();
     stdin
@@ -91,8 +94,9 @@ fn read(output: &mut Output) -> Result<String, Failure> {
 /// The gateway and the secret of a link. A bare secret belongs to the configured gateway.
 fn take_apart(text: &str, sources: &Sources) -> Result<(Url, String), Failure> {
     let nothing = || {
-        Failure::usage("there is no sign-in link")
-            .next("ask an administrator for one (`countersign people link`), and give it whole")
+        Failure::usage("there is no sign-in link").next(
+            "ask an administrator for one (`countersign people link NAME`), and give it whole",
+        )
     };
     if !text.contains("://") {
         let fits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());

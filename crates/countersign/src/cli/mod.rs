@@ -55,8 +55,8 @@ pub(crate) struct Cli {
     /// One JSON object a line on standard output; problems as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// The gateway, for example https://countersign.example.com
-    #[arg(long, global = true, env = config::URL_VARIABLE, value_name = "URL")]
+    /// The gateway, for example https://countersign.example.com; counts before COUNTERSIGN_URL
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// What to do
     #[command(subcommand)]
@@ -105,11 +105,18 @@ pub(crate) enum Command {
 
 /// Reads `args`, the program's name first, does what they say and gives the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and versions are errors to clap that belong on standard output.
             let _ = error.print();
+            if error.use_stderr() && lacks_dashes(&args) {
+                eprintln!(
+                    "\nPut `--` before the command, so that its options are not taken for ours:\n  \
+                     countersign run --target TARGET -- COMMAND ARGS"
+                );
+            }
             return ExitCode::from(if error.use_stderr() {
                 failure::USAGE
             } else {
@@ -137,6 +144,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         output.failure(&failure);
         failure.exit
     }))
+}
+
+/// Whether this is a `run` whose command does not stand after `--`.
+fn lacks_dashes(args: &[OsString]) -> bool {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    has("run") && !has("--")
 }
 
 async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {

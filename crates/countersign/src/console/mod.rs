@@ -31,13 +31,19 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::{from_fn_with_state, map_response},
+    response::Response,
     routing::{get, post},
 };
 
-use crate::api::Api;
+use crate::api::{Api, problem::ApiError};
 
 /// The largest form, in bytes.
 const MAX_FORM: usize = 1 << 20;
+
+/// An error of an address outside of the console, for whoever reads pages.
+pub async fn error_page(api: &Api, error: &ApiError) -> Response {
+    guard::add_headers(answer::stranger_error(api, error)).await
+}
 
 /// All routes of the console. There is no fallback among them, so that they merge with those of
 /// the interface.

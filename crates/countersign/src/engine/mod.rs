@@ -7,6 +7,7 @@
 //! order store, log, answer. A permit leaves here only after its intent is in the log.
 
 mod admission;
+mod desk;
 mod evaluate;
 mod looping;
 mod records;
@@ -30,6 +31,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{Admission, Admitted, Asked, Uncased};
+pub use desk::Desk;
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
 pub use records::{decided_record, outcome_record, permitted_record, requested_record};
@@ -162,6 +164,7 @@ pub enum Opened {
 pub struct Engine {
     to: mpsc::Sender<Command>,
     updates: Updates,
+    desk: Desk,
 }
 
 impl Engine {
@@ -211,6 +214,12 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.ask(|answer| Command::WorldChanged { proposers, answer })
             .await
+    }
+
+    /// The open cases.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// News of requests.

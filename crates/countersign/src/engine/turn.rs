@@ -12,7 +12,7 @@ use countersign_core::{
     id::{PermitId, PersonId, RequestId},
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::Intent,
-    request::{Case, Outcome, Phase, Request},
+    request::{Case, Claimed, Outcome, Phase, Request},
     time::Timestamp,
 };
 use countersign_evidence::{body, vote::VoteStatement};
@@ -318,6 +318,7 @@ impl Turn {
                 refused,
             });
         }
+        remember(&mut case, &facts, ended, self.now);
         let mut recorder = self.recorder(parts, &mut case);
         recorder.claim_input = claim_input;
         recorder.ended = ended;
@@ -438,5 +439,18 @@ impl Turn {
             }
         }
         Ok(())
+    }
+}
+
+/// Keeps with the case what its page shows of the claim and the end.
+fn remember(case: &mut Case, facts: &[Fact], ended: Option<&Ended>, at: Timestamp) {
+    for fact in facts {
+        if let Fact::Redecided { decided } = fact {
+            let decided = decided.clone();
+            case.claimed = Some(Claimed { at, decided });
+        }
+    }
+    if let Some(ended) = ended {
+        case.exit = ended.exit;
     }
 }

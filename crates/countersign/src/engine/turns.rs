@@ -18,7 +18,7 @@ use countersign_store::{StoreError, StoredCase, Write};
 use serde_json::json;
 
 use super::{
-    Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
+    Desk, Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
     turn::{Pending, Turn},
 };
 use crate::log::{Prepared, Record};
@@ -45,6 +45,7 @@ pub(super) enum Done {
 pub(super) struct Turns {
     pub(super) parts: Parts,
     updates: Updates,
+    desk: Desk,
     /// The last outbox number that is in the log.
     flushed: u64,
     acknowledged: u64,
@@ -65,10 +66,11 @@ struct Behind {
 }
 
 impl Turns {
-    pub(super) fn new(parts: Parts, updates: Updates, flushed: u64) -> Self {
+    pub(super) fn new(parts: Parts, updates: Updates, desk: Desk, flushed: u64) -> Self {
         Self {
             parts,
             updates,
+            desk,
             flushed,
             acknowledged: 0,
             recent: HashMap::new(),
@@ -107,6 +109,11 @@ impl Turns {
         }
     }
 
+    fn announce(&self, update: Update) {
+        self.desk.touch(&update.request);
+        self.updates.send(update);
+    }
+
     async fn attempt(
         &mut self,
         jobs: Vec<Job>,
@@ -134,7 +141,7 @@ impl Turns {
             self.parts.unknown.remove(key);
         }
         for update in turn.updates {
-            self.updates.send(update);
+            self.announce(update);
         }
         self.remember(turn.recent, turn.cases);
         let count = turn.records.len();
@@ -202,7 +209,7 @@ impl Turns {
         self.flush().await?;
         let Behind { updates, abandoned } = self.behind.take().unwrap_or_default();
         for update in updates {
-            self.updates.send(update);
+            self.announce(update);
         }
         if abandoned.is_empty() {
             return Ok(());

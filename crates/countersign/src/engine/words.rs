@@ -2,7 +2,11 @@
 //!
 //! Invariant: only what a caller who may see the request may read; arguments are not repeated.
 
-use countersign_core::{approval::vote::Verdict, lifecycle::Fact, request::Closure};
+use countersign_core::{
+    approval::vote::Verdict,
+    lifecycle::Fact,
+    request::{Closure, MessageKind},
+};
 
 /// One fact in words, without content, for waiting callers.
 pub(super) fn describe(fact: &Fact) -> String {
@@ -14,7 +18,18 @@ pub(super) fn describe(fact: &Fact) -> String {
             Verdict::Deny => format!("{} denied it", vote.voter),
         },
         Fact::Withdrawn { voter } => format!("{voter} withdrew their approval"),
-        Fact::Said { message } => format!("{} wrote: {}", message.by, message.text),
+        Fact::Said { message } => match &message.kind {
+            // Whoever has to answer is told the question itself.
+            MessageKind::Question => format!("{} asked a question", message.by),
+            MessageKind::Answer { .. } => format!("{} answered: {}", message.by, message.text),
+            MessageKind::Comment => format!("{} wrote: {}", message.by, message.text),
+            MessageKind::Amendment { request } => {
+                format!(
+                    "{} proposes {request} instead: {}",
+                    message.by, message.text
+                )
+            }
+        },
         Fact::Approved { .. } => "approved".into(),
         Fact::Reopened => "the approvals no longer suffice; waiting again".into(),
         Fact::Escalated { rule } => format!("rule {rule} escalated to more people"),

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{Arguments, Captured, Machine, PlanError, capture};
+pub use plan::{Arguments, Captured, Machine, PlanError, capture, runs_as};
 
 use crate::{active::Active, clock::Clock, engine::Ended};
 

@@ -59,14 +59,20 @@ impl Bundle {
     /// `approvals.toml`, `policies/*.cedar`, `schema/*.cedarschema`.
     ///
     /// # Errors
-    /// Every problem found, warnings included, when one of them is an error.
+    /// Every problem of the first part with an error, in the order configuration, approval rules,
+    /// schema, policies; warnings included.
     pub fn from_files(files: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let layout = Layout::of(files, &mut problems);
         let config = config::read(layout.main, &mut problems);
+        // What follows is judged by what is named before it: whatever an error there left out would
+        // be reported again as unknown. So causes come first, and alone.
+        stop_at_errors(&mut problems)?;
         let entries = approvals::read(layout.approvals, &config, &mut problems);
+        stop_at_errors(&mut problems)?;
         let names = entries.keys().cloned().collect();
         let generated = schema::generate(&config.targets, &layout.schema, &mut problems);
+        stop_at_errors(&mut problems)?;
         let loaded = generated
             .as_ref()
             .and_then(|g| load::load(&layout.policies, &names, &g.schema, &mut problems));
@@ -84,7 +90,7 @@ impl Bundle {
                 help,
             ));
         }
-        problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        sort(&mut problems);
         let (Some(generated), Some(loaded), Some(hash), false) = (
             generated,
             loaded,
@@ -106,6 +112,19 @@ impl Bundle {
             statements: loaded.statements,
             set: loaded.set,
         })
+    }
+
+    /// The schema that types the policies of a bundle, as Cedar reads it, whatever the policies say.
+    ///
+    /// # Errors
+    /// The problems of configuration and schema files.
+    pub fn schema_of(files: &BTreeMap<String, String>) -> Result<String, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let layout = Layout::of(files, &mut problems);
+        let config = config::read(layout.main, &mut problems);
+        stop_at_errors(&mut problems)?;
+        let generated = schema::generate(&config.targets, &layout.schema, &mut problems);
+        generated.map(|generated| generated.text).ok_or(problems)
     }
 
     /// The hash that decisions carry: over everything but the `[server]` and `[store]` tables.
@@ -178,6 +197,19 @@ impl PartialEq for Bundle {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files
     }
+}
+
+fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+}
+
+/// Gives all problems back when one of them is an error.
+fn stop_at_errors(problems: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
+    if !problems.iter().any(Problem::is_error) {
+        return Ok(());
+    }
+    sort(problems);
+    Err(std::mem::take(problems))
 }
 
 /// The files by their place.

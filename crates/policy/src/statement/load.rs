@@ -91,8 +91,13 @@ fn load_here(
                 piece,
                 rules,
                 problems,
+                unreadable: false,
             };
             let Some(statement) = reading.statement() else {
+                // Where one statement ends is not known, nothing certain can be said of the next.
+                if reading.unreadable {
+                    break;
+                }
                 continue;
             };
             if let Some((other, line)) = first_seen.get(&statement.id) {
@@ -103,6 +108,9 @@ fn load_here(
             first_seen.insert(statement.id.clone(), (Arc::clone(&file), piece.line));
             statements.push(statement);
         }
+    }
+    if problems.len() > before {
+        return None;
     }
     statements.extend(built_in());
     let set = validate(&statements, schema, problems);
@@ -138,6 +146,8 @@ struct Reading<'a> {
     piece: scan::Piece<'a>,
     rules: &'a BTreeSet<RuleName>,
     problems: &'a mut Vec<Problem>,
+    /// Whether it is no statement at all.
+    unreadable: bool,
 }
 
 impl Reading<'_> {
@@ -221,6 +231,7 @@ impl Reading<'_> {
                 };
                 let problem = Problem::error(self.file.to_string(), line, report(&error), help);
                 self.problems.push(problem);
+                self.unreadable = true;
                 None
             }
         }
@@ -354,7 +365,7 @@ fn validate(
         let (file, line) = lines.get(id).map_or(("policies".to_owned(), None), |s| {
             (s.file.to_string(), Some(s.line))
         });
-        let help = "correct the statement; `countersign policy check` shows the schema";
+        let help = "correct the statement; `countersign policy schema` shows actions, types and attributes";
         problems.push(Problem::error(file, line, message, help));
     };
     for error in result.validation_errors() {

@@ -39,7 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   countersign run --target release -- git push origin main
   countersign run --target db --bind migrations --reason \"ticket 4711\" -- psql -f migrations/7.sql
-  countersign run --target release --wait 0s -- make deploy   # ask, don't wait; run it again to claim
+  countersign run --target release --wait 0s -- make deploy   # ask, don't wait; the same command again runs it
 
 Exit status: the command's own; or
   64  the command line is wrong            70  the action may have run; nobody here knows

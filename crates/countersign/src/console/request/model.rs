@@ -21,7 +21,7 @@ use super::{
     path, signing, timeline,
 };
 use crate::{
-    api::detail::detail,
+    api::detail::{detail, unusual_in},
     console::{
         standing::left,
         viewer::{self, Viewer},
@@ -45,7 +45,11 @@ pub(super) fn page(viewer: &Viewer<'_>, case: &Case, shell: Shell, typed: &Typed
         advisory: detail.advisory,
         administrative: request.administrative,
         who: who(viewer, case),
-        what: what(viewer, request),
+        what: What {
+            runs_as: detail.runs_as.clone().unwrap_or_default(),
+            unusual: unusual_in(case),
+            ..what(viewer, request)
+        },
         blast_radius: request.presentation.blast_radius.clone(),
         why: request.reason.clone(),
         policies: policies.map(|id| policy(viewer, request, id)).collect(),
@@ -126,6 +130,8 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
         digest: request.digest.to_string(),
         effects: request.effects.iter().map(effect).collect(),
         details: owners.into_iter().chain(session).collect(),
+        unusual: Vec::new(),
+        runs_as: String::new(),
     }
 }
 

@@ -6,14 +6,14 @@
 //! runs. The outcome is recorded before the exit status is sent.
 
 mod present;
+mod targets;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
-    id::{PersonId, RequestId, TargetId},
-    lifecycle,
+    id::{MessageId, PersonId, RequestId, TargetId},
     permit::Permit,
     request::{Amends, Case, Closure, Outcome, Phase, Request},
     subject::SubjectChain,
@@ -24,7 +24,10 @@ use tokio::sync::mpsc::{self, Sender};
 
 use crate::{
     active::Active,
-    api::types::{RunEvent, RunRequest},
+    api::{
+        deciding,
+        types::{RunEvent, RunRequest},
+    },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
@@ -231,6 +234,15 @@ impl Run {
         let inputs = call.inputs.as_deref().map(str::parse::<Hash>).transpose();
         let inputs = inputs.map_err(|_| invalid("inputs"))?;
         let active = self.gateway.active();
+        if !active.bundle.targets().contains_key(&target) {
+            let chain = SubjectChain::of(caller.subject.clone());
+            let now = self.gateway.clock.now();
+            let usable = targets::usable(&active, &chain, &call.argv, now);
+            return Err(ExecError::Invalid(targets::unknown(
+                target.as_str(),
+                &usable,
+            )));
+        }
         let bundle = active.bundle.clone();
         let machine = &self.gateway.machine;
         let captured = capture(machine, bundle, target, call.argv, call.env, inputs).await?;
@@ -283,6 +295,7 @@ impl Run {
         let mut updates = self.gateway.engine.updates().subscribe();
         let waiter = self.gateway.engine.updates().waiter(&id);
         let mut told = false;
+        let mut questions = BTreeSet::new();
         loop {
             let changed = waiter.changed();
             // Whoever was refused meanwhile neither learns more nor runs anything.
@@ -301,6 +314,9 @@ impl Run {
                         return Ok(());
                     }
                     told = true;
+                    if !self.pass_on_questions(&case, &mut questions).await {
+                        return Ok(());
+                    }
                 }
                 Phase::Approved { .. } => match self.claim(caller, &id).await {
                     Err(ExecError::Engine(EngineError::Refused(refusal)))
@@ -335,11 +351,7 @@ impl Run {
     ) -> RunEvent {
         let active = self.gateway.active();
         let now = self.gateway.clock.now();
-        let mut approvers: Vec<String> = lifecycle::electorate_names(&case.request.rules)
-            .into_iter()
-            .collect();
-        let people = lifecycle::eligible_voters(case, active.world(), now);
-        approvers.extend(people.iter().take(10).map(ToString::to_string));
+        let approvers = deciding::approvers(&active, case, now);
         RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
@@ -353,6 +365,25 @@ impl Run {
             expires,
             attached,
         }
+    }
+
+    /// Tells the caller what is asked of it, each question once; `false` when it is gone.
+    async fn pass_on_questions(&self, case: &Case, told: &mut BTreeSet<MessageId>) -> bool {
+        for message in case.open_questions() {
+            if !told.insert(message.id.clone()) {
+                continue;
+            }
+            let asked = RunEvent::Asked {
+                request: case.request.id.clone(),
+                question: message.id.clone(),
+                by: message.by.to_string(),
+                text: message.text.clone(),
+            };
+            if !self.send(asked).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Passes on what happened to the request.
