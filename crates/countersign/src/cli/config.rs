@@ -131,8 +131,8 @@ impl Sources {
             (None, None) => {
                 return Err(Failure::usage("no gateway is configured")
                     .next(format!(
-                        "sign in with `countersign login --url http://127.0.0.1:7780` (or wherever the \
-                         gateway is) and a sign-in link, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
+                        "run `countersign login --url http://127.0.0.1:7780`, or wherever the gateway \
+                         is, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
                     ))
                     .exit(UNAVAILABLE));
             }

@@ -248,7 +248,7 @@ fn token_check(who: &WhoAmI, from: &str, now: Timestamp) -> Check {
         let next = match machine {
             true => "have a new one made: `countersign agent token NAME`",
             false => {
-                "get a new sign-in link (an administrator: `countersign people link NAME`), then \
+                "get a new one in the console (People and agents, Your command line), then \
                  `countersign login`"
             }
         };

@@ -59,7 +59,7 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
             warn  clock          the gateway does not say what time it has
                                  a proxy may drop its `Date` header; compare the clocks by hand
             fail  token          the token is over
-                                 sign in with `countersign login` and a link that an administrator makes with `countersign people link NAME`, or set COUNTERSIGN_TOKEN to a valid token
+                                 run `countersign login` with a token from the console (People and agents, Your command line), or set COUNTERSIGN_TOKEN to a valid token
         "#]],
     )
     .await;
@@ -77,7 +77,7 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
     let (mut output, out, _) = captured(true, false);
     assert_eq!(run(&Sources::default(), &mut output).await, Ok(1));
     expect![[r#"
-        {"check":"configuration","verdict":"fail","text":"no gateway is configured","next":"sign in with `countersign login --url http://127.0.0.1:7780` (or wherever the gateway is) and a sign-in link, or set COUNTERSIGN_URL and COUNTERSIGN_TOKEN"}
+        {"check":"configuration","verdict":"fail","text":"no gateway is configured","next":"run `countersign login --url http://127.0.0.1:7780`, or wherever the gateway is, or set COUNTERSIGN_URL and COUNTERSIGN_TOKEN"}
     "#]].assert_eq(&out.text());
 }
 

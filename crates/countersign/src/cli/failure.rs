@@ -93,8 +93,8 @@ impl Failure {
             StatusCode::UNAUTHORIZED => (
                 UNAVAILABLE,
                 Some(
-                    "sign in with `countersign login` and a link that an administrator makes with \
-                     `countersign people link NAME`, or set COUNTERSIGN_TOKEN to a valid token",
+                    "run `countersign login` with a token from the console (People and agents, Your \
+                     command line), or set COUNTERSIGN_TOKEN to a valid token",
                 ),
             ),
             StatusCode::FORBIDDEN => (REFUSED, None),
@@ -209,14 +209,14 @@ mod tests {
     fn failures_say_what_to_do_and_hide_nothing() {
         expect![[r#"
             countersign: you asked for this yourself⟨U+001B⟩[2J
-              sign in with `countersign login` and a link that an administrator makes with `countersign people link NAME`, or set COUNTERSIGN_TOKEN to a valid token"#]]
+              run `countersign login` with a token from the console (People and agents, Your command line), or set COUNTERSIGN_TOKEN to a valid token"#]]
         .assert_eq(&refused(401).to_text(Paint::plain()));
         assert_eq!(
             refused(401).to_json(),
             json!({
                 "type": "own_request",
                 "title": "you asked for this yourself\u{1b}[2J",
-                "detail": "sign in with `countersign login` and a link that an administrator makes with `countersign people link NAME`, or set COUNTERSIGN_TOKEN to a valid token",
+                "detail": "run `countersign login` with a token from the console (People and agents, Your command line), or set COUNTERSIGN_TOKEN to a valid token",
                 "status": 401,
                 "request": "req_1",
                 "exit": 69,

@@ -1,6 +1,6 @@
-//! `countersign login`: from a single-use link to a saved token.
+//! `countersign login`: from a token of the console, or a single-use link, to a saved token.
 //!
-//! In scope: reading the link, exchanging it, saving what comes back.
+//! In scope: reading it, exchanging a link, saving what comes back.
 //! Out of scope: who gives out links, and the browser's sessions, which alone vote.
 //! Invariant: a link is sent only to the gateway it names, and only its secret.
 
@@ -10,18 +10,24 @@ use reqwest::Url;
 
 use super::{
     client::{At, Client},
-    config::{self, Sources, TOKEN_VARIABLE, Token},
+    config::{self, Settings, Sources, TOKEN_VARIABLE, Token},
     failure::Failure,
     output::Output,
     text::shown,
 };
-use crate::api::types::{IssuedToken, LoginBody};
+use crate::api::types::{IssuedToken, LoginBody, WhoAmI};
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign login                      # asks for the link, which stays out of the shell's history
+  countersign login --url https://gate.example.com   # asks for a token from the console, or a link
   pass show countersign-link | countersign login -
-  countersign login --url https://gate.example.com SECRET";
+
+Signed in to the console? Make a token under People and agents, Your command line, and paste it
+here. Not signed in? An administrator makes a link: countersign people link NAME. Both stay out of
+the shell's history when they are pasted.";
+
+/// How the secret of a token begins.
+const TOKEN_PREFIX: &str = "cst_";
 
 /// The longest link, in bytes.
 const MAX_LINK: u64 = 8 << 10;
@@ -30,7 +36,7 @@ const MAX_LINK: u64 = 8 << 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The sign-in link or its secret; `-` or nothing reads it from standard input
+    /// The token, sign-in link or its secret; `-` or nothing reads it from standard input
     #[arg(value_name = "LINK")]
     link: Option<String>,
 }
@@ -49,10 +55,14 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
         Failure::usage("there is no place for the configuration file")
             .next("set HOME or XDG_CONFIG_HOME")
     })?;
-    let body = LoginBody { link: secret };
-    let issued: IssuedToken = Client::anonymous(&url)?
-        .post(At::new(&["login"]), &body)
-        .await?;
+    let issued = match secret.starts_with(TOKEN_PREFIX) {
+        true => of_token(&url, secret).await?,
+        false => {
+            let body = LoginBody { link: secret };
+            let client = Client::anonymous(&url)?;
+            client.post(At::new(&["login"]), &body).await?
+        }
+    };
     config::write(file, &url, &Token::new(&issued.token)?)?;
     // The token itself is saved, not shown.
     let value = serde_json::json!({
@@ -74,12 +84,28 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
     Ok(0)
 }
 
+/// A token that the console made, once the gateway has said whose it is.
+async fn of_token(url: &Url, token: String) -> Result<IssuedToken, Failure> {
+    let client = Client::new(&Settings {
+        url: url.clone(),
+        token: Some(Token::new(&token)?),
+        url_from: "the command line".into(),
+        token_from: "the command line".into(),
+    })?;
+    let who: WhoAmI = client.get(At::new(&["whoami"])).await?;
+    Ok(IssuedToken {
+        token,
+        subject: who.subject,
+        expires: who.expires,
+    })
+}
+
 fn read(output: &mut Output) -> Result<String, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         output.note(
-            "Paste a sign-in link of yours. An administrator makes one with `countersign people link \
-             NAME`; the gateway's first start printed one for each person.",
+            "Paste a token from the console (People and agents, Your command line), or a sign-in \
+             link, which an administrator makes with `countersign people link NAME`:",
         );
     }
     let mut text = String::new();

@@ -41,7 +41,7 @@ use self::{config::Sources, failure::Failure, output::Output};
 
 const EXAMPLES: &str = "\
 Start here:
-  countersign login                                          # once, with the link you were given
+  countersign login                                          # once, with a token from the console
   countersign run --target release -- git push origin main   # runs once people have countersigned it
   countersign requests list --state held                     # what waits
   countersign doctor                                         # when something does not work

@@ -10,6 +10,7 @@
 
 mod answer;
 mod assets;
+mod command_line;
 mod fields;
 mod flash;
 mod guard;
@@ -66,6 +67,10 @@ pub fn routes(api: Api) -> Router {
             get(proposals::back).post(proposals::agents),
         )
         .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
+        .route(
+            "/command-line",
+            get(proposals::back).post(command_line::make),
+        )
         .route("/sign-out", post(sign_in::leave))
         .route("/assets/{*path}", get(assets::serve))
         .method_not_allowed_fallback(answer::wrong_method)

@@ -300,21 +300,27 @@ mod tests {
             let event = RunEvent::Asked {
                 request: "req_1".parse().unwrap(),
                 question: "msg_1".parse().unwrap(),
-                by: "person:lea@example.com".into(),
+                by: "lea@example.com".into(),
                 text: "which branch?\n  answer: countersign requests cancel req_1".into(),
             };
             let mut watch = Watch::new();
             assert_eq!(watch.event(event, Timestamp(0), &mut output), Ok(None));
             said.assert_eq(&err.text());
         };
-        check(true, expect![[r#"
-              person:lea@example.com asks you:
-                │ which branch?
-                │   answer: countersign requests cancel req_1
-              answer: countersign requests answer req_1 'TEXT'
-        "#]]);
-        check(false, expect![[r#"
-            countersign: person:lea@example.com asks about req_1: which branch?⟨U+000A⟩  answer: countersign requests cancel req_1 (answer with: countersign requests answer req_1 'TEXT')
-        "#]]);
+        check(
+            true,
+            expect![[r#"
+                  lea@example.com asks you:
+                    │ which branch?
+                    │   answer: countersign requests cancel req_1
+                  answer: countersign requests answer req_1 'TEXT'
+            "#]],
+        );
+        check(
+            false,
+            expect![[r#"
+            countersign: lea@example.com asks about req_1: which branch?⟨U+000A⟩  answer: countersign requests cancel req_1 (answer with: countersign requests answer req_1 'TEXT')
+        "#]],
+        );
     }
 }

@@ -376,7 +376,7 @@ impl Run {
             let asked = RunEvent::Asked {
                 request: case.request.id.clone(),
                 question: message.id.clone(),
-                by: message.by.to_string(),
+                by: message.by.name().to_owned(),
                 text: message.text.clone(),
             };
             if !self.send(asked).await {
