@@ -193,7 +193,8 @@ impl RequestPage {
 
     /// The action's lines; each is an element of its own, so that it can be numbered.
     fn lines(&self) -> std::str::Split<'_, char> {
-        self.what.body.split('\n')
+        let body = &self.what.body;
+        body.strip_suffix('\n').unwrap_or(body).split('\n')
     }
 
     /// Whether every rule is a confirmation, so that nobody countersigns.

@@ -87,9 +87,9 @@ pub async fn propose_instead(
 fn refused(reason: &DenyReason) -> ApiError {
     let (title, next) = match reason {
         DenyReason::QuorumUnreachable(why) => (
-            format!("nobody would be left who could countersign it: {why}"),
-            "Whoever proposes an action can't countersign it. Say in a comment what to ask for \
-             instead, or have another administrator added.",
+            format!("no quorum can be reached: {why}"),
+            "Whoever proposes an action joins the requester's side. Say in a comment what to ask for \
+             instead, or have somebody else added who can countersign.",
         ),
         DenyReason::RecentlyDenied(_) => (
             reason.to_string(),

@@ -31,6 +31,10 @@ pub fn would_refuse(
         return Some("Only people decide, never agents or workloads.".into());
     };
     let Some(assurance) = caller.assurance() else {
+        let confirms = case.request.rules.iter().any(|rule| rule.confirmation);
+        if case.phase.is_open() && !confirms && myself(case, &active.directory).contains(person) {
+            return Some(in_words(&Refusal::OwnRequest(person.clone()), person, case));
+        }
         return Some("A token never votes. Sign in to the console and decide there.".into());
     };
     let session = credential(&caller.credential, assurance);

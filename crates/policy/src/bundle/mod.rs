@@ -32,7 +32,7 @@ use self::{
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
-    problem::{Problem, shown},
+    problem::{Problem, keep_causes, shown},
     schema::{self, Generated},
     statement::{Statement, load},
     target::Target,
@@ -59,20 +59,15 @@ impl Bundle {
     /// `approvals.toml`, `policies/*.cedar`, `schema/*.cedarschema`.
     ///
     /// # Errors
-    /// Every problem of the first part with an error, in the order configuration, approval rules,
-    /// schema, policies; warnings included.
+    /// Every problem found, warnings included, when one of them is an error; without those that may
+    /// only follow from another.
     pub fn from_files(files: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let layout = Layout::of(files, &mut problems);
         let config = config::read(layout.main, &mut problems);
-        // What follows is judged by what is named before it: whatever an error there left out would
-        // be reported again as unknown. So causes come first, and alone.
-        stop_at_errors(&mut problems)?;
         let entries = approvals::read(layout.approvals, &config, &mut problems);
-        stop_at_errors(&mut problems)?;
         let names = entries.keys().cloned().collect();
         let generated = schema::generate(&config.targets, &layout.schema, &mut problems);
-        stop_at_errors(&mut problems)?;
         let loaded = generated
             .as_ref()
             .and_then(|g| load::load(&layout.policies, &names, &g.schema, &mut problems));
@@ -90,7 +85,8 @@ impl Bundle {
                 help,
             ));
         }
-        sort(&mut problems);
+        keep_causes(&mut problems);
+        problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         let (Some(generated), Some(loaded), Some(hash), false) = (
             generated,
             loaded,
@@ -122,7 +118,9 @@ impl Bundle {
         let mut problems = Vec::new();
         let layout = Layout::of(files, &mut problems);
         let config = config::read(layout.main, &mut problems);
-        stop_at_errors(&mut problems)?;
+        if problems.iter().any(Problem::is_error) {
+            return Err(problems);
+        }
         let generated = schema::generate(&config.targets, &layout.schema, &mut problems);
         generated.map(|generated| generated.text).ok_or(problems)
     }
@@ -197,19 +195,6 @@ impl PartialEq for Bundle {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files
     }
-}
-
-fn sort(problems: &mut [Problem]) {
-    problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-}
-
-/// Gives all problems back when one of them is an error.
-fn stop_at_errors(problems: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
-    if !problems.iter().any(Problem::is_error) {
-        return Ok(());
-    }
-    sort(problems);
-    Err(std::mem::take(problems))
 }
 
 /// The files by their place.
@@ -373,11 +358,11 @@ fn check_named(config: &Configuration, statements: &[Statement], problems: &mut 
             );
             let help = format!("correct the name or add the {table} to `countersign.toml`");
             let file = statement.file.to_string();
-            problems.push(if must {
-                Problem::error(file, statement.line, message, help)
-            } else {
-                Problem::warning(file, statement.line, message, help)
-            });
+            let problem = match must {
+                true => Problem::error(file, statement.line, message, help),
+                false => Problem::warning(file, statement.line, message, help),
+            };
+            problems.push(problem.following());
         }
     }
 }

@@ -157,6 +157,13 @@ impl Reading<'_> {
             .push(Problem::error(file, line, message, help));
     }
 
+    /// Marks the last problem as one that may only follow from another error.
+    fn last_follows(&mut self) {
+        if let Some(last) = self.problems.pop() {
+            self.problems.push(last.following());
+        }
+    }
+
     /// An error at the line where `needle` stands within the statement.
     fn error_at(&mut self, needle: &str, message: impl Into<String>, help: &str) {
         let offset = self.piece.text.find(needle).unwrap_or(0);
@@ -293,6 +300,7 @@ impl Reading<'_> {
                 Some(rule) if !self.rules.contains(&rule) => {
                     let message = format!("unknown approval rule `{rule}`");
                     self.error_at("@approval", message, "define it in `approvals.toml`");
+                    self.last_follows();
                 }
                 Some(rule) => {
                     approvals.insert(rule);
@@ -366,7 +374,7 @@ fn validate(
             (s.file.to_string(), Some(s.line))
         });
         let help = "correct the statement; `countersign policy schema` shows actions, types and attributes";
-        problems.push(Problem::error(file, line, message, help));
+        problems.push(Problem::error(file, line, message, help).following());
     };
     for error in result.validation_errors() {
         note(error.policy_id(), report(error));

@@ -57,7 +57,7 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
 /// Who asks the viewer.
 fn question(case: &Case) -> String {
     let by = standing::asks(case).map(|by| by.name()).unwrap_or_default();
-    format!("{by} asks you a question")
+    format!("{by} waits for your answer")
 }
 
 /// What the viewer does with the approval.

@@ -82,7 +82,7 @@ async fn the_owner_is_refused_with_the_reason_and_offered_no_vote() {
     let page = site.get(&format!("/requests/{id}"), &olga).await;
     page.is(200)
         .says("You own agent:bot")
-        .says("Cancel my request");
+        .says("Cancel this request");
     assert!(!page.text.contains("Approve this action") && !page.text.contains("Deny this action"));
     site.get("/", &olga).await.says("Nothing waits for you");
     for verdict in ["approve", "deny"] {
@@ -223,7 +223,7 @@ async fn questions_are_asked_answered_and_commented_on() {
     // Whoever is asked finds it first, and counted.
     site.get("/", &olga)
         .await
-        .says("sam@example.com asks you a question")
+        .says("sam@example.com waits for your answer")
         .says("asks you</span>")
         .says("<title>(1) ");
     let note = page.form(&[("text", "no hurry")]);
@@ -405,4 +405,25 @@ async fn more_requests_than_fit_on_many_pages_are_counted() {
     assert_eq!(second.text.matches("class=\"row-title\"").count(), 10);
     let filtered = site.get("/inbox?tab=waiting&q=echo%2059", &sam).await;
     assert_eq!(filtered.text.matches("class=\"row-title\"").count(), 1);
+}
+
+#[tokio::test]
+async fn an_amendment_that_leaves_nobody_says_so() {
+    let site = Site::open().await;
+    // Only Sam could sign; as its editor nobody could.
+    let id = site.held(&["true"], "why").await;
+    let olga = site.sign_in(OLGA).await;
+    let csrf = site.get("/people", &olga).await.field("csrf");
+    let leaves = form(&[("csrf", &csrf), ("person", "kim@example.com")]);
+    site.post("/people/disable", &olga, leaves).await.is(303);
+    let sam = site.sign_in(SAM).await;
+    let path = format!("/requests/{id}");
+    let page = site.get(&path, &sam).await;
+    let other = page.form(&[("arguments", "echo\r\nx"), ("text", "")]);
+    site.post(&format!("{path}/amend"), &sam, other)
+        .await
+        .is(400)
+        .says("No quorum can be reached")
+        .says("joins the requester&#39;s side");
+    assert_eq!(site.case(&id).await.phase.name(), "held");
 }
