@@ -135,22 +135,29 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
     }
 }
 
-/// What of the target's configuration gives the action its meaning, each setting by its name.
-fn session_state(session: &serde_json::Value) -> Vec<Pair> {
+/// A setting as text: lists and tables by their parts.
+fn setting(value: &serde_json::Value) -> String {
     use serde_json::Value;
-    let text = |value: &Value| match value {
+    match value {
         Value::String(text) => text.clone(),
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| format!("{name}={value}"));
             fields.collect::<Vec<_>>().join("  ")
         }
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            items.iter().map(setting).collect::<Vec<_>>().join("; ")
+        }
         other => other.to_string(),
-    };
+    }
+}
+
+/// What of the target's configuration gives the action its meaning, each setting by its name.
+fn session_state(session: &serde_json::Value) -> Vec<Pair> {
     let settings = session.as_object().into_iter().flatten();
     settings
         .filter(|(_, value)| !value.is_null() && **value != serde_json::json!({}))
         .filter(|(_, value)| **value != serde_json::json!([]))
-        .map(|(name, value)| Pair::new(name.replace('_', " "), text(value)))
+        .map(|(name, value)| Pair::new(name.replace('_', " "), setting(value)))
         .collect()
 }
 

@@ -6,6 +6,7 @@
 //! runs. The outcome is recorded before the exit status is sent.
 
 mod present;
+mod questions;
 mod targets;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -13,7 +14,7 @@ use std::{collections::BTreeSet, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
-    id::{MessageId, PersonId, RequestId, TargetId},
+    id::{PersonId, RequestId, TargetId},
     permit::Permit,
     request::{Amends, Case, Closure, Outcome, Phase, Request},
     subject::SubjectChain,
@@ -235,13 +236,9 @@ impl Run {
         let inputs = inputs.map_err(|_| invalid("inputs"))?;
         let active = self.gateway.active();
         if !active.bundle.targets().contains_key(&target) {
-            let chain = SubjectChain::of(caller.subject.clone());
             let now = self.gateway.clock.now();
-            let usable = targets::usable(&active, &chain, &call.argv, now);
-            return Err(ExecError::Invalid(targets::unknown(
-                target.as_str(),
-                &usable,
-            )));
+            let why = targets::unknown(&active, caller, &target, &call.argv, now);
+            return Err(ExecError::Invalid(why));
         }
         let bundle = active.bundle.clone();
         let machine = &self.gateway.machine;
@@ -314,8 +311,10 @@ impl Run {
                         return Ok(());
                     }
                     told = true;
-                    if !self.pass_on_questions(&case, &mut questions).await {
-                        return Ok(());
+                    for asked in questions::new(&case, &mut questions) {
+                        if !self.send(asked).await {
+                            return Ok(());
+                        }
                     }
                 }
                 Phase::Approved { .. } => match self.claim(caller, &id).await {
@@ -365,25 +364,6 @@ impl Run {
             expires,
             attached,
         }
-    }
-
-    /// Tells the caller what is asked of it, each question once; `false` when it is gone.
-    async fn pass_on_questions(&self, case: &Case, told: &mut BTreeSet<MessageId>) -> bool {
-        for message in case.open_questions() {
-            if !told.insert(message.id.clone()) {
-                continue;
-            }
-            let asked = RunEvent::Asked {
-                request: case.request.id.clone(),
-                question: message.id.clone(),
-                by: message.by.name().to_owned(),
-                text: message.text.clone(),
-            };
-            if !self.send(asked).await {
-                return false;
-            }
-        }
-        true
     }
 
     /// Passes on what happened to the request.

@@ -5,18 +5,25 @@
 
 use std::collections::BTreeSet;
 
-use countersign_core::{decision::Decision, subject::SubjectChain, time::Timestamp};
+use countersign_core::{decision::Decision, id::TargetId, subject::SubjectChain, time::Timestamp};
 use countersign_policy::{ExecTarget, Question};
 
-use crate::active::Active;
+use crate::{active::Active, identity::Caller};
 
-/// The names of the targets that would run, or hold, this command for the chain.
-pub(super) fn usable(
+/// What to say of a target that does not exist.
+pub(super) fn unknown(
     active: &Active,
-    chain: &SubjectChain,
+    caller: &Caller,
+    named: &TargetId,
     argv: &[String],
     now: Timestamp,
-) -> Vec<String> {
+) -> String {
+    let chain = SubjectChain::of(caller.subject.clone());
+    in_words(named.as_str(), &usable(active, &chain, argv, now))
+}
+
+/// The names of the targets that would run, or hold, this command for the chain.
+fn usable(active: &Active, chain: &SubjectChain, argv: &[String], now: Timestamp) -> Vec<String> {
     let none = BTreeSet::new();
     let would = |exec: &ExecTarget| {
         let classified = ExecTarget::classify(exec, argv, false);
@@ -38,8 +45,7 @@ pub(super) fn usable(
     usable.map(|(name, _)| name.to_string()).collect()
 }
 
-/// What to say of a target that does not exist.
-pub(super) fn unknown(named: &str, usable: &[String]) -> String {
+fn in_words(named: &str, usable: &[String]) -> String {
     let next = match usable.is_empty() {
         true => "no target would run this command for you; ask an administrator".to_owned(),
         false => format!("for this command you can use `{}`", usable.join("`, `")),
@@ -54,9 +60,9 @@ mod tests {
     #[test]
     fn an_unknown_target_is_answered_with_those_that_would_do() {
         assert_eq!(
-            unknown("tool\n", &["tools".into(), "release".into()]),
+            in_words("tool\n", &["tools".into(), "release".into()]),
             "there is no target `tool\\n`; for this command you can use `tools`, `release`"
         );
-        assert!(unknown("x", &[]).contains("ask an administrator"));
+        assert!(in_words("x", &[]).contains("ask an administrator"));
     }
 }
