@@ -1,5 +1,6 @@
 //! The console over a real gateway: every test sends requests to the routes.
 
+mod asking;
 mod deciding;
 mod pages;
 mod proposing;
