@@ -305,11 +305,13 @@ mod tests {
             };
             let mut watch = Watch::new();
             assert_eq!(watch.event(event, Timestamp(0), &mut output), Ok(None));
-            said.assert_eq(&err.text());
+            // A first line at the margin keeps the indentation of the others.
+            said.assert_eq(&format!("said\n{}", err.text()));
         };
         check(
             true,
             expect![[r#"
+                said
                   lea@example.com asks you:
                     │ which branch?
                     │   answer: countersign requests cancel req_1
@@ -319,8 +321,9 @@ mod tests {
         check(
             false,
             expect![[r#"
-            countersign: lea@example.com asks about req_1: which branch?⟨U+000A⟩  answer: countersign requests cancel req_1 (answer with: countersign requests answer req_1 'TEXT')
-        "#]],
+                said
+                countersign: lea@example.com asks about req_1: which branch?⟨U+000A⟩  answer: countersign requests cancel req_1 (answer with: countersign requests answer req_1 'TEXT')
+            "#]],
         );
     }
 }

@@ -302,7 +302,8 @@ impl Run {
             let case = self.gateway.case_of(caller, &id).await?;
             if case.request.action.gate != GATE {
                 return Err(ExecError::Invalid(format!(
-                    "`{id}` is no command; claim it where it was asked"
+                    "`{id}` is no command; an approved change is applied with `countersign requests \
+                     apply {id}`"
                 )));
             }
             match &case.phase {
