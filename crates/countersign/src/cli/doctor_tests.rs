@@ -59,7 +59,7 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
             warn  clock          the gateway does not say what time it has
                                  a proxy may drop its `Date` header; compare the clocks by hand
             fail  token          the token is over
-                                 run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN to a valid token
+                                 run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN
         "#]],
     )
     .await;
