@@ -50,6 +50,10 @@ pub struct WhoAmI {
     /// When the credential ends.
     #[schema(value_type = i64)]
     pub expires: Timestamp,
+    /// When it was issued.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>)]
+    pub issued: Option<Timestamp>,
 }
 
 /// A command to run through the exec gate.
@@ -113,7 +117,8 @@ pub enum RunEvent {
         url: String,
         /// The rules to satisfy.
         rules: Vec<String>,
-        /// Who can sign now: `group:dba`, and, for callers who are people, names.
+        /// Who can sign now, by name, or that nobody can; for callers who are machines, whom the
+        /// rules name and how many can.
         approvers: Vec<String>,
         /// When waiting ends in denial.
         #[schema(value_type = i64)]
@@ -130,6 +135,20 @@ pub enum RunEvent {
         #[schema(value_type = String)]
         request: RequestId,
         /// What, for people.
+        text: String,
+    },
+    /// A reviewer asked something that nobody has answered yet. `POST /v1/requests/{id}/answers`
+    /// answers it; the time to decide goes on.
+    Asked {
+        /// The request.
+        #[schema(value_type = String)]
+        request: RequestId,
+        /// The question, for `to` of the answer.
+        #[schema(value_type = String)]
+        question: MessageId,
+        /// Who asks.
+        by: String,
+        /// What.
         text: String,
     },
     /// The action starts.
@@ -322,6 +341,9 @@ pub struct RequestDetail {
     pub origin: Origin,
     /// The gate.
     pub gate: String,
+    /// The user that the command runs as, where the gateway runs it.
+    #[serde(default)]
+    pub runs_as: Option<String>,
     /// Whether somebody else executes.
     pub advisory: bool,
     /// The whole action, hidden characters made visible.
@@ -330,12 +352,19 @@ pub struct RequestDetail {
     pub arguments: Value,
     /// What it would touch.
     pub blast_radius: String,
+    /// What in the texts that others supplied reads as something else than it is: invisible
+    /// characters, long runs of blanks, letters that look like others.
+    #[serde(default)]
+    pub unusual: Vec<String>,
     /// What approvals bind.
     pub digest: String,
     /// Whether approving needs the digest's first digits typed.
     pub needs_typed_digest: bool,
     /// The rules and how far each is.
     pub rules: Vec<RuleProgress>,
+    /// Who could countersign now, while held; says so where nobody can.
+    #[serde(default)]
+    pub can_sign: Vec<String>,
     /// The statements that decided.
     pub policies: Vec<PolicyLine>,
     /// Votes that stand.
