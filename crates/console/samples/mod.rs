@@ -66,6 +66,7 @@ fn row(id: &str, title: &str, requester: Party, target: &str, why: &str) -> Row 
         signed: 0,
         needed: 2,
         advisory: false,
+        asks_you: false,
         question_open: false,
     }
 }

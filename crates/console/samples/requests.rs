@@ -43,6 +43,8 @@ fn who() -> Who {
 
 fn what() -> What {
     What {
+        runs_as: "deploy".into(),
+        unusual: Vec::new(),
         gate: "postgres".into(),
         target: "orders".into(),
         environment: "production".into(),

@@ -38,7 +38,7 @@ pub struct InboxPage {
 /// Which part of the inbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tab {
-    /// `waiting`: requests that I may countersign now.
+    /// `waiting`: questions to me, approved requests of mine to use, and signatures.
     #[default]
     Waiting,
     /// `mine`: asked by me, or by agents that act for me or that I own.
@@ -181,6 +181,8 @@ pub struct Row {
     pub needed: u32,
     /// Whether the gate is advisory.
     pub advisory: bool,
+    /// Whether somebody waits for the viewer's answer.
+    pub asks_you: bool,
     /// Whether a question to the requester's side is open.
     pub question_open: bool,
 }

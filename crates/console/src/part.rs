@@ -308,7 +308,7 @@ impl Phase {
         match self {
             Self::Held => "The action has not run. It waits until people decide.",
             Self::Approved => {
-                "Every rule is satisfied. The action has not run; the requester can claim it."
+                "Every rule is satisfied. The action has not run; it runs when the requester claims it."
             }
             Self::Running => "A permit is out and the action runs now.",
             Self::Succeeded => "The action ran once and succeeded.",

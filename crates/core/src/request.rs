@@ -232,6 +232,18 @@ pub enum Phase {
     },
 }
 
+impl Case {
+    /// Questions that nobody has answered, the oldest first.
+    pub fn open_questions(&self) -> impl Iterator<Item = &Message> {
+        let is_answered = move |id: &MessageId| {
+            let to = |one: &Message| matches!(&one.kind, MessageKind::Answer { to } if to == id);
+            self.conversation.iter().any(to)
+        };
+        let open = move |one: &&Message| one.kind == MessageKind::Question && !is_answered(&one.id);
+        self.conversation.iter().filter(open)
+    }
+}
+
 impl Phase {
     /// The phase's name, as the interface and the store write it.
     #[must_use]
@@ -291,6 +303,15 @@ pub struct Lifted {
     pub reviewed: Option<PersonId>,
 }
 
+/// What policy said when an approved request was claimed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub decided: Decided,
+}
+
 /// A held request with everything that happened to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
@@ -310,6 +331,12 @@ pub struct Case {
     pub escalated: BTreeSet<(RuleName, u32)>,
     /// Counts steps; the store swaps only from the version it read.
     pub version: u64,
+    /// What policy said at the claim, for showing; no step reads it.
+    #[serde(default)]
+    pub claimed: Option<Claimed>,
+    /// The exit status it ended with, where it has one; no step reads it.
+    #[serde(default)]
+    pub exit: Option<i32>,
     /// Counts the records written about it, so that the next one gets the next number. Whoever
     /// records raises it; no step reads it.
     #[serde(default)]

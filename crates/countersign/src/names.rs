@@ -63,23 +63,37 @@ impl Names {
         }
     }
 
-    /// Who can satisfy rules: the entries of their stages, and the people that `can_sign` now, or
-    /// how many they are.
+    /// Who can satisfy rules: the people that `can_sign` now, and whom the rules name where nobody
+    /// can; without names, whom the rules name and how many can.
     #[must_use]
     pub fn approvers(self, rules: &[ApprovalRule], can_sign: &BTreeSet<PersonId>) -> Vec<String> {
-        let entries: BTreeSet<_> = lifecycle::electorate_names(rules)
-            .iter()
-            .map(|entry| self.entry(entry))
-            .collect();
-        let mut all: Vec<_> = entries.into_iter().collect();
+        let named = || -> BTreeSet<String> {
+            let entries = lifecycle::electorate_names(rules);
+            entries.iter().map(|entry| self.entry(entry)).collect()
+        };
         match self {
-            Self::Given => all.extend(can_sign.iter().take(NAMED).map(ToString::to_string)),
-            Self::Withheld => all.push(match can_sign.len() {
-                1 => "1 person now".into(),
-                many => format!("{many} people now"),
-            }),
+            Self::Given if can_sign.is_empty() => {
+                let named: Vec<_> = named().into_iter().collect();
+                vec![format!("nobody now (the rules name {})", named.join(", "))]
+            }
+            Self::Given => {
+                let mut all: Vec<_> = can_sign
+                    .iter()
+                    .take(NAMED)
+                    .map(ToString::to_string)
+                    .collect();
+                let more = can_sign.len().saturating_sub(NAMED);
+                all.extend((more > 0).then(|| format!("{more} more")));
+                all
+            }
+            Self::Withheld => {
+                let count = match can_sign.len() {
+                    1 => "1 person now".into(),
+                    many => format!("{many} people now"),
+                };
+                named().into_iter().chain([count]).collect()
+            }
         }
-        all
     }
 
     /// What happened to a request.

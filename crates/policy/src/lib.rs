@@ -24,7 +24,7 @@ pub use bundle::{
 pub use problem::{Problem, Severity};
 pub use snapshot::{
     Snapshot, Unreachable,
-    explain::Explanation,
+    explain::{ExplainedAsk, Explanation},
     fast::Prepared,
     question::{Ask, Evaluation, Question},
 };

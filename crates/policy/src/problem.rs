@@ -32,6 +32,10 @@ pub struct Problem {
     pub message: String,
     /// What to do next.
     pub help: String,
+    /// Whether it may only follow from another error: something unknown that would be known if
+    /// what defines it could be read.
+    #[serde(skip)]
+    pub(crate) follows: bool,
 }
 
 impl Problem {
@@ -48,6 +52,15 @@ impl Problem {
             severity: Severity::Error,
             message: message.into(),
             help: help.into(),
+            follows: false,
+        }
+    }
+
+    /// The same as something that may only follow from another error.
+    pub(crate) fn following(self) -> Self {
+        Self {
+            follows: true,
+            ..self
         }
     }
 
@@ -87,6 +100,16 @@ impl fmt::Display for Problem {
         } else {
             write!(f, "; {}", self.help)
         }
+    }
+}
+
+/// Leaves out what may only follow from another error. Causes alone are worth reading.
+pub(crate) fn keep_causes(problems: &mut Vec<Problem>) {
+    if problems
+        .iter()
+        .any(|problem| problem.is_error() && !problem.follows)
+    {
+        problems.retain(|problem| !problem.follows);
     }
 }
 

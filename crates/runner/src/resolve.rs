@@ -49,9 +49,20 @@ pub struct Resolved {
 /// Why a name can't be executed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// No such executable.
-    #[error("`{0}` is not an executable on the runner's path; name one that is, or give a path")]
+    /// No such file.
+    #[error("there is no file `{0}` on the gateway's machine")]
     NotFound(String),
+    /// No such executable in any directory that is searched.
+    #[error(
+        "`{name}` is not an executable on the gateway's machine, where it was searched in {searched}; \
+         name one that is there, or give its absolute path"
+    )]
+    NotOnPath {
+        /// The name, revealed.
+        name: String,
+        /// The directories, revealed.
+        searched: String,
+    },
     /// A relative path that leads out of the captured directory.
     #[error(
         "`{0}` lies outside of the captured directory: bind it, or name it by its absolute path"
@@ -250,7 +261,17 @@ fn find(argv0: &str, path: &[PathBuf], captured: &Path) -> Result<PathBuf, Resol
 }
 
 fn search(name: &str, path: &[PathBuf]) -> Result<PathBuf, ResolveError> {
-    let not_found = || ResolveError::NotFound(reveal(name));
+    let not_found = || ResolveError::NotOnPath {
+        name: reveal(name),
+        searched: match path.is_empty() {
+            true => "no directory".into(),
+            false => path
+                .iter()
+                .map(|one| shown(one))
+                .collect::<Vec<_>>()
+                .join(":"),
+        },
+    };
     if name.is_empty() || name.contains(['/', '\0']) {
         return Err(not_found());
     }
@@ -371,8 +392,8 @@ mod tests {
             (absolute.as_str(), Ok("real")),
             ("../bin/tool", Err("outside of the captured")),
             ("./out", Err("outside of the captured")),
-            ("data", Err("not an executable on")),
-            ("./missing", Err("not an executable on")),
+            ("data", Err("searched in /")),
+            ("./missing", Err("there is no file")),
             ("", Err("not an executable on")),
             ("..", Err("not an executable on")),
             ("./", Err("not an executable file")),

@@ -18,6 +18,7 @@ pub use model::{
     ActiveBundle, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
     StoredCredential,
 };
+pub use row::PHASES;
 pub use sqlite::SqliteStore;
 pub use write::{CaseWrite, Write};
 

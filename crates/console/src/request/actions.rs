@@ -112,9 +112,9 @@ impl AmendForm {
     }
 }
 
-/// Running an approved action from the console.
+/// Applying an approved change of Countersign itself.
 #[derive(Debug, Clone, Default)]
 pub struct ClaimForm {
-    /// Until when the approval can be claimed, in words; may be empty.
+    /// When the approval lapses, in words; may be empty.
     pub until: String,
 }

@@ -24,11 +24,6 @@ use crate::{
 /// How many of the digest's first digits are emphasised and, where one click is not enough, typed.
 pub const TYPED_DIGITS: usize = 8;
 
-/// So many blanks in a row, over line ends too, are pointed out.
-const PADDING_BLANKS: usize = 40;
-/// More empty lines in a row than this are pointed out.
-const PADDING_LINES: usize = 4;
-
 /// One request, at `GET /requests/ID`.
 #[derive(Debug, Clone, Default, Template)]
 #[template(path = "request.html", whitespace = "minimize")]
@@ -140,6 +135,10 @@ pub struct What {
     pub effects: Vec<Effect>,
     /// Captured inputs, session state and the like, by name.
     pub details: Vec<Pair>,
+    /// The user that the command runs as; empty when that is not known.
+    pub runs_as: String,
+    /// What in it reads as something else than it is.
+    pub unusual: Vec<String>,
 }
 
 /// One thing the action does to one resource.
@@ -194,25 +193,8 @@ impl RequestPage {
 
     /// The action's lines; each is an element of its own, so that it can be numbered.
     fn lines(&self) -> std::str::Split<'_, char> {
-        self.what.body.split('\n')
-    }
-
-    /// Whether runs of blanks push part of the action out of sight.
-    fn has_padding(&self) -> bool {
-        let mut blanks = 0_usize;
-        let mut lines = 0_usize;
-        self.what.body.chars().any(|char| {
-            if char == '\n' {
-                lines += 1;
-            } else if char.is_whitespace() {
-                blanks += 1;
-            } else {
-                let padded = blanks >= PADDING_BLANKS || lines > PADDING_LINES;
-                (blanks, lines) = (0, 0);
-                return padded;
-            }
-            false
-        })
+        let body = &self.what.body;
+        body.strip_suffix('\n').unwrap_or(body).split('\n')
     }
 
     /// Whether every rule is a confirmation, so that nobody countersigns.
@@ -235,13 +217,35 @@ impl RequestPage {
         self.timeline.iter().filter(open).count()
     }
 
+    /// Where it stands, in one sentence.
+    fn meaning(&self) -> &'static str {
+        match (self.phase, self.administrative) {
+            (Phase::Held, true) => "Nothing has changed. It waits until people decide.",
+            (Phase::Approved, true) => {
+                "Every rule is satisfied. Nothing has changed yet; whoever proposed it applies it."
+            }
+            (Phase::Running, true) => "The change is being made now.",
+            (Phase::Succeeded, true) => "The change was made.",
+            (Phase::Failed, true) => "The change could not be made.",
+            (phase, _) => phase.meaning(),
+        }
+    }
+
     /// What happens with an approval, in words.
     fn after_approval(&self, form: &ApproveForm) -> String {
         let name = &self.who.requester.name;
         let runs = if self.advisory {
             format!("{name} may then run it. Countersign does not run it itself")
         } else {
-            format!("{name} can then run exactly this action, once")
+            match self.administrative {
+                true => format!("{name} can then apply exactly this change, once"),
+                false => format!("{name} can then run exactly this action, once"),
+            }
+        };
+        let verb = if self.administrative {
+            "be applied"
+        } else {
+            "run"
         };
         let within = match form.valid_for.as_str() {
             "" => String::new(),
@@ -250,8 +254,8 @@ impl RequestPage {
         match form.needed_after {
             0 if self.is_confirmation() => format!("{runs}{within}."),
             0 => format!("Yours is the last signature needed. {runs}{within}."),
-            1 => "After yours, 1 more signature is needed before it can run.".into(),
-            more => format!("After yours, {more} more signatures are needed before it can run."),
+            1 => format!("After yours, 1 more signature is needed before it can {verb}."),
+            more => format!("After yours, {more} more signatures are needed before it can {verb}."),
         }
     }
 }

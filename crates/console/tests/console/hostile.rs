@@ -142,6 +142,7 @@ impl Fill<'_> {
 
     fn row(&self) -> Row {
         Row {
+            asks_you: false,
             id: self.s(),
             title: self.s(),
             requester: self.party(),
@@ -210,6 +211,8 @@ impl Fill<'_> {
 
     fn what(&self) -> What {
         What {
+            runs_as: self.s(),
+            unusual: self.list(),
             gate: self.s(),
             target: self.s(),
             environment: self.s(),

@@ -3,7 +3,7 @@
 //! In scope: who may lift which rule, and for how long a lift stands.
 //! Out of scope: overdue reviews; whoever keeps all cases says which rules they suspend.
 //! Invariant: like a vote, a lift counts only while its author may still lift the rule, as it was
-//! and as it is.
+//! and as it is. Of the requester's side nobody lifts but the person who asks, for themselves.
 
 use super::{
     Ballot, Fact, Refusal, World,
@@ -49,7 +49,18 @@ fn emergencies(rules: &[ApprovalRule], name: &RuleName) -> Option<Vec<Emergency>
     all.filter(|all| !all.is_empty())
 }
 
+/// Whether somebody is *self* for another reason than that they ask: they own, issued or edited
+/// something of it. Whoever asks takes it upon themselves openly; for whoever stands behind
+/// somebody else's request an emergency would be a way to approve it.
+fn is_behind(case: &Case, world: World<'_>, person: &PersonId) -> bool {
+    let asks = case.request.chain.requester.id == SubjectId::Person(person.clone());
+    !asks && myself(case, world.directory).contains(person)
+}
+
 fn may_lift(case: &Case, world: World<'_>, emergency: &Emergency, person: &PersonId) -> bool {
+    if is_behind(case, world, person) {
+        return false;
+    }
     let electorate = Electorate {
         request: &case.request,
         directory: world.directory,
@@ -60,8 +71,9 @@ fn may_lift(case: &Case, world: World<'_>, emergency: &Emergency, person: &Perso
     world.directory.active_person(person).is_some() && emergency.from.iter().any(named)
 }
 
-/// Lifts one rule in an emergency: for people acting for themselves, by a passkey, never for
-/// administration, never while an earlier use awaits its review.
+/// Lifts one rule in an emergency: for people acting for themselves, by a passkey, by one of them or
+/// by somebody on nobody's side, never for administration, never while an earlier use awaits its
+/// review.
 pub(super) fn break_glass(
     progress: &mut Progress<'_>,
     rule: RuleName,
@@ -78,6 +90,9 @@ pub(super) fn break_glass(
             "the rule has no emergency, or is not asked for",
         ))?
         .concat();
+    if is_behind(case, world, &ballot.voter) {
+        return Err(Refusal::OwnRequest(ballot.voter));
+    }
     let may = |emergency: &Emergency| may_lift(case, world, emergency, &ballot.voter);
     if !emergencies.iter().all(may) {
         return Err(Refusal::NotEligible(ballot.voter));

@@ -22,7 +22,7 @@ pub use claim::satisfied_rules;
 pub use open::{MAX_DENIALS, REPEAT_AFTER_UNKNOWN, admit, open, refused_for_denials};
 pub use refusal::Refusal;
 pub use step::{deadline, step};
-pub use vote::{electorate_names, eligible_voters, progress};
+pub use vote::{electorate_names, eligible_voters, is_eligible, progress, would_refuse};
 
 use crate::{
     approval::{

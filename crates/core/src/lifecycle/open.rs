@@ -79,6 +79,8 @@ pub fn open(request: Request, world: World<'_>) -> Result<Case, DenyReason> {
         lifted: Vec::new(),
         escalated: BTreeSet::new(),
         version: 0,
+        claimed: None,
+        exit: None,
         records: 0,
     };
     let unreachable = unreachable_rules(&case, world);

@@ -113,6 +113,23 @@ pub fn progress(case: &Case, world: World<'_>) -> Tally {
 /// The people who could sign an open stage at `now`, for showing and telling.
 #[must_use]
 pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSet<PersonId> {
+    let people = world.directory.people.keys();
+    eligible_of(case, world, now, people).cloned().collect()
+}
+
+/// Whether one person could sign an open stage at `now`.
+#[must_use]
+pub fn is_eligible(case: &Case, world: World<'_>, now: Timestamp, person: &PersonId) -> bool {
+    let mut found = eligible_of(case, world, now, std::iter::once(person)).peekable();
+    found.peek().is_some()
+}
+
+fn eligible_of<'p>(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+    people: impl Iterator<Item = &'p PersonId>,
+) -> impl Iterator<Item = &'p PersonId> {
     let [as_was, _] = rule_sets(case, world);
     let myself = myself(case, world.directory);
     let electorate = Electorate {
@@ -121,15 +138,17 @@ pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSe
         rules: &as_was,
         myself: &myself,
     };
-    let so_far = tally(case, &as_was, world);
-    let helps = |person: &&PersonId| electorate.count(&mut so_far.clone(), person, now);
-    world
-        .directory
-        .people
-        .keys()
-        .filter(helps)
-        .cloned()
-        .collect()
+    // Whoever may sign nothing is told apart cheaply; the rest takes a look at every vote.
+    let people: Vec<_> = people
+        .filter(|person| electorate.may_sign_any(person, now))
+        .collect();
+    let so_far = (!people.is_empty()).then(|| tally(case, &as_was, world));
+    let helps = |person: &&PersonId| {
+        let mut so_far = so_far.clone().unwrap_or_default();
+        electorate.count(&mut so_far, person, now)
+    };
+    let found: Vec<_> = people.into_iter().filter(helps).collect();
+    found.into_iter()
 }
 
 /// What the rules name as approvers, for showing: `group:dba`, `user:dana@example.com`, …
@@ -146,21 +165,37 @@ pub fn electorate_names(rules: &[ApprovalRule]) -> BTreeSet<String> {
     names
 }
 
+/// Why a verdict of this person with this session would be refused now, whatever they type with
+/// it; `None` when it would be taken. For telling them before they try.
+#[must_use]
+pub fn would_refuse(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+    (voter, credential): (&PersonId, &Credential),
+    verdict: Verdict,
+) -> Option<Refusal> {
+    let ballot = Ballot {
+        voter: voter.clone(),
+        credential: credential.clone(),
+        verdict,
+        reason: None,
+        digest: case.request.digest,
+        typed_digest: None,
+    };
+    check_standing(case, world, now, &ballot).err()
+}
+
 /// Takes a verdict.
 pub(super) fn cast(progress: &mut Progress<'_>, ballot: Ballot) -> Result<(), Refusal> {
     let Progress {
         case, world, now, ..
     } = progress;
     check_form(case, &ballot)?;
-    if !case.phase.is_open() {
-        return Err(Refusal::NotOpen(case.phase.name()));
-    }
-    let rules = rule_sets(case, *world);
-    let could_fill = check_eligible(case, *world, *now, &ballot, &rules)?;
-    let every_rule = || rules.iter().flatten();
-    check_strength(&ballot, every_rule())?;
+    let could_fill = check_standing(case, *world, *now, &ballot)?;
     if ballot.verdict == Verdict::Approve {
-        check_approval(case, *now, &ballot, every_rule())?;
+        check_reason(&ballot, &rule_sets(case, *world))?;
+        check_typed(case, &ballot)?;
     }
     let vote = Vote {
         voter: ballot.voter,
@@ -200,6 +235,26 @@ pub(super) fn check_form(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
         return Err(Refusal::OtherAction);
     }
     Ok(())
+}
+
+/// Everything but what is typed: the state of the request, the person, their session, the time.
+/// Returns the slots an approval could fill.
+fn check_standing(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+    ballot: &Ballot,
+) -> Result<BTreeSet<Slot>, Refusal> {
+    if !case.phase.is_open() {
+        return Err(Refusal::NotOpen(case.phase.name()));
+    }
+    let rules = rule_sets(case, world);
+    let could_fill = check_eligible(case, world, now, ballot, &rules)?;
+    check_strength(ballot, rules.iter().flatten())?;
+    if ballot.verdict == Verdict::Approve {
+        check_hours(now, rules.iter().flatten())?;
+    }
+    Ok(could_fill)
 }
 
 /// Whether this person may decide at all and, when approving, whether it fills a slot that no
@@ -293,23 +348,24 @@ fn check_strength<'a>(
     }
 }
 
-fn check_approval<'a>(
-    case: &Case,
+fn check_hours<'a>(
     now: Timestamp,
-    ballot: &Ballot,
-    rules: impl Iterator<Item = &'a ApprovalRule>,
+    mut rules: impl Iterator<Item = &'a ApprovalRule>,
 ) -> Result<(), Refusal> {
-    for rule in rules {
-        let reasoned = has_reason(ballot.reason.as_deref());
-        if rule.reason == ReasonRequirement::Required && !reasoned {
-            return Err(Refusal::ReasonRequired);
-        }
-        if let Some(hours) = rule.hours.as_ref().filter(|hours| !hours.contains(now)) {
-            let (rule, hours): (RuleName, _) = (rule.name.clone(), hours.to_string());
-            return Err(Refusal::OutsideHours { rule, hours });
-        }
+    let closed = rules.find_map(|rule| {
+        let hours = rule.hours.as_ref().filter(|hours| !hours.contains(now))?;
+        let (rule, hours): (RuleName, _) = (rule.name.clone(), hours.to_string());
+        Some(Refusal::OutsideHours { rule, hours })
+    });
+    closed.map_or(Ok(()), Err)
+}
+
+fn check_reason(ballot: &Ballot, rules: &[Vec<ApprovalRule>; 2]) -> Result<(), Refusal> {
+    let required = |rule: &ApprovalRule| rule.reason == ReasonRequirement::Required;
+    match rules.iter().flatten().any(required) && !has_reason(ballot.reason.as_deref()) {
+        true => Err(Refusal::ReasonRequired),
+        false => Ok(()),
     }
-    check_typed(case, ballot)
 }
 
 /// An action that can't be shown whole is not approved with one click (P8).

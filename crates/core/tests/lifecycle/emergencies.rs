@@ -108,6 +108,51 @@ fn agents_and_administration_never() {
     assert_eq!(behind_a_person.play("sam!"), "no_emergency");
 }
 
+/// Whoever asks may take it upon themselves; whoever is *self* for another reason may not.
+#[test]
+fn of_the_requesters_side_only_the_requester() {
+    let rules = "r: 2 group:dba | emergency group:sre user:mia user:olga";
+    let mia_herself = |change: fn(&mut Request)| {
+        let mut scene = by_mia_with(&[rules], |_, request| change(request));
+        let played = scene.play("mia!");
+        (played, claim(&mut scene))
+    };
+    let approved = ("approved".to_owned(), "running".to_owned());
+    assert_eq!(mia_herself(|_| ()), approved);
+    assert_eq!(
+        mia_herself(|request| request.issuers = [person("mia")].into()),
+        approved
+    );
+    type Change = fn(&mut Request);
+    let behind: [Change; 3] = [
+        |request| request.issuers = [person("olga")].into(),
+        |request| {
+            request.amends = Some(countersign_core::request::Amends {
+                request: request.id.clone(),
+                editor: person("olga"),
+            });
+        },
+        |request| {
+            request.chain.on_behalf_of = vec![Subject::person(person("olga"))];
+        },
+    ];
+    for change in behind {
+        let mut scene = by_mia_with(&[rules], |_, request| change(request));
+        assert_eq!(scene.play("olga!"), "own_request");
+        assert_eq!(claim(&mut scene), "not_approved");
+        assert_eq!(scene.play("sam!"), "approved");
+    }
+}
+
+/// A lift falls when its author comes to stand behind the request.
+#[test]
+fn a_lift_falls_with_its_authors_independence() {
+    let mut scene = by_mia(&[RULE]);
+    assert_eq!(scene.play("sam!"), "approved");
+    let people = [person("sam")].into();
+    assert_eq!(scene.tell(Event::SelfGrew { people }), "held");
+}
+
 #[test]
 fn form_of_the_ballot() {
     type Change = fn(&mut Ballot);

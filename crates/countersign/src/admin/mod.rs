@@ -15,7 +15,6 @@ use countersign_core::{
     approval::vote::Verdict,
     decision::Decision,
     id::{RequestId, TargetId},
-    lifecycle,
     permit::Permit,
     request::{Case, Outcome, Phase, Presentation, Request},
     subject::{SubjectChain, SubjectId},
@@ -30,7 +29,10 @@ pub use proposal::{InvalidProposal, Proposal};
 
 use crate::{
     active::Active,
-    api::types::{ProposalAnswer, ProposalBody},
+    api::{
+        deciding,
+        types::{ProposalAnswer, ProposalBody},
+    },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
@@ -280,8 +282,8 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
 
 fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> ProposalAnswer {
     let active = gateway.active();
-    let people = lifecycle::eligible_voters(case, active.world(), gateway.clock.now());
-    let approvers = Names::to(caller).approvers(&case.request.rules, &people);
+    let now = gateway.clock.now();
+    let approvers = deciding::approvers(&active, case, now, Names::to(caller));
     answer(
         gateway,
         &case.request.id,

@@ -30,7 +30,10 @@ pub enum InvalidProposal {
     #[error("the bundle is the active one; there is nothing to apply")]
     Unchanged,
     /// Not one of this gate's.
-    #[error("`{0}` is no change of Countersign itself; claim it where it was asked")]
+    #[error(
+        "`{0}` is no change of Countersign itself; an approved command runs with \
+         `countersign run --claim {0}`"
+    )]
     NotAdministrative(RequestId),
 }
 

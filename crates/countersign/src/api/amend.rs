@@ -6,6 +6,7 @@
 
 use axum::http::StatusCode;
 use countersign_core::{
+    decision::DenyReason,
     id::{PersonId, RequestId},
     lifecycle::{Event, Refusal},
     request::{Amends, Case, Message, MessageKind},
@@ -82,6 +83,32 @@ pub async fn propose_instead(
     amended
 }
 
+/// Why the action that somebody proposes instead can't be asked.
+fn refused(reason: &DenyReason) -> ApiError {
+    let (title, next) = match reason {
+        DenyReason::QuorumUnreachable(why) => (
+            format!("no quorum can be reached: {why}"),
+            "Whoever proposes an action joins the requester's side. Say in a comment what to ask for \
+             instead, or have somebody else added who can countersign.",
+        ),
+        DenyReason::RecentlyDenied { .. } => (
+            reason.to_string(),
+            "Wait until then, or say in a comment what to ask for instead.",
+        ),
+        // Also what admission says of an amendment that policy would let through.
+        DenyReason::NotPermitted => (
+            "policy does not hold that action: it forbids it, or lets it through without approval"
+                .into(),
+            "Say in a comment what to ask for instead.",
+        ),
+        other => (
+            format!("that action can't wait for people: {other}"),
+            "Say in a comment what to ask for instead.",
+        ),
+    };
+    ApiError::invalid(title).with_detail(next)
+}
+
 /// Opens the new request, with every earlier editor as *self*.
 async fn replacement(
     api: &Api,
@@ -119,11 +146,10 @@ async fn replacement(
         Admitted::Attached(_) => {
             return Err(ApiError::invalid("that very action waits already"));
         }
-        Admitted::Permitted { .. } | Admitted::Denied { .. } => {
-            return Err(ApiError::invalid(
-                "policy does not hold that action: it is either forbidden or needs no approval; \
-                 say so in a comment instead",
-            ));
+        Admitted::Denied { reason, .. } => return Err(refused(&reason)),
+        // Admission denies an amendment that policy would permit.
+        Admitted::Permitted { .. } => {
+            return Err(EngineError::Internal("an amendment was permitted".into()).into());
         }
     };
     if let Some(inputs) = before.inputs {

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    approval::{myself::myself, quorum::stage_counts},
+    approval::{myself::myself, quorum::stage_counts, vote::Verdict},
     lifecycle,
     request::{Case, MessageKind, Phase},
     subject::Subject,
 };
-use countersign_runner::quote::reveal_lines;
+use countersign_runner::quote::unusual;
 use countersign_store::CaseSummary;
 
+use super::deciding::{approvers, would_refuse};
 use super::types::{
     MessageLine, PolicyLine, RequestDetail, RequestLine, RuleProgress, StageProgress, VoteLine,
 };
-use crate::{active::Active, gates::exec, gateway::Gateway, identity::Caller, names::Names};
+use crate::{
+    active::Active, gates::exec, gateway::Gateway, identity::Caller, names::Names, runner::runs_as,
+};
 
 /// One line of a list.
 #[must_use]
@@ -60,13 +63,13 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
     let active = gateway.active();
     let request = &case.request;
     let names = Names::to(caller);
-    let why_not_vote = why_not_vote(gateway, &active, caller, case);
+    let now = gateway.clock.now();
+    let why_not_vote = would_refuse(&active, caller, case, Verdict::Approve, now);
     let can = can(gateway, &active, caller, case, why_not_vote.is_none());
     // Whoever has a session gets the proof of having looked; whether they may decide is told them
     // when they try, with the reason.
     let may_try = caller.assurance().is_some() && case.phase.is_open();
     let act = may_try.then(|| {
-        let now = gateway.clock.now();
         gateway
             .identity
             .acts()
@@ -78,13 +81,23 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         chain: request.chain.members().map(member).collect(),
         origin: request.chain.origin.clone(),
         gate: request.action.gate.clone(),
+        runs_as: active
+            .snapshot
+            .target(&request.action.target)
+            .and_then(|target| target.exec())
+            .map(runs_as),
         advisory: is_advisory(&request.action.gate),
         action: request.presentation.body.clone(),
         arguments: request.action.arguments.clone(),
         blast_radius: request.presentation.blast_radius.clone(),
+        unusual: unusual_in(case),
         digest: request.digest.to_string(),
         needs_typed_digest: !request.presentation.allows_one_click(),
         rules: rules(&active, case, names),
+        can_sign: match &case.phase {
+            Phase::Held { .. } => approvers(&active, case, now, names),
+            _ => Vec::new(),
+        },
         policies: request
             .decided
             .decision
@@ -98,6 +111,36 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         can,
         why_not_vote,
         act,
+    }
+}
+
+/// What in the texts that others supplied reads as something else than it is.
+#[must_use]
+pub fn unusual_in(case: &Case) -> Vec<String> {
+    let request = &case.request;
+    let origin = &request.chain.origin;
+    let mut texts = Vec::new();
+    collect(&request.action.arguments, &mut texts);
+    texts.extend(
+        [&origin.model, &origin.session, &origin.task]
+            .into_iter()
+            .flatten(),
+    );
+    texts.extend(&request.reason);
+    texts.extend(case.conversation.iter().map(|message| &message.text));
+    unusual(texts.into_iter().map(String::as_str))
+}
+
+/// Every text within a value, names included.
+fn collect<'a>(value: &'a serde_json::Value, texts: &mut Vec<&'a String>) {
+    match value {
+        serde_json::Value::String(text) => texts.push(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, field)| {
+            texts.push(name);
+            collect(field, texts);
+        }),
+        _ => {}
     }
 }
 
@@ -165,7 +208,7 @@ fn votes(case: &Case, names: Names) -> Vec<VoteLine> {
     let line = |vote: &countersign_core::approval::Vote| VoteLine {
         voter: names.person(&vote.voter),
         verdict: vote.verdict,
-        reason: vote.reason.as_deref().map(reveal_lines),
+        reason: vote.reason.clone(),
         at: vote.at,
     };
     case.votes.iter().map(line).collect()
@@ -184,47 +227,11 @@ fn conversation(case: &Case, names: Names) -> Vec<MessageLine> {
             by: names.subject(&message.by),
             kind: kind.into(),
             to,
-            text: reveal_lines(&message.text),
+            text: message.text.clone(),
             at: message.at,
         }
     };
     case.conversation.iter().map(line).collect()
-}
-
-/// Why this caller can't decide, in words; `None` when they can.
-fn why_not_vote(
-    gateway: &Gateway,
-    active: &Active,
-    caller: &Caller,
-    case: &Case,
-) -> Option<String> {
-    let Some(person) = caller.person() else {
-        return Some("Only people decide, never agents or workloads.".into());
-    };
-    if caller.assurance().is_none() {
-        return Some("A token never votes. Sign in to the console and decide there.".into());
-    }
-    if !case.phase.is_open() {
-        return Some(format!("The request is {}.", case.phase.name()));
-    }
-    let now = gateway.clock.now();
-    if lifecycle::eligible_voters(case, active.world(), now).contains(person) {
-        return None;
-    }
-    if case.votes.iter().any(|vote| vote.voter == *person) {
-        return Some("You have decided already.".into());
-    }
-    if myself(case, &active.directory).contains(person) {
-        let requester = &case.request.chain.requester;
-        return Some(match requester.owner.as_ref() == Some(person) {
-            true => format!(
-                "You own {}, which asked. Somebody else must decide.",
-                requester.id
-            ),
-            false => "You are on the requester's side. Somebody else must decide.".into(),
-        });
-    }
-    Some("The rule does not name you for a stage that is open now.".into())
 }
 
 fn can(
@@ -247,9 +254,7 @@ fn can(
     let reviewer = !side
         && (vote || voted || {
             let now = gateway.clock.now();
-            person.is_some_and(|one| {
-                lifecycle::eligible_voters(case, active.world(), now).contains(one)
-            })
+            person.is_some_and(|one| lifecycle::is_eligible(case, active.world(), now, one))
         });
     let administrative = case.request.action.gate == "admin";
     let requester = case.request.chain.requester.id == caller.subject.id;

@@ -8,40 +8,34 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use countersign_core::{
-    action::Effect,
-    subject::{Subject, SubjectChain, SubjectId},
-};
-use countersign_policy::{ExecTarget, Question};
+use countersign_core::subject::SubjectId;
 use countersign_store::{CredentialKind, StoredCredential};
-use serde_json::Value;
 
 use super::{
     Api, StrictJson, once,
     problem::ApiError,
     requests::request_id,
     types::{
-        BundleInfo, CredentialLine, DirectoryInfo, ExplainBody, Health, IssuedToken, LoginBody,
-        MachineLine, PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
+        BundleInfo, CredentialLine, DirectoryInfo, Health, IssuedToken, LoginBody, MachineLine,
+        PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
     },
 };
 use crate::{
-    active::Active,
     admin,
     engine::EngineError,
-    identity::{Caller, TOKEN, ended, parse_subject},
+    identity::{Caller, TOKEN, ended},
 };
 
 pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
     let gateway = &api.gateway;
-    let held = gateway.store.in_phase("held").await;
+    let held = gateway.store.open_in_all().await;
     let unreadable = held.as_ref().err().map(ToString::to_string);
     let fault = gateway.log.fault().or(unreadable).or(gateway.clock.fault());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),
         log_size: api.gateway.log.size(),
-        held: held.map_or(0, |ids| u64::try_from(ids.len()).unwrap_or(u64::MAX)),
+        held: held.map_or(0, u64::from),
         notices: api.gateway.notices().await,
     })
 }
@@ -63,6 +57,7 @@ pub(super) async fn who_am_i(State(api): State<Api>, caller: Caller) -> Json<Who
         }
     };
     Json(WhoAmI {
+        issued: Some(caller.credential.issued),
         subject: caller.subject.id.to_string(),
         groups: groups.into_iter().collect(),
         owner: caller.subject.owner.as_ref().map(ToString::to_string),
@@ -135,60 +130,6 @@ pub(super) async fn policy(
         activated: active.activated,
         request: active.request.clone(),
     }))
-}
-
-pub(super) async fn explain(
-    State(api): State<Api>,
-    _: Caller,
-    StrictJson(body): StrictJson<ExplainBody>,
-) -> Result<Json<Value>, ApiError> {
-    let active = api.gateway.active();
-    let chain = chain(&active, &body)?;
-    let target = body.target.as_deref().unwrap_or_default();
-    let target = target
-        .parse()
-        .ok()
-        .and_then(|id| active.snapshot.target(&id));
-    let exec = target
-        .and_then(|target| target.exec())
-        .ok_or_else(|| ApiError::invalid("`target` names no target that runs commands"))?;
-    let argv = body.argv.unwrap_or_default();
-    let classified = ExecTarget::classify(exec, &argv, body.inputs);
-    let effects: Vec<Effect> = classified.effects;
-    let none = BTreeSet::new();
-    let evaluation = active.snapshot.evaluate(&Question {
-        chain: &chain,
-        gate: "exec",
-        operation: "run",
-        effects: &effects,
-        arguments: &classified.arguments,
-        reason: None,
-        approvals: &none,
-        now: api.gateway.clock.now(),
-    });
-    let explanation = active.snapshot.explain(&evaluation);
-    let value = serde_json::to_value(explanation)
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
-    Ok(Json(value))
-}
-
-fn chain(active: &Active, body: &ExplainBody) -> Result<SubjectChain, ApiError> {
-    let member = |text: &String| -> Result<Subject, ApiError> {
-        let id = parse_subject(text).ok_or_else(|| {
-            ApiError::invalid(format!("`{}` names no subject", text.escape_debug()))
-        })?;
-        Ok(active
-            .directory
-            .resolve(&id)
-            .unwrap_or(Subject { id, owner: None }))
-    };
-    let mut chain = SubjectChain::of(member(&body.subject)?);
-    chain.on_behalf_of = body
-        .on_behalf_of
-        .iter()
-        .map(member)
-        .collect::<Result<_, _>>()?;
-    Ok(chain)
 }
 
 /// People, agents and workloads with their credentials.

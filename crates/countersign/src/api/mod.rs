@@ -8,9 +8,12 @@
 pub mod amend;
 pub mod auth;
 pub mod authzen;
+pub mod deciding;
 pub mod detail;
 mod events;
+pub mod explaining;
 mod manage;
+pub mod narrowing;
 pub mod openapi;
 pub mod problem;
 pub mod requests;
@@ -28,8 +31,8 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{FromRequest, Request},
-    http::{HeaderMap, StatusCode, header},
+    extract::{FromRequest, Request, State},
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -353,7 +356,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/events", get(events::stream))
         .route("/v1/proposals", post(manage::propose))
         .route("/v1/policy", get(manage::policy))
-        .route("/v1/policy/explain", post(manage::explain))
+        .route("/v1/policy/explain", post(explaining::explain))
         .route("/v1/directory", get(manage::directory))
         .route("/v1/log/checkpoint", get(manage::checkpoint))
         .route("/v1/log/key", get(manage::log_key))
@@ -379,12 +382,22 @@ async fn as_problem(response: Response) -> Response {
     ApiError::new(status, "invalid_request", "the address can't be read").into_response()
 }
 
-async fn not_found() -> ApiError {
-    ApiError::new(
+/// Nothing is here: a page for a browser, a problem for everybody else.
+async fn not_found(State(api): State<Api>, uri: Uri, headers: HeaderMap) -> Response {
+    let error = ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
         "there is nothing at this address",
-    )
+    );
+    let interface = ["/v1/", "/access/", "/.well-known/"];
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let reads_pages = accepts.is_some_and(|kinds| kinds.contains("text/html"));
+    match reads_pages && !interface.iter().any(|start| uri.path().starts_with(start)) {
+        true => crate::console::error_page(&api, &error).await,
+        false => error.into_response(),
+    }
 }
 
 async fn wrong_method() -> ApiError {

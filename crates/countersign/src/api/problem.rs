@@ -118,10 +118,10 @@ impl From<EngineError> for ApiError {
                 )
                 .with_detail("Try again later, or tell whoever runs the gateway (`max_held`).")
             }
-            EngineError::Unrecordable(_) => {
+            EngineError::RefusedByLog(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unrecordable", text)
             }
-            EngineError::Unrecorded(_) => {
+            EngineError::StoredNotLogged(_) => {
                 tracing::error!(error = %text, "what was stored is not recorded yet");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unrecorded", text).with_detail(
                     "It is stored and takes effect once the log can be written; look before you \

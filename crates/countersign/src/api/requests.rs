@@ -1,26 +1,10 @@
 //! Routes around one request: reading, voting, talking.
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    http::HeaderMap,
-    response::Response,
-};
-use countersign_core::{
-    approval::myself::myself,
-    canonical::Hash,
-    digest::ActionDigest,
-    id::{MessageId, RequestId},
-    lifecycle::{Ballot, Event, Refusal},
-    request::{Message, MessageKind},
-    time::Timestamp,
-};
-use countersign_store::{CaseFilter, StoreError};
-use serde::Deserialize;
-
 use super::{
     Api, StrictJson,
+    deciding::from_requesters_side,
     detail::{detail, line},
+    narrowing::{ListQuery, check_names},
     once,
     problem::ApiError,
     types::{AmendBody, RequestDetail, RequestList, SayBody, VoteBody},
@@ -31,67 +15,20 @@ use crate::{
     identity::Caller,
     ids,
 };
-
-/// Lines a page has when nobody says.
-const PAGE: u32 = 50;
-/// The most lines a page can have.
-const MAX_PAGE: u32 = 200;
-
-/// What narrows a list.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    /// A state.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// A requester's name.
-    #[serde(default)]
-    pub agent: Option<String>,
-    /// A target.
-    #[serde(default)]
-    pub target: Option<String>,
-    /// Text in title, reason or requester.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// Asked at or after, in milliseconds since 1970.
-    #[serde(default)]
-    pub since: Option<i64>,
-    /// Asked before.
-    #[serde(default)]
-    pub until: Option<i64>,
-    /// The last request of the page before.
-    #[serde(default)]
-    pub after: Option<RequestId>,
-    /// How many.
-    #[serde(default)]
-    pub limit: Option<u32>,
-    /// Only what the caller's side asked.
-    #[serde(default)]
-    pub mine: Option<bool>,
-}
-
-impl ListQuery {
-    /// The store's filter.
-    #[must_use]
-    pub fn filter(&self) -> CaseFilter {
-        let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-        let agent = text(&self.agent).map(|name| match name.contains(':') {
-            true => name,
-            false => format!("agent:{name}"),
-        });
-        CaseFilter {
-            phases: text(&self.state).into_iter().collect(),
-            requester: agent,
-            side_of: None,
-            target: text(&self.target),
-            text: text(&self.text),
-            since: self.since.map(Timestamp),
-            until: self.until.map(Timestamp),
-            after: self.after.clone(),
-            limit: self.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE),
-        }
-    }
-}
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::HeaderMap,
+    response::Response,
+};
+use countersign_core::{
+    canonical::Hash,
+    digest::ActionDigest,
+    id::{MessageId, RequestId},
+    lifecycle::{Ballot, Event},
+    request::{Message, MessageKind},
+};
+use countersign_store::{CaseFilter, StoreError};
 
 /// A page of the requests that a caller may see.
 ///
@@ -144,14 +81,20 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<RequestList>, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
-    let mut filter = query.filter();
+    let active = api.gateway.active();
+    let mut filter = query.filter(&active.directory)?;
     if query.mine == Some(true) {
         match caller.person() {
             Some(person) => filter.side_of = Some(person.clone()),
             None => filter.requester = Some(caller.credential.holder.clone()),
         }
     }
-    visible(&api, &caller, filter).await.map(Json)
+    let named = filter.clone();
+    let found = visible(&api, &caller, filter).await?;
+    if found.items.is_empty() && named.after.is_none() {
+        check_names(&named, &active)?;
+    }
+    Ok(Json(found))
 }
 
 /// A request's name from an address.
@@ -213,14 +156,7 @@ pub async fn cast(
         let status = axum::http::StatusCode::CONFLICT;
         return Err(ApiError::new(status, "stale_act", stale.to_string()).about(id));
     }
-    let selves = myself(&case, &gateway.active().directory);
-    let lineage = caller.lineage();
-    if let Some(issuer) = lineage
-        .intersection(&selves)
-        .next()
-        .filter(|_| !selves.contains(person))
-    {
-        let refusal = Refusal::CredentialFromRequester(issuer.clone());
+    if let Some(refusal) = from_requesters_side(&gateway.active(), caller, &case) {
         return Err(api.refused(caller, id, refusal.into()).await);
     }
     let ballot = Ballot {

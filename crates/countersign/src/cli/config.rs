@@ -116,7 +116,9 @@ impl Sources {
             .filter(|path| path.is_absolute())
             .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
         Self {
-            url: url.filter(|url| !url.is_empty()),
+            url: url
+                .filter(|url| !url.is_empty())
+                .or_else(|| variable(URL_VARIABLE).map(text)),
             token: variable(TOKEN_VARIABLE).map(text),
             ca: variable(CA_VARIABLE).map(PathBuf::from),
             file: folder.map(|folder| folder.join("countersign").join("client.toml")),
@@ -139,7 +141,8 @@ impl Sources {
             (None, None) => {
                 return Err(Failure::usage("no gateway is configured")
                     .next(format!(
-                        "sign in with `countersign login`, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
+                        "run `countersign login --url http://127.0.0.1:7780`, or wherever the gateway \
+                         is, or set {URL_VARIABLE} and {TOKEN_VARIABLE}"
                     ))
                     .exit(UNAVAILABLE));
             }
@@ -196,7 +199,7 @@ impl Sources {
 /// For anything but `https`, or `http` to this machine; for addresses with a user, a query or a
 /// fragment.
 pub(crate) fn gateway(text: &str) -> Result<Url, Failure> {
-    let advice = "write it like `https://countersign.example.com`, or `http://127.0.0.1:8372`";
+    let advice = "write it like `https://countersign.example.com`, or `http://127.0.0.1:7780`";
     let refuse = |why: &str| {
         let shown = text.escape_debug();
         Failure::usage(format!(

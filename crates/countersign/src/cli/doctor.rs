@@ -20,8 +20,10 @@ use crate::api::types::{BundleInfo, Health, WhoAmI};
 
 /// The largest difference of clocks that is fine, in milliseconds.
 const MAX_DIFFERENCE: u64 = 5_000;
-/// How early an ending token is worth a warning, in milliseconds.
-const SOON: i64 = 3 * 86_400_000;
+/// A token with less left than this is worth a warning, in milliseconds …
+const SOON: i64 = 3_600_000;
+/// … and so is one with less than this part of its whole life.
+const PART: i64 = 10;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -120,7 +122,10 @@ fn connection(settings: &Settings) -> Check {
         ("https", Some(ca)) => format!("TLS, vouched for by {} alone", ca.display()),
         _ if is_loopback(&settings.url) => "without TLS, to this machine only".to_owned(),
         // Settings with such an address don't come about.
-        _ => return Check::new("connection", Verdict::Fail, "without TLS"),
+        _ => {
+            return Check::new("connection", Verdict::Fail, "without TLS")
+                .next("use the gateway's https address");
+        }
     };
     Check::new("connection", Verdict::Ok, text)
 }
@@ -147,7 +152,7 @@ async fn gateway(settings: &Settings) -> (Vec<Check>, Option<Check>) {
             Verdict::Fail,
             "what answers is not a Countersign gateway",
         )
-        .next("check the address");
+        .next("check the address: `countersign up` prints it, by default http://127.0.0.1:7780");
         return (vec![check], None);
     };
     (health_checks(&health), Some(clock))
@@ -160,18 +165,19 @@ fn health_checks(health: &Health) -> Vec<Check> {
         health.status, health.version, health.log_size, health.held
     );
     let first = if health.status != "ok" {
-        Check::new("gateway", Verdict::Fail, text).next("tell whoever runs the gateway")
+        Check::new("gateway", Verdict::Fail, text)
+            .next("tell whoever runs the gateway; its log says what is wrong")
     } else if health.version != ours {
         Check::new("gateway", Verdict::Warn, text).next(format!(
-            "this command has version {ours}; use the gateway's"
+            "this command has version {ours}; install the gateway's version here"
         ))
     } else {
         Check::new("gateway", Verdict::Ok, text)
     };
-    let notices = health
-        .notices
-        .iter()
-        .map(|notice| Check::new("notice", Verdict::Warn, notice));
+    let notices = health.notices.iter().map(|notice| {
+        Check::new("notice", Verdict::Warn, notice)
+            .next("every page of the console shows this, too; tell whoever runs the gateway")
+    });
     std::iter::once(first).chain(notices).collect()
 }
 
@@ -182,7 +188,8 @@ fn clock(date: Option<&str>, now: Timestamp) -> Check {
             "clock",
             Verdict::Warn,
             "the gateway does not say what time it has",
-        );
+        )
+        .next("a proxy may drop its `Date` header; compare the clocks by hand");
     };
     // The header has whole seconds, so the middle of its second is the best guess.
     let difference = now.millis_since(Timestamp(theirs.timestamp().as_millisecond())) - 500;
@@ -235,9 +242,18 @@ fn token_check(who: &WhoAmI, from: &str, now: Timestamp) -> Check {
             "nobody answers for it, so everything is denied; have an administrator name an owner",
         );
     }
-    if left < SOON {
-        return Check::new("token", Verdict::Warn, text)
-            .next("get a new one: `countersign login`, or `countersign agent token NAME`");
+    let life = who
+        .issued
+        .map_or(0, |issued| who.expires.millis_since(issued));
+    if left < SOON.max(life / PART) {
+        let next = match machine {
+            true => "have a new one made: `countersign agent token NAME`",
+            false => {
+                "get a new one in the console (People and agents, Your command line), then \
+                 `countersign login`"
+            }
+        };
+        return Check::new("token", Verdict::Warn, text).next(next);
     }
     Check::new("token", Verdict::Ok, text)
 }

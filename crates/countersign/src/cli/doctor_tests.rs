@@ -32,7 +32,9 @@ async fn a_good_set_up_passes() {
             ok    connection     without TLS, to this machine only
             ok    gateway        ok, version 0.1.0, 7 log entries, 1 waiting
             warn  notice         one person decides alone
+                                 every page of the console shows this, too; tell whoever runs the gateway
             warn  clock          the gateway does not say what time it has
+                                 a proxy may drop its `Date` header; compare the clocks by hand
             ok    token          agent:bot from COUNTERSIGN_TOKEN, ends LATER
             ok    policy         abcdefabcdef… activated LATER
         "#]],
@@ -53,9 +55,11 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
             ok    connection     without TLS, to this machine only
             ok    gateway        ok, version 0.1.0, 7 log entries, 1 waiting
             warn  notice         one person decides alone
+                                 every page of the console shows this, too; tell whoever runs the gateway
             warn  clock          the gateway does not say what time it has
+                                 a proxy may drop its `Date` header; compare the clocks by hand
             fail  token          the token is over
-                                 sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token
+                                 run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN
         "#]],
     )
     .await;
@@ -63,17 +67,17 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
         vec![json_answer("{}")],
         1,
         expect![[r#"
-        ok    configuration  URL/ from --url or COUNTERSIGN_URL
-        ok    connection     without TLS, to this machine only
-        fail  gateway        what answers is not a Countersign gateway
-                             check the address
-    "#]],
+            ok    configuration  URL/ from --url or COUNTERSIGN_URL
+            ok    connection     without TLS, to this machine only
+            fail  gateway        what answers is not a Countersign gateway
+                                 check the address: `countersign up` prints it, by default http://127.0.0.1:7780
+        "#]],
     )
     .await;
     let (mut output, out, _) = captured(true, false);
     assert_eq!(run(&Sources::default(), &mut output).await, Ok(1));
     expect![[r#"
-        {"check":"configuration","verdict":"fail","text":"no gateway is configured","next":"sign in with `countersign login`, or set COUNTERSIGN_URL and COUNTERSIGN_TOKEN"}
+        {"check":"configuration","verdict":"fail","text":"no gateway is configured","next":"run `countersign login --url http://127.0.0.1:7780`, or wherever the gateway is, or set COUNTERSIGN_URL and COUNTERSIGN_TOKEN"}
     "#]].assert_eq(&out.text());
 }
 
@@ -95,7 +99,9 @@ fn clocks_may_differ_by_five_seconds() {
 
 #[test]
 fn tokens_without_owner_or_time_are_noticed() {
+    const DAY: i64 = 86_400_000;
     let who = |owner: Option<&str>, expires| WhoAmI {
+        issued: Some(Timestamp(expires - 10 * DAY)),
         subject: "agent:bot".into(),
         groups: vec![],
         owner: owner.map(str::to_owned),
@@ -103,10 +109,19 @@ fn tokens_without_owner_or_time_are_noticed() {
         expires: Timestamp(expires),
     };
     for (who, verdict) in [
-        (who(Some("olga"), SOON), Verdict::Ok),
-        (who(Some("olga"), SOON - 1), Verdict::Warn),
-        (who(None, SOON), Verdict::Fail),
+        (who(Some("olga"), DAY), Verdict::Ok),
+        (who(Some("olga"), DAY - 1), Verdict::Warn),
+        (who(None, DAY), Verdict::Fail),
     ] {
         assert_eq!(token_check(&who, "x", Timestamp(0)).verdict, verdict);
+    }
+    // A person's token lasts a day at most; a fresh one is no reason to warn.
+    for (left, verdict) in [(DAY, Verdict::Ok), (DAY / 10 - 1, Verdict::Warn)] {
+        let fresh = WhoAmI {
+            issued: Some(Timestamp(left - DAY)),
+            subject: "person:olga".into(),
+            ..who(None, left)
+        };
+        assert_eq!(token_check(&fresh, "x", Timestamp(0)).verdict, verdict);
     }
 }

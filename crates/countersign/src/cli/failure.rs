@@ -92,7 +92,9 @@ impl Failure {
         let (exit, advice) = match status {
             StatusCode::UNAUTHORIZED => (
                 UNAVAILABLE,
-                Some("sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token"),
+                Some(
+                    "run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN",
+                ),
             ),
             StatusCode::FORBIDDEN => (REFUSED, None),
             status if status.is_server_error() => (
@@ -206,14 +208,14 @@ mod tests {
     fn failures_say_what_to_do_and_hide_nothing() {
         expect![[r#"
             countersign: you asked for this yourself⟨U+001B⟩[2J
-              sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token"#]]
+              run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN"#]]
         .assert_eq(&refused(401).to_text(Paint::plain()));
         assert_eq!(
             refused(401).to_json(),
             json!({
                 "type": "own_request",
                 "title": "you asked for this yourself\u{1b}[2J",
-                "detail": "sign in with `countersign login`, or set COUNTERSIGN_TOKEN to a valid token",
+                "detail": "run `countersign login` with a token from the console, or set COUNTERSIGN_TOKEN",
                 "status": 401,
                 "request": "req_1",
                 "exit": 69,

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, bail};
 use countersign_core::id::PersonId;
+use serde_json::json;
 
 use super::{failure::Failure, output::Output};
 use crate::sample;
@@ -55,6 +56,11 @@ fn write(args: &Args, output: &mut Output) -> anyhow::Result<()> {
         fs::write(&path, text).with_context(|| format!("can't write `{}`", path.display()))?;
         output.note(format!("wrote {}", path.display()));
     }
+    if output.is_json() {
+        let paths = files.iter().map(|(name, _)| args.dir.join(name));
+        let made = json!({ "directory": args.dir, "wrote": paths.collect::<Vec<_>>() });
+        output.result(&made, |_, _| String::new())?;
+    }
     if args.person.len() == 1 {
         output.note("One person can't countersign their own requests: this installation only has confirmations.");
     }
@@ -63,4 +69,25 @@ fn write(args: &Args, output: &mut Output) -> anyhow::Result<()> {
         args.dir.display()
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::capture::captured;
+
+    #[test]
+    fn json_names_what_was_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = Args {
+            dir: dir.path().join("gate"),
+            person: vec!["dana@example.com".parse().unwrap()],
+        };
+        let (mut output, out, _) = captured(true, false);
+        assert_eq!(run(&args, &mut output), Ok(0));
+        let made: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
+        let wrote: Vec<PathBuf> = serde_json::from_value(made["wrote"].clone()).unwrap();
+        assert!(wrote.contains(&dir.path().join("gate/countersign.toml")));
+        assert!(wrote.iter().all(|path| path.exists()), "{wrote:?}");
+    }
 }

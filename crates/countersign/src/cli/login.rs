@@ -1,27 +1,36 @@
-//! `countersign login`: from a single-use link to a saved token.
+//! `countersign login`: from a token of the console, or a single-use link, to a saved token.
 //!
-//! In scope: reading the link, exchanging it, saving what comes back.
+//! In scope: reading it, exchanging a link, saving what comes back.
 //! Out of scope: who gives out links, and the browser's sessions, which alone vote.
 //! Invariant: a link is sent only to the gateway it names, and only its secret.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    path::Path,
+};
 
 use reqwest::Url;
 
 use super::{
     client::{At, Client},
-    config::{self, Sources, TOKEN_VARIABLE, Token},
+    config::{self, Settings, Sources, TOKEN_VARIABLE, Token},
     failure::Failure,
     output::Output,
     text::shown,
 };
-use crate::api::types::{IssuedToken, LoginBody};
+use crate::api::types::{IssuedToken, LoginBody, WhoAmI};
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign login                      # asks for the link, which stays out of the shell's history
+  countersign login --url https://gate.example.com   # asks for a token from the console, or a link
   pass show countersign-link | countersign login -
-  countersign login --url https://gate.example.com SECRET";
+
+Signed in to the console? Make a token under People and agents, Your command line, and paste it
+here. Not signed in? An administrator makes a link: countersign people link NAME. Both stay out of
+the shell's history when they are pasted.";
+
+/// How the secret of a token begins.
+const TOKEN_PREFIX: &str = "cst_";
 
 /// The longest link, in bytes.
 const MAX_LINK: u64 = 8 << 10;
@@ -30,7 +39,7 @@ const MAX_LINK: u64 = 8 << 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The sign-in link or its secret; `-` or nothing reads it from standard input
+    /// The token, sign-in link or its secret; `-` or nothing reads it from standard input
     #[arg(value_name = "LINK")]
     link: Option<String>,
 }
@@ -49,11 +58,15 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
         Failure::usage("there is no place for the configuration file")
             .next("set HOME or XDG_CONFIG_HOME")
     })?;
-    let body = LoginBody { link: secret };
     let ca = sources.ca(&url)?;
-    let issued: IssuedToken = Client::anonymous(&url, ca.as_deref())?
-        .post(At::new(&["login"]), &body)
-        .await?;
+    let issued = match secret.starts_with(TOKEN_PREFIX) {
+        true => of_token(&url, secret, ca.as_deref()).await?,
+        false => {
+            let body = LoginBody { link: secret };
+            let client = Client::anonymous(&url, ca.as_deref())?;
+            client.post(At::new(&["login"]), &body).await?
+        }
+    };
     config::write(file, &url, &Token::new(&issued.token)?, ca.as_deref())?;
     // The token itself is saved, not shown.
     let value = serde_json::json!({
@@ -75,10 +88,30 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
     Ok(0)
 }
 
+/// A token that the console made, once the gateway has said whose it is.
+async fn of_token(url: &Url, token: String, ca: Option<&Path>) -> Result<IssuedToken, Failure> {
+    let client = Client::new(&Settings {
+        url: url.clone(),
+        token: Some(Token::new(&token)?),
+        url_from: "the command line".into(),
+        token_from: "the command line".into(),
+        ca: ca.map(Path::to_path_buf),
+    })?;
+    let who: WhoAmI = client.get(At::new(&["whoami"])).await?;
+    Ok(IssuedToken {
+        token,
+        subject: who.subject,
+        expires: who.expires,
+    })
+}
+
 fn read(output: &mut Output) -> Result<String, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        output.note("Paste the sign-in link:");
+        output.note(
+            "Paste a token from the console (People and agents, Your command line), or a sign-in \
+             link, which an administrator makes with `countersign people link NAME`:",
+        );
     }
     let mut text = String::new();
     stdin
@@ -92,8 +125,9 @@ fn read(output: &mut Output) -> Result<String, Failure> {
 /// The gateway and the secret of a link. A bare secret belongs to the configured gateway.
 fn take_apart(text: &str, sources: &Sources) -> Result<(Url, String), Failure> {
     let nothing = || {
-        Failure::usage("there is no sign-in link")
-            .next("ask an administrator for one (`countersign people link`), and give it whole")
+        Failure::usage("there is no sign-in link").next(
+            "ask an administrator for one (`countersign people link NAME`), and give it whole",
+        )
     };
     if !text.contains("://") {
         let fits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());

@@ -42,7 +42,7 @@ use self::{config::Sources, failure::Failure, output::Output};
 
 const EXAMPLES: &str = "\
 Start here:
-  countersign login                                          # once, with the link you were given
+  countersign login                                          # once, with a token from the console
   countersign run --target release -- git push origin main   # runs once people have countersigned it
   countersign requests list --state held                     # what waits
   countersign doctor                                         # when something does not work
@@ -57,8 +57,8 @@ pub(crate) struct Cli {
     /// One JSON object a line on standard output; problems as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// The gateway, for example https://countersign.example.com
-    #[arg(long, global = true, env = config::URL_VARIABLE, value_name = "URL")]
+    /// The gateway, for example https://countersign.example.com; counts before COUNTERSIGN_URL
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// What to do
     #[command(subcommand)]
@@ -107,11 +107,18 @@ pub(crate) enum Command {
 
 /// Reads `args`, the program's name first, does what they say and gives the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and versions are errors to clap that belong on standard output.
             let _ = error.print();
+            if error.use_stderr() && lacks_dashes(&args) {
+                eprintln!(
+                    "\nPut `--` before the command, so that its options are not taken for ours:\n  \
+                     countersign run --target TARGET -- COMMAND ARGS"
+                );
+            }
             return ExitCode::from(if error.use_stderr() {
                 failure::USAGE
             } else {
@@ -139,6 +146,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         output.failure(&failure);
         failure.exit
     }))
+}
+
+/// Whether this is a `run` whose command does not stand after `--`.
+fn lacks_dashes(args: &[OsString]) -> bool {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    has("run") && !has("--")
 }
 
 async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {

@@ -126,7 +126,7 @@ fn goes_on(request: &RequestId, kind: &str, exit: u8) -> Failure {
         format!("{request} still waits for people; nothing was changed yet"),
     )
     .next(format!(
-        "once it is approved: countersign requests claim {request}\n\
+        "once it is approved: countersign requests apply {request}\n\
              take it back:        countersign requests cancel {request}"
     ))
     .about(request)
@@ -322,7 +322,7 @@ mod tests {
                   page      https://gate.example.com/requests/req_1
                   can sign  group:admins
                 countersign: req_1 still waits for people; nothing was changed yet
-                  once it is approved: countersign requests claim req_1
+                  once it is approved: countersign requests apply req_1
                   take it back:        countersign requests cancel req_1
             "#]],
         )

@@ -23,8 +23,10 @@ Stop the gateway first. Recovery is recorded in the log and shown on every page 
 
 /// What `recover` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-#[group(required = true, multiple = true)]
+#[command(
+    after_help = EXAMPLES,
+    override_usage = "countersign recover [--config DIR] [--data DIR] [--person NAME] [--bundle]"
+)]
 pub(crate) struct Args {
     /// The configuration directory
     #[arg(long, short, default_value = ".", value_name = "DIR")]
@@ -32,7 +34,7 @@ pub(crate) struct Args {
     /// The data directory; the configuration's own when absent
     #[arg(long, short, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Issue a sign-in link for this person
+    /// Issue a sign-in link for this person; needed without --bundle
     #[arg(long, value_name = "NAME", required_unless_present = "bundle")]
     person: Option<PersonId>,
     /// Make the files in the configuration directory the active bundle
@@ -90,14 +92,21 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         admin::replace_bundle(&gateway, files, None, now, false, ActivatedBy::Recovery).await?;
         output.note("the files are the active bundle now");
     }
-    if let Some(person) = person {
-        let link = sign_in_link(&gateway, &person).await?;
+    let link = match &person {
+        Some(person) => Some(sign_in_link(&gateway, person).await?),
+        None => None,
+    };
+    if let (Some(person), Some(link)) = (&person, &link) {
         output.note(format!(
             "sign-in link for {person}, once, within 24 hours: {link}"
         ));
     }
     output.note(&notice);
     gateway.log.close().await;
+    if output.is_json() {
+        let done = json!({ "recovered": what, "person": person, "link": link });
+        output.result(&done, |_, _| String::new())?;
+    }
     Ok(())
 }
 

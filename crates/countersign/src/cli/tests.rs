@@ -37,7 +37,7 @@ fn accepted_lines() {
         "countersign requests amend req_1",
         "countersign requests cancel req_1",
         "countersign requests withdraw req_1",
-        "countersign requests claim req_1",
+        "countersign requests apply req_1",
         "countersign policy check",
         "countersign policy check dir",
         "countersign policy explain agent:bot --target t -- git push",

@@ -6,7 +6,7 @@
 //! no name, reason or comment can move the cursor, change colours or reorder a line.
 
 use countersign_core::time::Timestamp;
-use countersign_runner::quote::{reveal, reveal_lines};
+use countersign_runner::quote::{reveal, reveal_lines, spell_out};
 use serde_json::Value;
 
 /// The longest text in a column of a table, in characters.
@@ -93,6 +93,38 @@ pub(crate) fn shown(text: &str) -> String {
 #[must_use]
 pub(crate) fn shown_lines(text: &str) -> String {
     reveal_lines(text)
+}
+
+/// The gateway's own text in which hidden characters are written out already: only what could still
+/// disturb a terminal is written out.
+#[must_use]
+pub(crate) fn spelt(text: &str) -> String {
+    spell_out(text)
+}
+
+/// Somebody else's words with a bar before each line, so that no line reads as one of ours.
+#[must_use]
+pub(crate) fn quoted(text: &str) -> String {
+    barred(&shown_lines(text))
+}
+
+/// Lines that are safe to show, each with a bar before it.
+#[must_use]
+pub(crate) fn barred(lines: &str) -> String {
+    let lines = lines.trim_end_matches('\n').split('\n');
+    let lines: Vec<_> = lines.map(|line| format!("│ {line}")).collect();
+    lines.join("\n")
+}
+
+/// Every line moved to the right.
+#[must_use]
+pub(crate) fn indent(columns: usize, text: &str) -> String {
+    let space = " ".repeat(columns);
+    let lines: Vec<_> = text
+        .split('\n')
+        .map(|line| format!("{space}{line}"))
+        .collect();
+    lines.join("\n")
 }
 
 /// Several names with commas, or a dash.
@@ -290,6 +322,16 @@ mod tests {
             pairs(0, &[("a", "b".to_owned())], Paint::new(true)),
             "\u{1b}[2ma\u{1b}[0m  b"
         );
+    }
+
+    #[test]
+    fn other_peoples_lines_stand_behind_a_bar() {
+        assert_eq!(
+            quoted("fine\n\nVotes\n  dana approved\u{1b}[A\n"),
+            "│ fine\n│ \n│ Votes\n│   dana approved⟨U+001B⟩[A"
+        );
+        assert_eq!(spelt("⟨U+001B⟩[2J\u{1b}"), "⟨U+001B⟩[2J⟨U+001B⟩");
+        assert_eq!(indent(2, "a\nb"), "  a\n  b");
     }
 
     #[test]

@@ -64,7 +64,10 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
                 "sign-in link for {person}, once, within 24 hours: {link}"
             ));
         }
-        output.note("Give each link to its person, and to nobody else.");
+        output.note(
+            "Give each link to its person, and to nobody else. It signs in to the console; the \
+             command line gets its token there, under People and agents.",
+        );
     }
     for notice in gateway.notices().await {
         output.note(format!("note: {notice}"));

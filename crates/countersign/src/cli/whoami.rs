@@ -54,6 +54,7 @@ mod tests {
     #[test]
     fn everything_known_is_shown() {
         let who = WhoAmI {
+            issued: None,
             subject: "agent:deploy-bot".into(),
             groups: vec!["agents".into(), "ci".into()],
             owner: Some("olga@example.com".into()),

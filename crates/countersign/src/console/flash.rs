@@ -74,7 +74,7 @@ impl Done {
             Self::Applied => ("The change was applied.", ""),
             Self::Proposed => (
                 "Your proposal is a request.",
-                "It takes effect once others have countersigned it and you claim it here.",
+                "Once others have countersigned it, apply it here; until then nothing changes.",
             ),
         }
     }

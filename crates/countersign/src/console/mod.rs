@@ -10,6 +10,7 @@
 
 mod answer;
 mod assets;
+mod command_line;
 mod fields;
 mod flash;
 mod guard;
@@ -31,13 +32,19 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::{from_fn_with_state, map_response},
+    response::Response,
     routing::{get, post},
 };
 
-use crate::api::Api;
+use crate::api::{Api, problem::ApiError};
 
 /// The largest form, in bytes.
 const MAX_FORM: usize = 1 << 20;
+
+/// An error of an address outside of the console, for whoever reads pages.
+pub async fn error_page(api: &Api, error: &ApiError) -> Response {
+    guard::add_headers(answer::stranger_error(api, error)).await
+}
 
 /// All routes of the console. There is no fallback among them, so that they merge with those of
 /// the interface.
@@ -60,6 +67,10 @@ pub fn routes(api: Api) -> Router {
             get(proposals::back).post(proposals::agents),
         )
         .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
+        .route(
+            "/command-line",
+            get(proposals::back).post(command_line::make),
+        )
         .route("/sign-out", post(sign_in::leave))
         .route("/assets/{*path}", get(assets::serve))
         .method_not_allowed_fallback(answer::wrong_method)

@@ -176,7 +176,7 @@ async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
             },
             by: viewer::party_of(&case.request.chain.requester.id),
             at: viewer.moment(line.at),
-            mine: waiting::waits_for(viewer, &case),
+            mine: waiting::wanted(viewer, &case).is_some(),
         });
     }
     Ok(changes)

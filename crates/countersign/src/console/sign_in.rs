@@ -81,7 +81,9 @@ async fn no_link(api: &Api, error: IdentityError) -> Response {
             "unauthenticated",
             "this sign-in link can't be used: it was used before, has expired, or never was one",
         )
-        .with_detail("Get a new one with `countersign login`, or from an administrator."),
+        .with_detail(
+            "Ask an administrator for a new one; they make it with `countersign people link NAME`.",
+        ),
         other => other.into(),
     };
     answer::stranger_error(api, &error)

@@ -4,7 +4,8 @@
 
 use countersign_core::{
     id::MessageId,
-    request::{Case, MessageKind, Phase},
+    request::{Case, Phase},
+    subject::SubjectId,
     time::Timestamp,
 };
 
@@ -26,13 +27,11 @@ pub(super) fn ended(phase: &Phase) -> Option<Timestamp> {
 
 /// Whether nobody has answered a question.
 pub(super) fn is_unanswered(case: &Case, question: &MessageId) -> bool {
-    let mut messages = case.conversation.iter();
-    !messages.any(|one| matches!(&one.kind, MessageKind::Answer { to } if to == question))
+    case.open_questions().any(|open| open.id == *question)
 }
 
-/// Whether a question to the requester's side is open.
-pub(super) fn has_open_question(case: &Case) -> bool {
-    let asks = |kind: &MessageKind| *kind == MessageKind::Question;
-    let mut messages = case.conversation.iter();
-    case.phase.is_open() && messages.any(|one| asks(&one.kind) && is_unanswered(case, &one.id))
+/// Who waits for an answer of the requester's side, the one who has waited longest.
+pub(super) fn asks(case: &Case) -> Option<&SubjectId> {
+    let open = case.open_questions().next().map(|question| &question.by);
+    open.filter(|_| case.phase.is_open())
 }

@@ -1,76 +1,84 @@
-//! What waits for a person's signature.
+//! What waits for a person: questions to answer, approved requests of their own to use, and
+//! signatures.
 //!
-//! In scope: finding held requests that this person could sign now.
-//! Invariant: at most [`SCANNED`] held requests are looked at, the newest first; what is older
-//! still reaches people through channels and links.
+//! In scope: finding it among the open cases, and in which order it is shown.
+//! Invariant: every open case is looked at, however many there are, and without the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
-    approval::{myself::myself, quorum::Electorate},
-    id::PersonId,
+    approval::quorum::Electorate,
+    id::{PersonId, RequestId},
     lifecycle,
-    request::Case,
+    request::{Case, Phase},
+    subject::SubjectId,
 };
-use countersign_store::CaseFilter;
 
-use super::viewer::Viewer;
+use super::{standing, viewer::Viewer};
 use crate::{api::problem::ApiError, engine::EngineError};
 
-/// How many held requests one look goes through.
-pub(super) const SCANNED: u32 = 500;
-/// How many are listed at once.
-const LISTED: u32 = 200;
+/// What a request waits for, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// Somebody asked something, and time goes on until it is answered.
+    Answer,
+    /// It is approved and lapses unless the viewer, who asked, uses the approval.
+    Use,
+    /// A signature.
+    Signature,
+}
 
-/// The held requests within `filter` that wait for the viewer, newest first.
+/// Everything that waits for the viewer: by urgency, the newest first.
 ///
 /// # Errors
 /// The store can't be read.
-pub(super) async fn find(
-    viewer: &Viewer<'_>,
-    mut filter: CaseFilter,
-) -> Result<Vec<Case>, ApiError> {
-    let store = &viewer.api.gateway.store;
-    filter.phases = vec!["held".into()];
-    let (mut found, mut left) = (Vec::new(), SCANNED);
-    while left > 0 {
-        filter.limit = left.min(LISTED);
-        let page = store.list(&filter).await.map_err(EngineError::from)?;
-        for line in &page.items {
-            let stored = store.case(&line.id).await.map_err(EngineError::from)?;
-            found.extend(
-                stored
-                    .map(|stored| stored.case)
-                    .filter(|case| waits_for(viewer, case)),
-            );
+pub(super) async fn find(viewer: &Viewer<'_>) -> Result<Vec<(RequestId, Wanted)>, ApiError> {
+    let gateway = &viewer.api.gateway;
+    let open = gateway.engine.desk().open(gateway.store.as_ref()).await;
+    let open = open.map_err(EngineError::from)?;
+    let mut sorted = BTreeMap::new();
+    for case in &open {
+        if let Some(wanted) = wanted(viewer, case) {
+            let newest = std::cmp::Reverse((case.request.at, case.request.id.clone()));
+            sorted.insert((wanted, newest), case.request.id.clone());
         }
-        left -= filter.limit;
-        let Some(next) = page.next else { break };
-        filter.after = Some(next);
     }
-    Ok(found)
+    let found = sorted.into_iter().map(|((wanted, _), id)| (id, wanted));
+    Ok(found.collect())
 }
 
-/// How many held requests wait for the viewer.
+/// How many requests wait for the viewer.
 ///
 /// # Errors
 /// The store can't be read.
 pub(super) async fn count(viewer: &Viewer<'_>) -> Result<usize, ApiError> {
-    Ok(find(viewer, CaseFilter::default()).await?.len())
+    Ok(find(viewer).await?.len())
+}
+
+/// What a case waits for from the viewer.
+pub(super) fn wanted(viewer: &Viewer<'_>, case: &Case) -> Option<Wanted> {
+    let person = &viewer.session.person;
+    if standing::asks(case).is_some() && stands_behind(case, person) {
+        return Some(Wanted::Answer);
+    }
+    let asked = case.request.chain.requester.id == SubjectId::Person(person.clone());
+    match case.phase {
+        Phase::Approved { .. } if asked => Some(Wanted::Use),
+        Phase::Held { .. } if could_sign(viewer, case) => Some(Wanted::Signature),
+        _ => None,
+    }
+}
+
+/// Whether a person is asked when the requester is: it is them, or acts for them or is theirs.
+fn stands_behind(case: &Case, person: &PersonId) -> bool {
+    let mut members = case.request.chain.members();
+    members.any(|member| member.people().any(|one| one == person))
 }
 
 /// Whether the viewer could sign an open stage of a case now.
-pub(super) fn waits_for(viewer: &Viewer<'_>, case: &Case) -> bool {
-    let person = &viewer.session.person;
-    // Whoever may sign nothing is told apart cheaply; the rest takes a look at everybody.
-    may_sign_any(viewer, case, person)
-        && lifecycle::eligible_voters(case, viewer.active.world(), viewer.now).contains(person)
-}
-
-/// Whether a person may sign any stage of any rule of a case, open or not.
-pub(super) fn may_sign_any(viewer: &Viewer<'_>, case: &Case, person: &PersonId) -> bool {
-    let side = myself(case, &viewer.active.directory);
-    electorate(viewer, case, &side).may_sign_any(person, viewer.now)
+pub(super) fn could_sign(viewer: &Viewer<'_>, case: &Case) -> bool {
+    let (world, person) = (viewer.active.world(), &viewer.session.person);
+    lifecycle::is_eligible(case, world, viewer.now, person)
 }
 
 /// Who may sign what of a case, by the rules as they were when it was asked.

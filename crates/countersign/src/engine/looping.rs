@@ -9,7 +9,7 @@ use countersign_store::Store;
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Command, Engine, EngineError, Input, Unknown, Updates, recovery,
+    Answer, Command, Desk, Engine, EngineError, Input, Unknown, Updates, recovery,
     turns::{Done, Job, Turns},
 };
 use crate::{
@@ -54,12 +54,12 @@ pub struct Parts {
 /// # Errors
 /// Store or log can't be read or written.
 pub async fn start(parts: Parts, resumed: &Resumed) -> Result<Engine, EngineError> {
-    let updates = Updates::default();
-    let mut turns = Turns::new(parts, updates.clone(), resumed.outbox);
+    let (updates, desk) = (Updates::default(), Desk::default());
+    let mut turns = Turns::new(parts, updates.clone(), desk.clone(), resumed.outbox);
     recovery::recover(&mut turns, resumed).await?;
     let (to, from) = mpsc::channel(QUEUE);
     tokio::spawn(run(turns, from));
-    Ok(Engine { to, updates })
+    Ok(Engine { to, updates, desk })
 }
 
 enum Reply {

@@ -7,6 +7,7 @@
 //! order store, log, answer. A permit leaves here only after its intent is in the log.
 
 mod admission;
+mod desk;
 mod evaluate;
 mod looping;
 mod records;
@@ -31,6 +32,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{Admission, Admitted, Asked, Uncased};
+pub use desk::Desk;
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
 pub use records::{decided_record, outcome_record, permitted_record, requested_record};
@@ -70,10 +72,10 @@ pub enum EngineError {
     TooManyHeldInAll(u32),
     /// The log can't take a record of it.
     #[error("it can't be recorded, so it is not done: {0}")]
-    Unrecordable(String),
+    RefusedByLog(String),
     /// The change is stored and its record is not in the log yet.
     #[error("it is stored, but not recorded yet: {0}")]
-    Unrecorded(String),
+    StoredNotLogged(String),
     /// Too much is under way.
     #[error("the gateway is busy; try again in a moment")]
     Busy,
@@ -168,6 +170,7 @@ pub enum Opened {
 pub struct Engine {
     to: mpsc::Sender<Command>,
     updates: Updates,
+    desk: Desk,
 }
 
 impl Engine {
@@ -217,6 +220,12 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.ask(|answer| Command::WorldChanged { proposers, answer })
             .await
+    }
+
+    /// The open cases.
+    #[must_use]
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// News of requests.

@@ -12,7 +12,7 @@ use countersign_core::{
     id::{PermitId, PersonId, RequestId},
     lifecycle::{self, Claim, Event, Fact, Refusal, Step},
     permit::Intent,
-    request::{Case, Outcome, Phase, Request},
+    request::{Case, Claimed, Outcome, Phase, Request},
     subject::SubjectId,
     time::Timestamp,
 };
@@ -283,7 +283,7 @@ impl Turn {
         for record in &records {
             record
                 .check()
-                .map_err(|error| EngineError::Unrecordable(error.to_string()))?;
+                .map_err(|error| EngineError::RefusedByLog(error.to_string()))?;
         }
         self.records.extend(records);
         Ok(())
@@ -351,6 +351,7 @@ impl Turn {
                 refused,
             });
         }
+        remember(&mut case, &facts, ended, self.now);
         let mut recorder = self.recorder(parts, &mut case);
         recorder.claim_input = claim_input;
         recorder.ended = ended;
@@ -472,5 +473,18 @@ impl Turn {
             }
         }
         Ok(())
+    }
+}
+
+/// Keeps with the case what its page shows of the claim and the end.
+fn remember(case: &mut Case, facts: &[Fact], ended: Option<&Ended>, at: Timestamp) {
+    for fact in facts {
+        if let Fact::Redecided { decided } = fact {
+            let decided = decided.clone();
+            case.claimed = Some(Claimed { at, decided });
+        }
+    }
+    if let Some(ended) = ended {
+        case.exit = ended.exit;
     }
 }

@@ -18,7 +18,7 @@ use countersign_store::{StoreError, StoredCase, Write};
 use serde_json::json;
 
 use super::{
-    Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
+    Desk, Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
     turn::{Pending, Turn},
 };
 use crate::log::{Prepared, Record};
@@ -45,6 +45,7 @@ pub(super) enum Done {
 pub(super) struct Turns {
     pub(super) parts: Parts,
     updates: Updates,
+    desk: Desk,
     /// The last outbox number that is in the log.
     flushed: u64,
     acknowledged: u64,
@@ -65,10 +66,11 @@ struct Behind {
 }
 
 impl Turns {
-    pub(super) fn new(parts: Parts, updates: Updates, flushed: u64) -> Self {
+    pub(super) fn new(parts: Parts, updates: Updates, desk: Desk, flushed: u64) -> Self {
         Self {
             parts,
             updates,
+            desk,
             flushed,
             acknowledged: 0,
             recent: HashMap::new(),
@@ -95,8 +97,8 @@ impl Turns {
                 done
             }
             // Doing them again could do them twice: the store may have them already.
-            Err(EngineError::Unrecorded(why)) => {
-                let each = || Err(EngineError::Unrecorded(why.clone()));
+            Err(EngineError::StoredNotLogged(why)) => {
+                let each = || Err(EngineError::StoredNotLogged(why.clone()));
                 std::iter::repeat_with(each).take(count).collect()
             }
             Err(error) => {
@@ -105,6 +107,11 @@ impl Turns {
                 std::iter::once(Err(error)).chain(others).collect()
             }
         }
+    }
+
+    fn announce(&self, update: Update) {
+        self.desk.touch(&update.request);
+        self.updates.send(update);
     }
 
     async fn attempt(
@@ -135,7 +142,7 @@ impl Turns {
             self.parts.unknown.remove(key);
         }
         for update in turn.updates {
-            self.updates.send(update);
+            self.announce(update);
         }
         self.remember(turn.recent, turn.cases);
         let count = turn.records.len();
@@ -190,7 +197,7 @@ impl Turns {
             let behind = self.behind.get_or_insert_default();
             behind.updates.append(&mut turn.updates);
             behind.abandoned.extend(permits);
-            EngineError::Unrecorded(crate::explain(&error))
+            EngineError::StoredNotLogged(crate::explain(&error))
         })
     }
 
@@ -203,7 +210,7 @@ impl Turns {
         self.flush().await?;
         let Behind { updates, abandoned } = self.behind.take().unwrap_or_default();
         for update in updates {
-            self.updates.send(update);
+            self.announce(update);
         }
         if abandoned.is_empty() {
             return Ok(());
@@ -220,7 +227,7 @@ impl Turns {
         match Box::pin(self.attempt(abandoned.iter().map(end).collect())).await {
             Ok(_nobody_waits_for_it) => Ok(()),
             // Stored is ended; anything else is tried again.
-            Err(error @ EngineError::Unrecorded(_)) => Err(error),
+            Err(error @ EngineError::StoredNotLogged(_)) => Err(error),
             Err(error) => {
                 self.behind
                     .get_or_insert_default()

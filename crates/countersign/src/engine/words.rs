@@ -2,7 +2,11 @@
 //!
 //! Invariant: only what a caller who may see the request may read; arguments are not repeated.
 
-use countersign_core::{approval::vote::Verdict, lifecycle::Fact, request::Closure};
+use countersign_core::{
+    approval::vote::Verdict,
+    lifecycle::Fact,
+    request::{Closure, MessageKind},
+};
 
 use crate::names::Names;
 
@@ -18,7 +22,16 @@ pub(super) fn describe(fact: &Fact, names: Names) -> String {
         },
         Fact::Withdrawn { voter } => format!("{} withdrew their approval", person(voter)),
         Fact::Said { message } => {
-            format!("{} wrote: {}", names.subject(&message.by), message.text)
+            let by = names.subject(&message.by);
+            match &message.kind {
+                // Whoever has to answer is told the question itself.
+                MessageKind::Question => format!("{by} asked a question"),
+                MessageKind::Answer { .. } => format!("{by} answered: {}", message.text),
+                MessageKind::Comment => format!("{by} wrote: {}", message.text),
+                MessageKind::Amendment { request } => {
+                    format!("{by} proposes {request} instead: {}", message.text)
+                }
+            }
         }
         Fact::Approved { .. } => "approved".into(),
         Fact::Reopened => "the approvals no longer suffice; waiting again".into(),

@@ -167,7 +167,7 @@ impl Identity {
             .filter(|one| one.kind == kind)
             .ok_or(IdentityError::Invalid)?;
         let now = self.clock.now();
-        if ended(&credential, now) {
+        if ended(&credential, now) || self.ended_with_session(&credential).await? {
             return Err(IdentityError::Invalid);
         }
         let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
@@ -180,11 +180,26 @@ impl Identity {
         })
     }
 
+    /// Whether a token was made out of a session that was ended since.
+    async fn ended_with_session(&self, token: &StoredCredential) -> Result<bool, StoreError> {
+        let parent = token.parent.as_ref();
+        let Some(parent) = parent.filter(|_| token.kind == CredentialKind::Token) else {
+            return Ok(false);
+        };
+        let session = self.store.credential(parent).await?;
+        Ok(session.is_some_and(|one| one.kind == CredentialKind::Session && one.revoked.is_some()))
+    }
+
     /// Whether a caller who came earlier is still who they were: for connections that last.
     pub async fn is_current(&self, caller: &Caller) -> bool {
         let stored = self.store.credential(&caller.credential.id).await;
-        let valid = matches!(stored, Ok(Some(one)) if !ended(&one, self.clock.now()));
-        valid
+        let Ok(Some(stored)) = stored else {
+            return false;
+        };
+        // What can't be read is not relied on.
+        let over = self.ended_with_session(&stored).await.unwrap_or(true);
+        !over
+            && !ended(&stored, self.clock.now())
             && self
                 .active
                 .borrow()

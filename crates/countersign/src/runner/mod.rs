@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture};
+pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture, runs_as};
 
 use crate::{
     active::{Active, ActivePolicy},

@@ -350,6 +350,21 @@ fn content(directory: PathBuf) -> Result<Hash, PlanError> {
         .digest())
 }
 
+/// The user that a target's commands run as, for people.
+#[must_use]
+pub fn runs_as(exec: &ExecTarget) -> String {
+    let me = nix::unistd::geteuid();
+    match (&exec.run_as, me.is_root()) {
+        (Some(name), _) => name.clone(),
+        (None, true) => UNPRIVILEGED.into(),
+        (None, false) => {
+            let found = nix::unistd::User::from_uid(me).ok().flatten();
+            let name = found.map_or_else(|| me.to_string(), |user| user.name);
+            format!("{name}, the gateway's own user")
+        }
+    }
+}
+
 fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
     let root = nix::unistd::geteuid().is_root();
     let name = match (&exec.run_as, root) {

@@ -440,19 +440,16 @@ async fn queries_are_read_strictly() {
             "unknown=1",
             "limit=1&limit=2",
             "mine=maybe",
+            "state=nonsense",
+            "agent=a%00b",
+            "limit=0",
+            "target=%E2%80%AE",
             "after=%00",
         ] {
             let answer = caller.get(&format!("/v1/requests?{query}")).await;
             is_refusal(&answer, &format!("{query} by {who}"));
         }
-        for query in [
-            "state=nonsense",
-            "text=%25%27",
-            "agent=a%00b",
-            "limit=0",
-            "target=%E2%80%AE",
-            "",
-        ] {
+        for query in ["text=%25%27", ""] {
             caller
                 .get(&format!("/v1/requests?{query}"))
                 .await

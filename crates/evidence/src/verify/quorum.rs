@@ -105,7 +105,10 @@ fn lifted<'a>(
                 rule: rule.name.clone(),
                 voter,
             });
-            check_not_self(open, standing, problems);
+            // Of the requester's side only the person who asks may lift, and openly so.
+            if open.requester != Some(voter) {
+                check_not_self(open, standing, problems);
+            }
             names.insert(rule.name.clone());
             votes.push(standing);
         }

@@ -44,6 +44,8 @@ pub(super) struct Decided {
 pub(super) struct Open {
     pub(super) digest: Option<ActionDigest>,
     pub(super) requested: Timestamp,
+    /// Who asks; `None` when the first record does not say.
+    pub(super) requester: Option<Ref>,
     pub(super) myself: BTreeSet<Ref>,
     pub(super) first: Option<Decided>,
     pub(super) claim: Option<Decided>,
@@ -159,6 +161,10 @@ fn begin(leaf: &Leaf, place: &InRequest, problems: &mut Vec<Problem>) -> Entry {
     let open = Open {
         digest: leaf.digest,
         requested: leaf.at,
+        requester: match &leaf.body {
+            Body::ActionRequested(asked) => Some(asked.requester),
+            _ => None,
+        },
         myself,
         first: None,
         claim: None,

@@ -237,12 +237,12 @@ fn approvers(
     for approver in &written {
         let line = reader.line(approver.span().start);
         match approver.get_ref() {
-            Approver::Group(group) if !config.groups.contains_key(group) => reader.error(
+            Approver::Group(group) if !config.groups.contains_key(group) => reader.unknown(
                 line,
                 format!("unknown group `{group}`"),
                 format!("add `[group.{group}]` to `countersign.toml`"),
             ),
-            Approver::User(person) if !config.people.contains_key(person) => reader.error(
+            Approver::User(person) if !config.people.contains_key(person) => reader.unknown(
                 line,
                 format!("unknown person `{person}`"),
                 format!("add `[person.\"{person}\"]` to `countersign.toml`"),

@@ -219,7 +219,7 @@ fn known_groups(
             continue;
         };
         if !names.groups.contains(&group) {
-            reader.error(
+            reader.unknown(
                 line,
                 format!("unknown group `{group}`"),
                 format!("add `[group.{group}]`"),
@@ -247,6 +247,6 @@ pub(super) fn known_person(
         return Some(person);
     }
     let help = format!("add `[person.\"{person}\"]`");
-    reader.error(line, format!("unknown person `{person}`"), help);
+    reader.unknown(line, format!("unknown person `{person}`"), help);
     None
 }

@@ -32,7 +32,7 @@ use self::{
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
-    problem::{Problem, shown},
+    problem::{Problem, keep_causes, shown},
     schema::{self, Generated},
     statement::{Statement, load},
     target::Target,
@@ -59,7 +59,8 @@ impl Bundle {
     /// `approvals.toml`, `policies/*.cedar`, `schema/*.cedarschema`.
     ///
     /// # Errors
-    /// Every problem found, warnings included, when one of them is an error.
+    /// Every problem found, warnings included, when one of them is an error; without those that may
+    /// only follow from another.
     pub fn from_files(files: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let layout = Layout::of(files, &mut problems);
@@ -84,6 +85,7 @@ impl Bundle {
                 help,
             ));
         }
+        keep_causes(&mut problems);
         problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         let (Some(generated), Some(loaded), Some(hash), false) = (
             generated,
@@ -106,6 +108,21 @@ impl Bundle {
             statements: loaded.statements,
             set: loaded.set,
         })
+    }
+
+    /// The schema that types the policies of a bundle, as Cedar reads it, whatever the policies say.
+    ///
+    /// # Errors
+    /// The problems of configuration and schema files.
+    pub fn schema_of(files: &BTreeMap<String, String>) -> Result<String, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let layout = Layout::of(files, &mut problems);
+        let config = config::read(layout.main, &mut problems);
+        if problems.iter().any(Problem::is_error) {
+            return Err(problems);
+        }
+        let generated = schema::generate(&config.targets, &layout.schema, &mut problems);
+        generated.map(|generated| generated.text).ok_or(problems)
     }
 
     /// The hash that decisions carry: over everything but the `[server]` and `[store]` tables.
@@ -341,11 +358,11 @@ fn check_named(config: &Configuration, statements: &[Statement], problems: &mut 
             );
             let help = format!("correct the name or add the {table} to `countersign.toml`");
             let file = statement.file.to_string();
-            problems.push(if must {
-                Problem::error(file, statement.line, message, help)
-            } else {
-                Problem::warning(file, statement.line, message, help)
-            });
+            let problem = match must {
+                true => Problem::error(file, statement.line, message, help),
+                false => Problem::warning(file, statement.line, message, help),
+            };
+            problems.push(problem.following());
         }
     }
 }

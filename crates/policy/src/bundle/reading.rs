@@ -110,6 +110,17 @@ impl<'a> Reader<'a> {
             .push(Problem::error(self.file, line, message, help));
     }
 
+    /// Notes a name that nothing has. That may only follow from another error.
+    pub(crate) fn unknown(
+        &mut self,
+        line: u32,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = Problem::error(self.file, line, message, help);
+        self.problems.push(problem.following());
+    }
+
     /// A name as identifier `T`; a bad one is noted.
     pub(crate) fn identifier<T>(&mut self, text: &str, line: u32) -> Option<T>
     where

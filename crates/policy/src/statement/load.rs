@@ -91,8 +91,13 @@ fn load_here(
                 piece,
                 rules,
                 problems,
+                unreadable: false,
             };
             let Some(statement) = reading.statement() else {
+                // Where one statement ends is not known, nothing certain can be said of the next.
+                if reading.unreadable {
+                    break;
+                }
                 continue;
             };
             if let Some((other, line)) = first_seen.get(&statement.id) {
@@ -103,6 +108,9 @@ fn load_here(
             first_seen.insert(statement.id.clone(), (Arc::clone(&file), piece.line));
             statements.push(statement);
         }
+    }
+    if problems.len() > before {
+        return None;
     }
     statements.extend(built_in());
     let set = validate(&statements, schema, problems);
@@ -138,6 +146,8 @@ struct Reading<'a> {
     piece: scan::Piece<'a>,
     rules: &'a BTreeSet<RuleName>,
     problems: &'a mut Vec<Problem>,
+    /// Whether it is no statement at all.
+    unreadable: bool,
 }
 
 impl Reading<'_> {
@@ -145,6 +155,13 @@ impl Reading<'_> {
         let (file, line) = (self.file.to_string(), self.piece.line);
         self.problems
             .push(Problem::error(file, line, message, help));
+    }
+
+    /// Marks the last problem as one that may only follow from another error.
+    fn last_follows(&mut self) {
+        if let Some(last) = self.problems.pop() {
+            self.problems.push(last.following());
+        }
     }
 
     /// An error at the line where `needle` stands within the statement.
@@ -221,6 +238,7 @@ impl Reading<'_> {
                 };
                 let problem = Problem::error(self.file.to_string(), line, report(&error), help);
                 self.problems.push(problem);
+                self.unreadable = true;
                 None
             }
         }
@@ -282,6 +300,7 @@ impl Reading<'_> {
                 Some(rule) if !self.rules.contains(&rule) => {
                     let message = format!("unknown approval rule `{rule}`");
                     self.error_at("@approval", message, "define it in `approvals.toml`");
+                    self.last_follows();
                 }
                 Some(rule) => {
                     approvals.insert(rule);
@@ -354,8 +373,8 @@ fn validate(
         let (file, line) = lines.get(id).map_or(("policies".to_owned(), None), |s| {
             (s.file.to_string(), Some(s.line))
         });
-        let help = "correct the statement; `countersign policy check` shows the schema";
-        problems.push(Problem::error(file, line, message, help));
+        let help = "correct the statement; `countersign policy schema` shows actions, types and attributes";
+        problems.push(Problem::error(file, line, message, help).following());
     };
     for error in result.validation_errors() {
         note(error.policy_id(), report(error));

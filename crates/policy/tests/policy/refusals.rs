@@ -187,6 +187,23 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
+fn causes_come_without_their_consequences() {
+    let policies = "@id(\"a\") @approval(\"none\")\nforbid (principal in Group::\"dba\", action, \
+                    resource in Target::\"x\");";
+    let mut files = files(policies);
+    // The file does not read, so nothing in it is known: rules, groups, targets.
+    files.insert("countersign.toml".into(), format!("{MAIN}\n[target.x\n"));
+    let found = problems(&files);
+    assert!(
+        found.iter().all(|one| one.starts_with("countersign.toml:")),
+        "{found:#?}"
+    );
+    // One statement that does not read says nothing certain about those after it.
+    let found = problems(&self::files("permit (principal;\n@x permit (a);\n)))"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+}
+
+#[test]
 fn main_file() {
     let lines = MAIN.lines().count();
     for (added, line, expected) in [

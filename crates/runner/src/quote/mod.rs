@@ -12,10 +12,12 @@
 mod class;
 mod hints;
 mod reveal;
+mod unusual;
 
 use class::{Class, class, is_right_to_left};
 pub use hints::{Hint, hints};
-pub use reveal::{has_hidden, reveal, reveal_lines};
+pub use reveal::{has_hidden, reveal, reveal_lines, spell_out};
+pub use unusual::unusual;
 
 /// Combining marks after one letter that are still shown as they are. Languages need at most
 /// three; more only serve to cover the lines around them.

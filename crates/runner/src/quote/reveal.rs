@@ -21,6 +21,13 @@ pub fn reveal_lines(text: &str) -> String {
     write_out(text, &['\n', '\t'])
 }
 
+/// Like [`reveal_lines`] for texts in which hidden characters are written out already: what is
+/// written out stays as it is. Not injective, so only for what was revealed before.
+#[must_use]
+pub fn spell_out(text: &str) -> String {
+    write_out_but(text, &['\n', '\t'], |_| false)
+}
+
 /// Whether `text` holds anything that [`reveal`] writes out because a reader would not see it.
 #[must_use]
 pub fn has_hidden(text: &str) -> bool {
@@ -35,8 +42,12 @@ pub(super) fn has_right_to_left(text: &str) -> bool {
 }
 
 fn write_out(text: &str, keep: &[char]) -> String {
+    write_out_but(text, keep, |c| c == '⟨')
+}
+
+fn write_out_but(text: &str, keep: &[char], also: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
-    for (c, hidden) in mark_hidden(text, |c| c == '⟨') {
+    for (c, hidden) in mark_hidden(text, also) {
         if !hidden || keep.contains(&c) {
             shown.push(c);
         } else {
@@ -83,6 +94,13 @@ mod tests {
             one in r"[aU+⟩⟨0-2\u{301}\u{202e}]{0,6}", other in r"[aU+⟩⟨0-2\u{301}\u{202e}]{0,6}",
         ) {
             prop_assert_eq!(one == other, reveal(&one) == reveal(&other));
+        }
+
+        #[test]
+        fn what_was_revealed_stays_as_it_is(text in any::<String>()) {
+            let revealed = reveal_lines(&text);
+            prop_assert_eq!(&spell_out(&revealed), &revealed);
+            prop_assert!(!has_hidden(&spell_out(&text).replace(['\n', '\t'], "")));
         }
 
         #[test]

@@ -10,6 +10,7 @@ use countersign_core::{
     id::{PersonId, RuleName},
     lifecycle::{Ballot, Event, Fact, Refusal, Step},
     request::Case,
+    subject::SubjectId,
     time::Timestamp,
 };
 
@@ -127,7 +128,9 @@ impl History {
         let allows = |rule: &ApprovalRule, by: &PersonId| {
             let person = &stage.town.directory.people[by];
             let from = rule.emergency.iter().flat_map(|emergency| &emergency.from);
-            !person.disabled && { from }.any(|one| question.names(one, by))
+            let asks = SubjectId::Person(by.clone()) == self.first.request.chain.requester.id;
+            let behind = self.myself.contains(by) && !asks;
+            !person.disabled && !behind && { from }.any(|one| question.names(one, by))
         };
         let was = self
             .first

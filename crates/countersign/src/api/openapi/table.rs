@@ -298,7 +298,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::post(
         "/v1/requests/{id}/claim",
         "claim",
-        "Apply an approved proposal",
+        "Apply an approved change of Countersign itself",
         Nothing,
         Json("ProposalAnswer"),
     ),

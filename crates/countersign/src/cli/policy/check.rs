@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use countersign_policy::{bundle::Bundle, problem::Problem};
+use countersign_policy::{
+    bundle::{Bundle, MAIN_FILE},
+    problem::Problem,
+    target::exec::CredentialSource,
+};
 
 use super::{Directory, files};
 use crate::cli::{
@@ -21,6 +25,11 @@ Exit status: 0 if the gateway would take it, 1 if not.";
 pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> {
     match bundle(&args.directory, output)? {
         Some(bundle) => {
+            for problem in missing_credentials(&bundle, &args.directory) {
+                output.result(&problem, |problem, paint| {
+                    line(problem, &args.directory, paint)
+                })?;
+            }
             let value = serde_json::json!({
                 "hash": bundle.hash().to_hex(),
                 "statements": bundle.statements().len(),
@@ -30,11 +39,11 @@ pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> 
             });
             output.result(&value, |_, paint| {
                 format!(
-                    "{} {} statements, {} approval rules, {} targets; hash {}",
+                    "{} {}, {}, {}; hash {}",
                     paint.green("Good:"),
-                    bundle.statements().len(),
-                    bundle.rules().len(),
-                    bundle.targets().len(),
+                    counted(bundle.statements().len(), "statement"),
+                    counted(bundle.rules().len(), "approval rule"),
+                    counted(bundle.targets().len(), "target"),
                     bundle.hash()
                 )
             })?;
@@ -42,6 +51,34 @@ pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> 
         }
         None => Ok(GENERAL),
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// Credential files that are not there. The gateway may run elsewhere, so it is only a warning.
+fn missing_credentials(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, target) in bundle.targets() {
+        let credentials = target.exec().map(|exec| exec.credentials.as_slice());
+        for credential in credentials.unwrap_or_default() {
+            let CredentialSource::File(file) = &credential.source else {
+                continue;
+            };
+            // An absolute path stays what it is.
+            if !directory.join(file).exists() {
+                let message = format!(
+                    "target `{name}` has its credential in `{file}`, which does not exist here"
+                );
+                let help = "write it before somebody runs something there: install -m 600 \
+                            /dev/stdin FILE";
+                problems.push(Problem::warning(MAIN_FILE, None, message, help));
+            }
+        }
+    }
+    problems
 }
 
 /// Reads and checks a directory, printing every problem; nothing when it can't be used.
@@ -69,7 +106,7 @@ pub(super) fn bundle(directory: &Path, output: &mut Output) -> Result<Option<Bun
 }
 
 /// `file:line: error: message`, with a path that editors can open.
-fn line(problem: &Problem, directory: &Path, paint: Paint) -> String {
+pub(super) fn line(problem: &Problem, directory: &Path, paint: Paint) -> String {
     let file = if directory == Path::new(".") {
         shown(&problem.file)
     } else {
@@ -115,6 +152,29 @@ mod tests {
         };
         assert_eq!(run(&args, &mut output), Ok(0), "{}", out.text());
         assert!(out.text().contains("Good:"), "{}", out.text());
+    }
+
+    #[test]
+    fn a_credential_file_that_is_not_there_is_warned_about() {
+        let main = "[target.release]\nkind = \"exec\"\nenvironment = \"production\"\n\
+                    credential = { file = \"release.token\", as = \"TOKEN\" }\n";
+        let directory = files::example::directory(&[("countersign.toml", main)]);
+        let args = Directory {
+            directory: directory.path().to_owned(),
+        };
+        for (exists, warned) in [(false, true), (true, false)] {
+            if exists {
+                std::fs::write(directory.path().join("release.token"), "x").unwrap();
+            }
+            let (mut output, out, _) = captured(false, false);
+            assert_eq!(run(&args, &mut output), Ok(0), "{}", out.text());
+            assert_eq!(
+                out.text().contains("`release.token`"),
+                warned,
+                "{}",
+                out.text()
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod explain;
 mod files;
+mod schema;
 mod show;
 
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     Diff(Directory),
     /// Propose a directory as the new policy, wait until it is decided, and activate it
     Apply(apply::Args),
+    /// Show the schema of a directory: the actions, types and attributes to write policies with
+    #[command(after_help = schema::EXAMPLES)]
+    Schema(Directory),
     /// Show the active policy
     Show(show::Args),
 }
@@ -55,6 +59,7 @@ pub(crate) async fn run(
         Command::Explain(args) => explain::run(args, sources, output).await,
         Command::Diff(args) => diff::run(&args, sources, output).await,
         Command::Apply(args) => apply::run(args, sources, output).await,
+        Command::Schema(args) => schema::run(&args, output),
         Command::Show(args) => show::run(&args, sources, output).await,
     }
 }

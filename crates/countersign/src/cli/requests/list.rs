@@ -1,9 +1,11 @@
 //! `countersign requests list`.
 
+use clap::builder::PossibleValuesParser;
 use countersign_core::{
     id::RequestId,
     time::{Span, Timestamp},
 };
+use countersign_store::PHASES;
 
 use crate::{
     api::types::{RequestLine, RequestList},
@@ -27,8 +29,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only those in this state: held, approved, running, succeeded, failed, unknown, denied, …
-    #[arg(long, value_name = "STATE")]
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(PHASES))]
     state: Option<String>,
     /// Only those of this agent, workload or person
     #[arg(long, value_name = "NAME")]
@@ -39,17 +41,17 @@ pub(crate) struct Args {
     /// Only those whose action or reason has this text
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Only those asked since then: `2h` ago, or a time like 2026-03-01T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Only those asked since then: `2h` ago, a day like 2026-03-01, or 2026-03-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
-    /// Only those asked before then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Only those asked before then, or until the end of a day
+    #[arg(long, value_name = "TIME", value_parser = until)]
     until: Option<Timestamp>,
     /// Only your own
     #[arg(long)]
     mine: bool,
     /// At most this many a page
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500), value_name = "NUMBER")]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200), value_name = "NUMBER")]
     limit: u16,
     /// Go on after this request
     #[arg(long, value_name = "REQUEST")]
@@ -59,6 +61,28 @@ pub(crate) struct Args {
     all: bool,
 }
 
+/// A day in milliseconds.
+const DAY: i64 = 86_400_000;
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    day(text).map_or_else(|| moment(text), Ok)
+}
+
+fn until(text: &str) -> Result<Timestamp, String> {
+    let end = day(text).map(|start| Timestamp(start.0.saturating_add(DAY)));
+    end.map_or_else(|| moment(text), Ok)
+}
+
+/// The first moment of a day in UTC, as in the console.
+fn day(text: &str) -> Option<Timestamp> {
+    let date: jiff::civil::Date = text
+        .parse()
+        .ok()
+        .filter(|_| text.len() == "2026-03-01".len())?;
+    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(Timestamp(start.timestamp().as_millisecond()))
+}
+
 /// A span before now, or a moment in RFC 3339.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(span) = text.parse::<Span>() {
@@ -66,7 +90,10 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     }
     text.parse::<jiff::Timestamp>()
         .map(|moment| Timestamp(moment.as_millisecond()))
-        .map_err(|_| "write a span like `2h` or a time like `2026-03-01T12:00:00Z`".into())
+        .map_err(|_| {
+            "write a span like `2h`, a day like `2026-03-01` or a time like `2026-03-01T12:00:00Z`"
+                .into()
+        })
 }
 
 pub(super) async fn run(args: Args, sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
@@ -194,6 +221,9 @@ mod tests {
     fn moments_are_spans_or_times() {
         assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(Timestamp(1_000)));
         assert!(moment("2h").unwrap() < now());
-        assert!(moment("yesterday").is_err());
+        assert!(since("yesterday").is_err());
+        assert_eq!(since("1970-01-02"), Ok(Timestamp(DAY)));
+        assert_eq!(until("1970-01-02"), Ok(Timestamp(2 * DAY)));
+        assert_eq!(until("1970-01-01T00:00:01Z"), Ok(Timestamp(1_000)));
     }
 }

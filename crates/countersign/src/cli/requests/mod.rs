@@ -45,9 +45,9 @@ pub(crate) enum Command {
     /// Open a request's page to take your vote back, until the action is claimed
     #[command(after_help = decide::WITHDRAW_EXAMPLES)]
     Withdraw(decide::Args),
-    /// Apply an approved change of Countersign itself
-    #[command(after_help = tell::CLAIM_EXAMPLES)]
-    Claim(tell::Named),
+    /// Apply a change of Countersign itself that you proposed, once it is approved
+    #[command(after_help = tell::APPLY_EXAMPLES)]
+    Apply(tell::Named),
 }
 
 /// Runs a subcommand.
@@ -73,7 +73,7 @@ pub(crate) async fn run(
         Command::Withdraw(args) => {
             decide::run(args, "withdraw your vote on", sources, output).await
         }
-        Command::Claim(args) => tell::claim(args, sources, output).await,
+        Command::Apply(args) => tell::apply(args, sources, output).await,
     }
 }
 

@@ -43,10 +43,11 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
             parts.push(format!("{}\n{}", paint.bold(name), lines.join("\n")));
         }
     };
-    part(
-        "Approvals",
-        detail.rules.iter().map(|r| rule(r, paint)).collect(),
-    );
+    let mut rules: Vec<_> = detail.rules.iter().map(|r| rule(r, paint)).collect();
+    if !detail.can_sign.is_empty() {
+        rules.push(format!("  can sign now: {}", text::list(&detail.can_sign)));
+    }
+    part("Approvals", rules);
     part(
         "Votes",
         detail.votes.iter().map(|v| vote(v, now, paint)).collect(),
@@ -85,12 +86,16 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         "enforcing"
     };
     let mut values = vec![
-        ("action", paint.bold(&text::shown_lines(&detail.action))),
+        ("action", text::barred(&text::spelt(&detail.action))),
         (
             "target",
             format!("{} ({}, {gate})", shown(&line.target), shown(&detail.gate)),
         ),
-        ("touches", text::shown_lines(&detail.blast_radius)),
+        (
+            "runs as",
+            detail.runs_as.as_deref().map_or_else(|| "–".into(), shown),
+        ),
+        ("touches", text::spelt(&detail.blast_radius)),
         ("asked by", text::shown_lines(&detail.chain.join("\n"))),
     ];
     let origin = [
@@ -108,11 +113,19 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         .chain(
             line.reason
                 .as_ref()
-                .map(|reason| format!("reason: {}", text::shown_lines(reason))),
+                .map(|reason| format!("reason:\n{}", text::shown_lines(reason))),
         )
         .collect();
+    if !detail.unusual.is_empty() {
+        let warning = "contains invisible or look-alike characters:";
+        let found: Vec<_> = detail.unusual.iter().map(|one| shown(one)).collect();
+        values.push((
+            "careful",
+            format!("{}\n{}", paint.yellow(warning), found.join("\n")),
+        ));
+    }
     if !stated.is_empty() {
-        values.push(("it says", stated.join("\n")));
+        values.push(("it says", text::barred(&stated.join("\n"))));
     }
     values.push((
         "asked",
@@ -161,10 +174,9 @@ fn vote(vote: &VoteLine, now: Timestamp, paint: Paint) -> String {
         Verdict::Approve => paint.green("approved"),
         Verdict::Deny => paint.red("denied"),
     };
-    let reason = vote
-        .reason
-        .as_ref()
-        .map_or_else(String::new, |r| format!(": {}", shown(r)));
+    let reason = vote.reason.as_ref().map_or_else(String::new, |reason| {
+        format!(":\n{}", text::indent(4, &text::quoted(reason)))
+    });
     format!(
         "  {} {verdict} {}{reason}",
         shown(&vote.voter),
@@ -177,9 +189,9 @@ fn message(message: &MessageLine, now: Timestamp) -> String {
         .to
         .as_ref()
         .map_or_else(String::new, |to| format!(" to {to}"));
-    let text = text::shown_lines(&message.text).replace('\n', "\n    ");
+    let text = text::indent(4, &text::quoted(&message.text));
     format!(
-        "  {} {} {} ({}{to})\n    {text}",
+        "  {} {} {} ({}{to})\n{text}",
         message.id,
         text::relative(message.at, now),
         shown(&message.by),
@@ -201,12 +213,12 @@ fn next(detail: &RequestDetail) -> Vec<String> {
             "answer" => Some(format!("  countersign requests answer {id} TEXT")),
             "amend" => Some(format!("  countersign requests amend {id}")),
             "cancel" => Some(format!("  countersign requests cancel {id}")),
-            "claim" => Some(format!("  countersign requests claim {id}")),
+            "claim" => Some(format!("  countersign requests apply {id}")),
             _ => None,
         })
         .collect();
     if let Some(why) = &detail.why_not_vote {
-        lines.push(format!("  not vote: {}", shown(why)));
+        lines.push(format!("  not vote here: {}", shown(why)));
     }
     lines
 }
@@ -223,12 +235,14 @@ mod tests {
             serde_json::from_str(&crate::cli::testing::detail("held")).unwrap();
         expect![[r#"
             req_1  held
-              action    git push origin main
+              action    │ git push origin main
               target    release (exec, enforcing)
+              runs as   –
               touches   branch main of release
               asked by  agent:bot (owner olga@example.com)
-              it says   model m-1
-                        reason: ship 1.2
+              it says   │ model m-1
+                        │ reason:
+                        │ ship 1.2
               asked     2m ago, changes by itself in 28m
               digest    ab12
               page      https://gate.example.com/requests/req_1
@@ -239,11 +253,12 @@ mod tests {
                 · 1 of group:security
 
             Votes
-              dana@example.com approved 60s ago: fine
+              dana@example.com approved 60s ago:
+                │ fine
 
             Conversation
               msg_1 30s ago lea@example.com (question)
-                which⟨U+001B⟩ branch?
+                │ which⟨U+001B⟩ branch?
 
             Decided by
               prod  Releases need a DBA  (policies/prod.cedar:3)

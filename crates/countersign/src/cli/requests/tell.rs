@@ -1,4 +1,4 @@
-//! `countersign requests comment`, `ask`, `answer`, `cancel` and `claim`.
+//! `countersign requests comment`, `ask`, `answer`, `cancel` and `apply`.
 //!
 //! In scope: one write each, and what to do next.
 //! Out of scope: who may do it; the gateway decides and says why not.
@@ -30,11 +30,11 @@ Examples:
 pub(super) const CANCEL_EXAMPLES: &str = "\
 Example:
   countersign requests cancel req_01j9…";
-pub(super) const CLAIM_EXAMPLES: &str = "\
+pub(super) const APPLY_EXAMPLES: &str = "\
 Example:
-  countersign requests claim req_01j9…
+  countersign requests apply req_01j9…
 
-A command is claimed by running it again: countersign run --target TARGET -- COMMAND";
+An approved command runs when it is asked again: countersign run --claim req_01j9…";
 
 /// A request and what to say about it.
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ pub(super) async fn cancel(
 }
 
 /// Applies an approved change.
-pub(super) async fn claim(
+pub(super) async fn apply(
     args: Named,
     sources: &Sources,
     output: &mut Output,

@@ -129,7 +129,7 @@ async fn refusals_say_why_and_what_next() {
         expect![[r#"
             countersign: refused: lea denied it: not today
               read the amended action: countersign requests show req_2
-              to run it instead, add `--claim req_2` to the same command
+              to run it instead: countersign run --claim req_2
         "#]],
     )
     .await;

@@ -40,7 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   countersign run --target release -- git push origin main
   countersign run --target db --bind migrations --reason \"ticket 4711\" -- psql -f migrations/7.sql
-  countersign run --target release --wait 0s -- make deploy   # ask, don't wait; run it again to claim
+  countersign run --target release --wait 0s -- make deploy   # ask, don't wait; the same command again runs it
   countersign run --target laptop --local -- ./cleanup.sh    # runs here, once it may; advisory
 
 Exit status: the command's own; or

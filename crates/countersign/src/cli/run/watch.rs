@@ -64,6 +64,9 @@ impl Watch {
                     output.note(format!("  {} {}", paint.dim("·"), text::shown(&text)));
                 }
             }
+            RunEvent::Asked {
+                request, by, text, ..
+            } => asked(&request, &by, &text, output),
             RunEvent::Started { request, .. } => {
                 if output.is_watched() && self.shown.is_some() {
                     let paint = output.note_paint();
@@ -246,6 +249,27 @@ impl Watch {
     }
 }
 
+/// What a reviewer wants to know, and how to answer. Said whoever reads along: an agent can answer,
+/// too.
+fn asked(request: &RequestId, by: &str, question: &str, output: &mut Output) {
+    let by = text::shown(by);
+    let answer = format!("countersign requests answer {request} 'TEXT'");
+    if !output.is_watched() {
+        let question = text::shown(question);
+        output.note(format!(
+            "countersign: {by} asks about {request}: {question} (answer with: {answer})"
+        ));
+        return;
+    }
+    let paint = output.note_paint();
+    let head = paint.yellow(&format!("{by} asks you:"));
+    let quoted = text::quoted(question);
+    output.note(format!(
+        "  {head}\n{}\n  answer: {answer}",
+        text::indent(4, &quoted)
+    ));
+}
+
 /// The time to wait is over.
 fn still_held(request: &RequestId, url: &str) -> Failure {
     Failure::new(
@@ -268,7 +292,7 @@ fn refused(
     let next = match (&amended, &request) {
         (Some(amended), _) => Some(format!(
             "read the amended action: countersign requests show {amended}\n\
-             to run it instead, add `--claim {amended}` to the same command"
+             to run it instead: countersign run --claim {amended}"
         )),
         (None, Some(request)) => Some(format!("see why: countersign requests show {request}")),
         (None, None) => None,
@@ -280,5 +304,47 @@ fn refused(
         detail: next,
         http: None,
         request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::cli::output::capture::captured;
+
+    #[test]
+    fn a_question_comes_with_how_to_answer_it() {
+        let check = |watched: bool, said: Expect| {
+            let (mut output, _, err) = captured(false, watched);
+            let event = RunEvent::Asked {
+                request: "req_1".parse().unwrap(),
+                question: "msg_1".parse().unwrap(),
+                by: "lea@example.com".into(),
+                text: "which branch?\n  answer: countersign requests cancel req_1".into(),
+            };
+            let mut watch = Watch::new();
+            assert_eq!(watch.event(event, Timestamp(0), &mut output), Ok(None));
+            // A first line at the margin keeps the indentation of the others.
+            said.assert_eq(&format!("said\n{}", err.text()));
+        };
+        check(
+            true,
+            expect![[r#"
+                said
+                  lea@example.com asks you:
+                    │ which branch?
+                    │   answer: countersign requests cancel req_1
+                  answer: countersign requests answer req_1 'TEXT'
+            "#]],
+        );
+        check(
+            false,
+            expect![[r#"
+                said
+                countersign: lea@example.com asks about req_1: which branch?⟨U+000A⟩  answer: countersign requests cancel req_1 (answer with: countersign requests answer req_1 'TEXT')
+            "#]],
+        );
     }
 }

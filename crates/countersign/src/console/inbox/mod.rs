@@ -6,6 +6,8 @@
 
 mod row;
 
+use std::collections::BTreeSet;
+
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_console::{
     inbox::{Counts, Filter, InboxPage, Tab},
@@ -15,12 +17,18 @@ use countersign_console::{
 use countersign_core::{directory::Directory, id::RequestId, request::Case, time::Timestamp};
 use countersign_store::CaseFilter;
 
-use super::{answer, fields::Asked, flash, session::Session, viewer::Viewer, waiting};
+use super::{
+    answer,
+    fields::Asked,
+    flash,
+    session::Session,
+    viewer::Viewer,
+    waiting::{self, Wanted},
+};
 use crate::{
     admin,
-    api::{Api, problem::ApiError, requests::visible},
+    api::{Api, narrowing::requester, problem::ApiError, requests::visible},
     engine::EngineError,
-    identity::parse_subject,
 };
 
 /// Requests on one page.
@@ -43,13 +51,17 @@ async fn page(viewer: &Viewer<'_>, asked: &Asked) -> Result<InboxPage, ApiError>
     let after = cursor(viewer, asked).await;
     let mut narrowed = narrow(&filter, &viewer.active.directory);
     narrowed.after = after.clone();
-    let all_waiting = waiting::count(viewer).await?;
+    let waiting = waiting::find(viewer).await?;
+    let all_waiting = waiting.len();
     let (cases, next) = match phases(tab, &filter) {
+        None => (Vec::new(), None),
         Some(phases) => {
             narrowed.phases = phases;
-            cases(viewer, tab, narrowed).await?
+            match tab {
+                Tab::Waiting => for_viewer(viewer, waiting, &filter, narrowed).await?,
+                Tab::Mine | Tab::Decided => cases(viewer, tab, narrowed).await?,
+            }
         }
-        None => (Vec::new(), None),
     };
     let further = after.is_some();
     let here = filter.query(tab, after.as_ref().map(RequestId::as_str));
@@ -85,19 +97,56 @@ async fn page(viewer: &Viewer<'_>, asked: &Asked) -> Result<InboxPage, ApiError>
     })
 }
 
-/// The cases of one page, and the last one where there are more.
+/// One page of what waits for the viewer, and its last one where there are more.
+async fn for_viewer(
+    viewer: &Viewer<'_>,
+    waiting: Vec<(RequestId, Wanted)>,
+    filter: &Filter,
+    narrowed: CaseFilter,
+) -> Result<(Vec<Case>, Option<RequestId>), ApiError> {
+    let mut ids: Vec<RequestId> = waiting.into_iter().map(|(id, _)| id).collect();
+    let before = narrowed.after.as_ref();
+    let start = before.and_then(|after| ids.iter().position(|id| id == after));
+    ids.drain(..start.map_or(0, |at| at + 1));
+    if filter.is_set() {
+        let matching = matching(viewer, narrowed).await?;
+        ids.retain(|id| matching.contains(id));
+    }
+    let last = ids.get(PAGE - 1).filter(|_| ids.len() > PAGE).cloned();
+    ids.truncate(PAGE);
+    let mut cases = Vec::new();
+    for id in &ids {
+        let (gateway, caller) = (&viewer.api.gateway, &viewer.session.caller);
+        // One that is gone from sight since it was found is left out.
+        cases.extend(gateway.case_of(caller, id).await.ok());
+    }
+    Ok((cases, last))
+}
+
+/// The names of all requests within a filter.
+async fn matching(
+    viewer: &Viewer<'_>,
+    mut filter: CaseFilter,
+) -> Result<BTreeSet<RequestId>, ApiError> {
+    (filter.after, filter.limit) = (None, COUNTED);
+    let mut found = BTreeSet::new();
+    loop {
+        let store = &viewer.api.gateway.store;
+        let page = store.list(&filter).await.map_err(EngineError::from)?;
+        found.extend(page.items.into_iter().map(|line| line.id));
+        match page.next {
+            Some(next) => filter.after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// The cases of one page of another tab, and the last one where there are more.
 async fn cases(
     viewer: &Viewer<'_>,
     tab: Tab,
     mut filter: CaseFilter,
 ) -> Result<(Vec<Case>, Option<RequestId>), ApiError> {
-    if tab == Tab::Waiting {
-        let mut cases = waiting::find(viewer, filter).await?;
-        let more = cases.len() > PAGE;
-        cases.truncate(PAGE);
-        let last = cases.last().map(|case| case.request.id.clone());
-        return Ok((cases, last.filter(|_| more)));
-    }
     if tab == Tab::Mine {
         filter.side_of = Some(viewer.session.person.clone());
     }
@@ -115,7 +164,7 @@ async fn cases(
 /// The phases that a tab shows under a filter; `None` when it can show nothing.
 fn phases(tab: Tab, filter: &Filter) -> Option<Vec<String>> {
     let fits = |phase: &Phase| match tab {
-        Tab::Waiting => *phase == Phase::Held,
+        Tab::Waiting => phase.is_open(),
         Tab::Mine => true,
         Tab::Decided => *phase != Phase::Held,
     };
@@ -188,25 +237,6 @@ fn narrow(filter: &Filter, directory: &Directory) -> CaseFilter {
     }
 }
 
-/// A requester by the name alone, or with its kind before it.
-fn requester(name: String, directory: &Directory) -> String {
-    if parse_subject(&name).is_some() {
-        return name;
-    }
-    let person = name
-        .parse()
-        .is_ok_and(|id| directory.people.contains_key(&id));
-    let workload = name
-        .parse()
-        .is_ok_and(|id| directory.workloads.contains_key(&id));
-    let kind = match (person, workload) {
-        (true, _) => "person",
-        (_, true) => "workload",
-        _ => "agent",
-    };
-    format!("{kind}:{name}")
-}
-
 /// The first moment of a day in UTC.
 fn start_of(day: &str) -> Option<Timestamp> {
     let date: jiff::civil::Date = day.parse().ok()?;
@@ -229,7 +259,8 @@ mod tests {
                 },
             )
         };
-        assert_eq!(shown(Tab::Waiting, ""), Some(vec!["held".into()]));
+        let open = Some(vec!["held".into(), "approved".into()]);
+        assert_eq!(shown(Tab::Waiting, ""), open);
         assert_eq!(shown(Tab::Waiting, "denied"), None);
         assert_eq!(shown(Tab::Decided, "held"), None);
         assert_eq!(shown(Tab::Decided, "denied"), Some(vec!["denied".into()]));

@@ -16,7 +16,8 @@ use crate::api::detail::is_advisory;
 use crate::console::{
     standing,
     viewer::{self, Viewer},
-    waiting, words,
+    waiting::{self, Wanted},
+    words,
 };
 
 /// The line of a case in a tab.
@@ -24,6 +25,7 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
     let request = &case.request;
     let tally = lifecycle::progress(case, viewer.active.world());
     let target = viewer.active.snapshot.target(&request.action.target);
+    let wanted = waiting::wanted(viewer, case);
     let behalf = request.chain.on_behalf_of.iter();
     Row {
         id: request.id.to_string(),
@@ -39,15 +41,31 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
         phase: Shown::from_name(case.phase.name()).unwrap_or_default(),
         left: standing::left(&case.phase).map(|at| viewer.deadline(at)),
         ended: standing::ended(&case.phase).map(|at| viewer.moment(at)),
-        note: if tab == Tab::Waiting {
-            expected(viewer, case)
-        } else {
-            decided(case)
+        note: match wanted {
+            Some(Wanted::Answer) => question(case),
+            Some(Wanted::Use) => approved(case),
+            Some(Wanted::Signature) if tab == Tab::Waiting => expected(viewer, case),
+            _ => decided(case),
         },
         signed: words::count(tally.filled.len()),
         needed: words::count(tally.filled.len() + tally.empty.len()),
         advisory: is_advisory(&request.action.gate),
-        question_open: standing::has_open_question(case),
+        asks_you: wanted == Some(Wanted::Answer),
+        question_open: standing::asks(case).is_some(),
+    }
+}
+
+/// Who asks the viewer.
+fn question(case: &Case) -> String {
+    let by = standing::asks(case).map(|by| by.name()).unwrap_or_default();
+    format!("{by} waits for your answer")
+}
+
+/// What the viewer does with the approval.
+fn approved(case: &Case) -> String {
+    match case.request.administrative {
+        true => "Approved: apply it".into(),
+        false => format!("Approved: countersign run --claim {}", case.request.id),
     }
 }
 

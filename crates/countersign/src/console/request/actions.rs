@@ -10,19 +10,16 @@ use countersign_console::{
 };
 use countersign_core::{
     approval::{
-        ApprovalRule,
-        myself::myself,
-        quorum::shortest,
-        rule::{Assurance, ReasonRequirement},
+        ApprovalRule, myself::myself, quorum::shortest, rule::ReasonRequirement, vote::Verdict,
     },
     lifecycle,
     request::{Case, MAX_ONE_CLICK_BYTES, Phase},
     time::{Span, Timestamp},
 };
 
-use super::{arguments, signing::assurance};
+use super::arguments;
 use crate::{
-    api::types::RequestDetail,
+    api::{deciding::would_refuse, types::RequestDetail},
     console::{viewer::Viewer, waiting, words},
 };
 
@@ -43,22 +40,19 @@ pub(super) fn actions(
 ) -> Actions {
     let can = |name: &str| detail.can.iter().any(|one| one == name);
     let open = case.phase.is_open();
+    let side = myself(case, &viewer.active.directory);
     let person = &viewer.session.person;
-    let may_sign = waiting::may_sign_any(viewer, case, person);
-    let reviewer = may_sign && !myself(case, &viewer.active.directory).contains(person);
-    let weak = too_weak(viewer, case);
-    let untimely = untimely(viewer, case);
-    let approves = can("vote") && weak.is_none() && untimely.is_none();
-    let denies = open && may_sign && weak.is_none();
-    let cannot_vote = match (open, approves) {
-        (false, _) | (_, true) => None,
-        (true, false) if can("vote") => weak.or(untimely),
-        (true, false) => detail.why_not_vote.clone(),
-    };
+    let reviewer = !side.contains(person)
+        && waiting::electorate(viewer, case, &side).may_sign_any(person, viewer.now);
+    let (active, caller) = (&viewer.active, &viewer.session.caller);
+    let no_denial = would_refuse(active, caller, case, Verdict::Deny, viewer.now);
+    let claims = can("claim");
+    // Whoever applies their own approved change has something to do, and nothing to be told.
+    let cannot_vote = detail.why_not_vote.clone().filter(|_| open && !claims);
     Actions {
         cannot_vote: cannot_vote.unwrap_or_default(),
-        approve: approves.then(|| approve(viewer, case, typed)),
-        deny: denies.then(|| DenyForm {
+        approve: can("vote").then(|| approve(viewer, case, typed)),
+        deny: no_denial.is_none().then(|| DenyForm {
             refuses_for: time(shortest(&case.request.rules, |rule| rule.expires)),
             reason: typed.deny.clone(),
         }),
@@ -68,42 +62,8 @@ pub(super) fn actions(
         amend: can("amend").then(|| amend(case, typed)),
         withdraw: can("withdraw"),
         cancel: can("cancel"),
-        claim: can("claim").then(|| ClaimForm { until: until(case) }),
+        claim: claims.then(|| ClaimForm { until: until(case) }),
     }
-}
-
-/// Why the viewer's session is not enough for the rules, as they were and as they are.
-fn too_weak(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
-    let given = viewer.session.caller.assurance()?;
-    let rules = &case.request.rules;
-    let is = rules
-        .iter()
-        .filter_map(|rule| viewer.active.snapshot.rule(&rule.name));
-    let mut rules = rules.iter().chain(is);
-    let rule = rules.find(|rule: &&ApprovalRule| rule.assurance > given)?;
-    let (name, needed) = (&rule.name, assurance(rule.assurance));
-    let given = assurance(given);
-    Some(match rule.assurance {
-        Assurance::Passkey => format!(
-            "Rule {name} needs a {needed}; your session gives {given}, so it can't decide this."
-        ),
-        _ => format!("Rule {name} needs assurance {needed}; your session gives {given}."),
-    })
-}
-
-/// Why an approval would not count at this time.
-fn untimely(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
-    let mut rules = case.request.rules.iter();
-    rules.find_map(|rule| {
-        let hours = rule
-            .hours
-            .as_ref()
-            .filter(|hours| !hours.contains(viewer.now))?;
-        Some(format!(
-            "Approvals for rule {} count only {hours}.",
-            rule.name
-        ))
-    })
 }
 
 fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {

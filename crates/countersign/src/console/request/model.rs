@@ -21,7 +21,7 @@ use super::{
     path, signing, timeline,
 };
 use crate::{
-    api::detail::detail,
+    api::detail::{detail, unusual_in},
     console::{
         standing::left,
         viewer::{self, Viewer},
@@ -45,7 +45,11 @@ pub(super) fn page(viewer: &Viewer<'_>, case: &Case, shell: Shell, typed: &Typed
         advisory: detail.advisory,
         administrative: request.administrative,
         who: who(viewer, case),
-        what: what(viewer, request),
+        what: What {
+            runs_as: detail.runs_as.clone().unwrap_or_default(),
+            unusual: unusual_in(case),
+            ..what(viewer, request)
+        },
         blast_radius: request.presentation.blast_radius.clone(),
         why: request.reason.clone(),
         policies: policies.map(|id| policy(viewer, request, id)).collect(),
@@ -126,25 +130,34 @@ fn what(viewer: &Viewer<'_>, request: &Request) -> What {
         digest: request.digest.to_string(),
         effects: request.effects.iter().map(effect).collect(),
         details: owners.into_iter().chain(session).collect(),
+        unusual: Vec::new(),
+        runs_as: String::new(),
     }
 }
 
-/// What of the target's configuration gives the action its meaning, each setting by its name.
-fn session_state(session: &serde_json::Value) -> Vec<Pair> {
+/// A setting as text: lists and tables by their parts.
+fn setting(value: &serde_json::Value) -> String {
     use serde_json::Value;
-    let text = |value: &Value| match value {
+    match value {
         Value::String(text) => text.clone(),
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| format!("{name}={value}"));
             fields.collect::<Vec<_>>().join("  ")
         }
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            items.iter().map(setting).collect::<Vec<_>>().join("; ")
+        }
         other => other.to_string(),
-    };
+    }
+}
+
+/// What of the target's configuration gives the action its meaning, each setting by its name.
+fn session_state(session: &serde_json::Value) -> Vec<Pair> {
     let settings = session.as_object().into_iter().flatten();
     settings
         .filter(|(_, value)| !value.is_null() && **value != serde_json::json!({}))
         .filter(|(_, value)| **value != serde_json::json!([]))
-        .map(|(name, value)| Pair::new(name.replace('_', " "), text(value)))
+        .map(|(name, value)| Pair::new(name.replace('_', " "), setting(value)))
         .collect()
 }
 

@@ -38,6 +38,7 @@ pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
     events.extend(case.votes.iter().map(|vote| voted(viewer, case, vote)));
     events.extend(case.conversation.iter().map(|message| said(case, message)));
     events.extend(emergencies(case));
+    events.extend(redecided(case));
     events.extend(ending(case));
     // Stable: what happened at one moment stays in the order above.
     events.sort_by_key(|(at, _)| *at);
@@ -71,7 +72,25 @@ fn person(id: &PersonId) -> Option<Party> {
 }
 
 fn decided(case: &Case) -> Timed {
-    let decision = &case.request.decided.decision;
+    let said = said_by_policy(&case.request.decided.decision);
+    with_detail(event(EventKind::Decided, case.request.at, None), said)
+}
+
+/// What policy said at the claim.
+fn redecided(case: &Case) -> Option<Timed> {
+    let claimed = case.claimed.as_ref()?;
+    let approvals = &claimed.decided.approvals;
+    let names: Vec<_> = approvals.iter().map(RuleName::to_string).collect();
+    let given = match names.is_empty() {
+        true => String::new(),
+        false => format!(", given {}", words::rules(&names)),
+    };
+    let said = said_by_policy(&claimed.decided.decision);
+    let event = event(EventKind::Redecided, claimed.at, None);
+    Some(with_detail(event, format!("{said}{given}")))
+}
+
+fn said_by_policy(decision: &Decision) -> String {
     let policies: Vec<_> = decision
         .policies()
         .iter()
@@ -88,10 +107,7 @@ fn decided(case: &Case) -> Timed {
         }
         other => other.name().into(),
     };
-    with_detail(
-        event(EventKind::Decided, case.request.at, None),
-        format!("{said}{because}"),
-    )
+    format!("{said}{because}")
 }
 
 fn escalations(case: &Case) -> impl Iterator<Item = Timed> + '_ {
@@ -195,7 +211,10 @@ fn ending(case: &Case) -> Option<Timed> {
             };
             Some(with_detail(
                 event(kind, *at, None),
-                format!("Under {permit}."),
+                match case.exit {
+                    Some(status) => format!("Exit status {status}, under {permit}."),
+                    None => format!("Under {permit}."),
+                },
             ))
         }
         Phase::Closed { closure, at, .. } => closed(closure, *at),

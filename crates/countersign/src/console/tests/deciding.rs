@@ -82,7 +82,7 @@ async fn the_owner_is_refused_with_the_reason_and_offered_no_vote() {
     let page = site.get(&format!("/requests/{id}"), &olga).await;
     page.is(200)
         .says("You own agent:bot")
-        .says("Cancel my request");
+        .says("Cancel this request");
     assert!(!page.text.contains("Approve this action") && !page.text.contains("Deny this action"));
     site.get("/", &olga).await.says("Nothing waits for you");
     for verdict in ["approve", "deny"] {
@@ -220,9 +220,18 @@ async fn questions_are_asked_answered_and_commented_on() {
     site.post(&format!("{path}/ask"), &sam, ask).await.is(303);
     let mine = site.get(&path, &olga).await;
     mine.says("is the backup done?").says("Your answer");
-    site.get("/inbox?tab=mine", &olga)
+    // Whoever is asked finds it first, and counted.
+    site.get("/", &olga)
         .await
-        .says("question open");
+        .says("sam@example.com waits for your answer")
+        .says("asks you</span>")
+        .says("<title>(1) ");
+    let note = page.form(&[("text", "no hurry")]);
+    site.post(&format!("{path}/comment"), &sam, note)
+        .await
+        .is(303);
+    let sams = site.get("/inbox?tab=waiting", &sam).await;
+    sams.says("question open");
     let question = mine.field("question");
     let answer = mine.form(&[("text", "yes"), ("question", &question)]);
     site.post(&format!("{path}/answer"), &olga, answer)
@@ -234,10 +243,11 @@ async fn questions_are_asked_answered_and_commented_on() {
         .is(303);
     let case = site.case(&id).await;
     assert!(matches!(
-        case.conversation[1].kind,
+        case.conversation[2].kind,
         MessageKind::Answer { .. }
     ));
-    assert_eq!(case.conversation[2].text, "go ahead");
+    assert_eq!(case.conversation[3].text, "go ahead");
+    site.get("/", &olga).await.says("Nothing waits for you");
     site.post(
         &format!("{path}/comment"),
         &olga,
@@ -324,4 +334,96 @@ async fn a_request_is_seen_by_those_it_concerns_only() {
     let seen = site.get(&path, &ada).await;
     seen.is(200).says("secret reason").says("auditor");
     assert!(!seen.text.contains("Approve this action"));
+}
+
+#[tokio::test]
+async fn whoever_would_be_refused_is_told_so_instead_of_being_offered_a_button() {
+    let site = Site::open().await;
+    let id = site.held(&["true"], "why").await;
+    // Olga owns the agent, and had the link made that Sam signs in with.
+    let sam = site.sign_in_by(SAM, Some(OLGA)).await;
+    let page = site.get(&format!("/requests/{id}"), &sam).await;
+    page.is(200)
+        .says("olga@example.com, who is on the requester&#39;s side, had a hand in the link");
+    for offered in ["Approve this action", "Deny this action"] {
+        assert!(!page.text.contains(offered), "{offered}");
+    }
+    for verdict in ["approve", "deny"] {
+        let path = format!("/requests/{id}/{verdict}");
+        site.post(&path, &sam, page.form(&[])).await.is(403);
+    }
+    // Through another link he can.
+    let sam = site.sign_in(SAM).await;
+    let page = site.get(&format!("/requests/{id}"), &sam).await;
+    page.says("Approve this action").says("Deny this action");
+    // Possible voters are people who are not on the requester's side.
+    assert!(
+        page.text.contains("<bdi>kim@example.com</bdi>"),
+        "{}",
+        page.text
+    );
+    let named = page
+        .text
+        .split("class=\"slot open")
+        .nth(1)
+        .unwrap_or_default();
+    let named = named.split("</li>").next().unwrap_or_default();
+    assert!(!named.contains(OLGA), "{named}");
+}
+
+#[tokio::test]
+async fn the_timeline_has_the_decision_at_the_claim_and_the_exit_status() {
+    let site = Site::open().await;
+    let id = site.held(&["false"], "why").await;
+    let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
+    let path = format!("/requests/{id}");
+    let page = site.get(&path, &sam).await;
+    site.post(&format!("{path}/approve"), &sam, page.form(&[]))
+        .await
+        .is(303);
+    site.claim(&id, 3).await;
+    site.get(&path, &olga)
+        .await
+        .says("At the claim, policy decided again:")
+        .says("permit")
+        .says("given rule ops")
+        .says("Exit status 3, under ");
+}
+
+#[tokio::test]
+async fn more_requests_than_fit_on_many_pages_are_counted() {
+    let site = Site::open().await;
+    let sam = site.sign_in(SAM).await;
+    for number in 0..60 {
+        site.held(&["echo", &number.to_string()], "why").await;
+    }
+    let first = site.get("/", &sam).await;
+    first.says("<title>(60) ").says("Next page");
+    let next = first.text.split("rel=\"next\" href=\"").nth(1).unwrap();
+    let next = next.split('"').next().unwrap().replace("&#38;", "&");
+    let second = site.get(&next, &sam).await;
+    assert_eq!(second.text.matches("class=\"row-title\"").count(), 10);
+    let filtered = site.get("/inbox?tab=waiting&q=echo%2059", &sam).await;
+    assert_eq!(filtered.text.matches("class=\"row-title\"").count(), 1);
+}
+
+#[tokio::test]
+async fn an_amendment_that_leaves_nobody_says_so() {
+    let site = Site::open().await;
+    // Only Sam could sign; as its editor nobody could.
+    let id = site.held(&["true"], "why").await;
+    let olga = site.sign_in(OLGA).await;
+    let csrf = site.get("/people", &olga).await.field("csrf");
+    let leaves = form(&[("csrf", &csrf), ("person", "kim@example.com")]);
+    site.post("/people/disable", &olga, leaves).await.is(303);
+    let sam = site.sign_in(SAM).await;
+    let path = format!("/requests/{id}");
+    let page = site.get(&path, &sam).await;
+    let other = page.form(&[("arguments", "echo\r\nx"), ("text", "")]);
+    site.post(&format!("{path}/amend"), &sam, other)
+        .await
+        .is(400)
+        .says("No quorum can be reached")
+        .says("joins the requester&#39;s side");
+    assert_eq!(site.case(&id).await.phase.name(), "held");
 }

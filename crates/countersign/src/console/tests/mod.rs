@@ -1,5 +1,6 @@
 //! The console over a real gateway: every test sends requests to the routes.
 
+mod asking;
 mod deciding;
 mod pages;
 mod proposing;
@@ -17,7 +18,7 @@ use axum::{
 };
 use countersign_core::{
     id::{PersonId, RequestId},
-    request::Case,
+    request::{Case, Outcome},
     subject::{SubjectChain, SubjectId},
 };
 use countersign_store::CredentialKind;
@@ -25,7 +26,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     api::{self, Api},
-    engine::Admitted,
+    engine::{Admitted, Ended, Input},
     gates::exec,
     gateway::{Gateway, Options},
     identity::{Issue, LINK},
@@ -213,12 +214,17 @@ impl Site {
 
     /// The path of a new sign-in link.
     pub(super) async fn link(&self, person: &str) -> String {
+        self.link_by(person, None).await
+    }
+
+    async fn link_by(&self, person: &str, issuer: Option<&str>) -> String {
         let person: PersonId = person.parse().unwrap();
+        let issued_by: Option<PersonId> = issuer.map(|issuer| issuer.parse().unwrap());
         let issue = Issue {
             kind: CredentialKind::Link,
             holder: SubjectId::Person(person),
-            issued_by: None,
-            lineage: Default::default(),
+            lineage: issued_by.iter().cloned().collect(),
+            issued_by,
             parent: None,
             valid_for: LINK,
         };
@@ -228,7 +234,12 @@ impl Site {
 
     /// Signs somebody in; the cookie to send.
     pub(super) async fn sign_in(&self, person: &str) -> String {
-        let link = self.link(person).await;
+        self.sign_in_by(person, None).await
+    }
+
+    /// Signs somebody in with a link that somebody had made.
+    pub(super) async fn sign_in_by(&self, person: &str, issuer: Option<&str>) -> String {
+        let link = self.link_by(person, issuer).await;
         let answer = self.post(&link, "", String::new()).await;
         answer.is(303);
         answer
@@ -263,6 +274,21 @@ impl Site {
             Admitted::Held(case) => case.request.id,
             other => panic!("not held: {other:?}"),
         }
+    }
+
+    /// Claims an approved request of `agent:bot` and ends it with an exit status.
+    pub(super) async fn claim(&self, id: &RequestId, exit: i32) {
+        let by = SubjectId::Agent("bot".parse().unwrap());
+        let engine = &self.gateway.engine;
+        let claimed = engine.step(id.clone(), Input::Claim { by }).await.unwrap();
+        let ended = Ended {
+            permit: claimed.permit.unwrap().id().clone(),
+            outcome: Outcome::Failed,
+            exit: Some(exit),
+            result: serde_json::Value::Null,
+        };
+        let ended = Input::Ended { ended };
+        engine.step(id.clone(), ended).await.unwrap();
     }
 
     pub(super) async fn case(&self, id: &RequestId) -> Case {

@@ -212,3 +212,83 @@ async fn the_page_names_a_stream_that_takes_the_cookie() {
     assert!(text.contains("event: request"), "{text}");
     site.send(request("")).await.is(401);
 }
+
+#[tokio::test]
+async fn a_browser_that_is_lost_gets_a_page_and_a_program_a_problem() {
+    let site = Site::open().await;
+    let ask = |path: &str, accept: &str| {
+        let request = Request::get(path).header(header::ACCEPT, accept);
+        site.send(request.body(Body::empty()).unwrap())
+    };
+    let page = ask("/nowhere", "text/html,application/xhtml+xml,*/*;q=0.8").await;
+    page.is(404).says("<!doctype html>").says("Go to the inbox");
+    assert!(
+        page.header("content-security-policy")
+            .contains("default-src")
+    );
+    for (path, accept) in [
+        ("/nowhere", "*/*"),
+        ("/nowhere", "application/json"),
+        ("/v1/nowhere", "text/html"),
+    ] {
+        let problem = ask(path, accept).await;
+        problem.is(404).says("\"type\":\"not_found\"");
+        assert_eq!(problem.header("content-type"), "application/problem+json");
+    }
+}
+
+#[tokio::test]
+async fn a_list_refuses_filters_that_mean_nothing() {
+    let site = Site::open().await;
+    site.held(&["true"], "why").await;
+    let sam = site.sign_in(super::SAM).await;
+    for (query, says) in [
+        ("state=hold", "held, approved, running"),
+        ("limit=0", "use 1 to 200"),
+        ("limit=201", "use 1 to 200"),
+        ("since=5&until=5", "before `until`"),
+        ("agent=nobody", "nobody has that name"),
+        ("agent=robot:x", "nobody has that name"),
+        ("target=tool", "no such target"),
+        ("color=red", "color"),
+    ] {
+        let answer = site.get(&format!("/v1/requests?{query}"), &sam).await;
+        answer.is(400).says(says);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+    for query in [
+        "state=held",
+        "state=denied",
+        "agent=bot",
+        "agent=agent:bot",
+        "agent=kim@example.com",
+        "target=tools&text=nothing",
+        "target=countersign",
+    ] {
+        site.get(&format!("/v1/requests?{query}"), &sam)
+            .await
+            .is(200);
+    }
+}
+
+#[tokio::test]
+async fn what_reads_as_something_else_is_pointed_out() {
+    let site = Site::open().await;
+    let plain = site.held(&["true"], "a plain reason").await;
+    let odd = site
+        .held(
+            &["echo", "x"],
+            "see \u{ff52}\u{ff4d} or p\u{430}y\u{200b}pal",
+        )
+        .await;
+    let sam = site.sign_in(super::SAM).await;
+    let warning = "Contains invisible or look-alike characters.";
+    let page = site.get(&format!("/requests/{plain}"), &sam).await;
+    assert!(!page.text.contains(warning));
+    site.get(&format!("/requests/{odd}"), &sam)
+        .await
+        .says(warning)
+        .says("full-width or styled letters")
+        .says("invisible characters")
+        .says("letters that look alike");
+}

@@ -61,7 +61,15 @@ async fn a_form_becomes_a_held_request_that_another_countersigns() {
         .await
         .is(303);
     let mine = site.get(&path, &olga).await;
-    mine.says("Run this action now");
+    mine.says("Apply this change")
+        .says("whoever proposed it applies it");
+    assert!(!mine.text.contains("You can't decide this") && !mine.text.contains("Run…"));
+    // It waits for whoever proposed it, and for nobody else.
+    site.get("/", &olga)
+        .await
+        .says("Approved: apply it")
+        .says("<title>(1) ");
+    site.get("/", &sam).await.says("Nothing waits for you");
     let early = form(&[
         ("csrf", &mine.field("csrf")),
         ("act", "1.x"),

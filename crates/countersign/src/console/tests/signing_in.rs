@@ -150,3 +150,55 @@ async fn signing_out_ends_the_session_for_good() {
     );
     site.get("/", &session).await.is(401);
 }
+
+#[tokio::test]
+async fn a_session_makes_a_token_that_is_weaker_and_ends_with_it() {
+    let site = Site::open().await;
+    let id = site.held(&["true"], "why").await;
+    let session = site.sign_in_by(SAM, Some(super::OLGA)).await;
+    let csrf = site.get("/people", &session).await.field("csrf");
+    site.post("/command-line", &session, form(&[("csrf", "x")]))
+        .await
+        .is(403);
+    let page = site
+        .post("/command-line", &session, form(&[("csrf", &csrf)]))
+        .await;
+    page.is(200)
+        .says("Shown once.")
+        .says("countersign login --url https://gate.example.com");
+    let token = page.text.split("data-value=\"cst_").nth(1).unwrap();
+    let token = format!("cst_{}", token.split('"').next().unwrap());
+    let ask = |method: &str, path: String, body: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        site.send(request.body(Body::from(body.to_owned())).unwrap())
+    };
+    ask("GET", "/v1/whoami".into(), "")
+        .await
+        .is(200)
+        .says("person:sam@example.com")
+        .says("\"token\"");
+    // It never votes, whatever the session could.
+    let digest = site.case(&id).await.request.digest;
+    let vote = format!(r#"{{"verdict":"approve","digest":"{digest}","act":"x"}}"#);
+    ask("POST", format!("/v1/requests/{id}/votes"), &vote)
+        .await
+        .is(403)
+        .says("not_a_session");
+    // Whoever had a hand in the session had one in the token.
+    let kind = countersign_store::CredentialKind::Token;
+    let caller = site.gateway.identity.caller(&token, kind).await.unwrap();
+    assert!(
+        caller
+            .lineage()
+            .iter()
+            .any(|one| one.as_str() == super::OLGA)
+    );
+    site.post("/sign-out", &session, form(&[("csrf", &csrf)]))
+        .await
+        .is(200);
+    ask("GET", "/v1/whoami".into(), "").await.is(401);
+}

@@ -11,14 +11,15 @@ mod asking;
 mod ending;
 mod local;
 mod present;
+mod questions;
+mod targets;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign_core::{
     canonical::Hash,
     id::{RequestId, TargetId},
-    lifecycle,
     permit::Permit,
     request::{Case, Phase, Request},
     subject::{SubjectChain, SubjectId},
@@ -32,7 +33,10 @@ pub(crate) use ending::is_passing;
 use self::ending::{ended_event, last_event, record, record_later};
 use super::advisory::{Outstanding, TooManyOutstanding, outstanding::Place};
 use crate::{
-    api::types::{RunEvent, RunRequest},
+    api::{
+        deciding,
+        types::{RunEvent, RunRequest},
+    },
     engine::{Admitted, Asked, EngineError, Input},
     gateway::Gateway,
     identity::Caller,
@@ -86,7 +90,7 @@ impl ExecError {
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
-            Self::Engine(EngineError::Unrecordable(_)) => "unrecordable",
+            Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::Engine(EngineError::TooManyHeldInAll(_)) => "too_many_held_in_all",
             Self::CallerEnded => "unauthenticated",
@@ -214,6 +218,13 @@ impl Run {
     }
 
     async fn capture(&self, caller: &Caller, call: RunRequest) -> Result<Considered, ExecError> {
+        let target = asking::target(&call)?;
+        let active = self.gateway.active();
+        if !active.bundle.targets().contains_key(&target) {
+            let now = self.gateway.clock.now();
+            let why = targets::unknown(&active, caller, &target, (self.gate, &call.argv), now);
+            return Err(ExecError::Invalid(why));
+        }
         let mut chain = SubjectChain::of(caller.subject.clone());
         chain.origin = call.origin.clone();
         let asking = Asking {
@@ -268,6 +279,7 @@ impl Run {
         let mut updates = self.gateway.engine.updates().subscribe();
         let waiter = self.gateway.engine.updates().waiter(&id);
         let mut told = false;
+        let mut questions = BTreeSet::new();
         loop {
             let changed = waiter.changed();
             // Whoever was refused meanwhile neither learns more nor runs anything.
@@ -286,6 +298,11 @@ impl Run {
                         return Ok(());
                     }
                     told = true;
+                    for asked in questions::new(&case, &mut questions, Names::to(caller)) {
+                        if !self.send(asked).await {
+                            return Ok(());
+                        }
+                    }
                 }
                 Phase::Approved { .. } => match self.claim(caller, &id).await {
                     Err(ExecError::Engine(EngineError::Refused(refusal)))
@@ -319,6 +336,12 @@ impl Run {
             gate if gate == self.gate => return Ok(()),
             LOCAL_GATE => "was asked with `--local`; run the same command with it again",
             GATE => "was asked without `--local`; run it without",
+            _ if case.request.administrative => {
+                return Err(ExecError::Invalid(format!(
+                    "`{id}` is no command; an approved change is applied with `countersign requests \
+                     apply {id}`"
+                )));
+            }
             _ => "is no command; claim it where it was asked",
         };
         Err(ExecError::Invalid(format!("`{id}` {why}")))
@@ -333,7 +356,7 @@ impl Run {
     ) -> RunEvent {
         let active = self.gateway.active();
         let now = self.gateway.clock.now();
-        let people = lifecycle::eligible_voters(case, active.world(), now);
+        let approvers = deciding::approvers(&active, case, now, Names::to(caller));
         RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
@@ -343,7 +366,7 @@ impl Run {
                 .iter()
                 .map(|rule| rule.name.to_string())
                 .collect(),
-            approvers: Names::to(caller).approvers(&case.request.rules, &people),
+            approvers,
             expires,
             attached,
             advisory: self.gate == LOCAL_GATE,

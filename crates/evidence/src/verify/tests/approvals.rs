@@ -489,6 +489,18 @@ fn emergencies() {
         }],
     );
     check(
+        "lifted by the one who asks",
+        |log| lift(log, &|stated| stated.voter = person("bot@example.com")),
+        &[],
+    );
+    check(
+        "lifted by a session that the requester's side issued",
+        |log| lift(log, &|stated| stated.issuer = Some(person(OLGA))),
+        &[Problem::SelfIssuedCredential {
+            voter: person(FINN),
+        }],
+    );
+    check(
         "a rule that has no emergency",
         |log| {
             lift(log, &|_| {});
