@@ -269,9 +269,7 @@ fn root_of(mut row: Vec<Hash>) -> Hash {
             .map(|[left, right]| node_hash(*left, *right))
             .collect();
     }
-    row.first()
-        .copied()
-        .unwrap_or_else(empty_root)
+    row.first().copied().unwrap_or_else(empty_root)
 }
 
 #[cfg(test)]

@@ -204,22 +204,3 @@ pub(super) async fn directory(
     people_only(&caller, "the directory")?;
     directory_info(&api).await.map(Json)
 }
-
-pub(super) async fn checkpoint(State(api): State<Api>) -> Result<String, ApiError> {
-    read(&api, "log/checkpoint").await
-}
-
-pub(super) async fn log_key(State(api): State<Api>) -> Result<String, ApiError> {
-    read(&api, "log/key.pub").await
-}
-
-pub(super) async fn vote_key(State(api): State<Api>) -> Result<String, ApiError> {
-    read(&api, "log/vote-key.pub").await
-}
-
-async fn read(api: &Api, name: &str) -> Result<String, ApiError> {
-    let path = api.gateway.data.join(name);
-    tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| EngineError::Internal(error.to_string()).into())
-}

@@ -12,6 +12,7 @@ pub mod deciding;
 pub mod detail;
 mod events;
 pub mod explaining;
+mod log;
 mod manage;
 pub mod narrowing;
 pub mod openapi;
@@ -358,9 +359,11 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/policy", get(manage::policy))
         .route("/v1/policy/explain", post(explaining::explain))
         .route("/v1/directory", get(manage::directory))
-        .route("/v1/log/checkpoint", get(manage::checkpoint))
-        .route("/v1/log/key", get(manage::log_key))
-        .route("/v1/log/vote-key", get(manage::vote_key))
+        .route("/v1/log/checkpoint", get(log::checkpoint))
+        .route("/v1/log/key", get(log::key))
+        .route("/v1/log/vote-key", get(log::vote_key))
+        .route("/v1/log/tile/entries/{*path}", get(log::entries))
+        .route("/v1/log/tile/{level}/{*path}", get(log::hashes))
         .route("/openapi.json", get(openapi::serve))
         .merge(authzen::routes())
         .fallback(not_found)

@@ -145,6 +145,7 @@ fn answer(given: Given) -> Response {
         Given::Lines(name) => ("application/x-ndjson", of(name), "One event a line."),
         Given::AnyJson => ("application/json", untyped(), "The answer."),
         Given::Text => ("text/plain", untyped(), "The text."),
+        Given::Bytes => ("application/octet-stream", untyped(), "The bytes."),
         Given::Events => ("text/event-stream", untyped(), "Events as they happen."),
     };
     let mut response = Response::new(words);

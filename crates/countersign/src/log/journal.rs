@@ -309,7 +309,8 @@ fn read_checkpoint(dir: &Path, key: &SigningKey) -> anyhow::Result<Option<Checkp
 /// The saved position, when the signed checkpoint vouches for it.
 fn read_state(dir: &Path, signed: Option<&Checkpoint>) -> Option<(Position, Tree)> {
     let signed = signed?;
-    let state: State = serde_json::from_slice(&fs::read(state_file(dir, signed.size)).ok()?).ok()?;
+    let state: State =
+        serde_json::from_slice(&fs::read(state_file(dir, signed.size)).ok()?).ok()?;
     let tree = Tree::from_bytes(&unhex(&state.tree)?).ok()?;
     let vouched = signed.size == tree.size() && signed.root == tree.root();
     vouched.then_some((state.position, tree))

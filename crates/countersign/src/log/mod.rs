@@ -1,12 +1,13 @@
-//! The record on disk: one append-only journal, group commit, signed checkpoints.
+//! The record on disk: one append-only journal, group commit, published tiles and checkpoints.
 //!
-//! In scope: numbering records, writing them durably, resuming after a crash.
+//! In scope: numbering records, writing them durably, publishing them, resuming after a crash.
 //! Out of scope: what records mean (evidence) and who writes them.
 //! Invariant: an index is given out only after its record is durable; records are never changed;
 //! only a torn tail, which nobody was told about, is ever cut off. A gateway whose journal is
 //! shorter than a checkpoint it signed does not start.
 
 mod journal;
+mod publisher;
 mod record;
 mod sequencer;
 

@@ -39,9 +39,9 @@ const PIECE: u64 = 4 << 20;
 /// How long after a failure it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Something to publish, and who waits for it.
+/// Something to publish, if there is anything new, and who waits for it.
 struct Job {
-    durable: Durable,
+    durable: Option<Durable>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -70,8 +70,8 @@ impl Publishing {
         Ok(Self { to })
     }
 
-    /// Has this published soon; what was asked before and is not done yet is covered by it.
-    pub(super) fn publish(&self, durable: Durable, waiting: Option<oneshot::Sender<()>>) {
+    /// Has this published soon, and what was asked before with it.
+    pub(super) fn publish(&self, durable: Option<Durable>, waiting: Option<oneshot::Sender<()>>) {
         let waiting = waiting.into_iter().collect();
         // A thread that is gone has said why; whoever waits hears that it is.
         let _gone = self.to.send(Job { durable, waiting });
@@ -79,41 +79,33 @@ impl Publishing {
 }
 
 fn run(mut publisher: Publisher, key: &SigningKey, from: &Receiver<Job>) {
-    let mut failed: Option<Job> = None;
+    let mut failed = None;
     loop {
         let next = match &failed {
             Some(_) => from.recv_timeout(AGAIN_AFTER),
             None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        let mut job = match (next, failed.take()) {
-            (Ok(job), before) => job.after(before),
-            (Err(RecvTimeoutError::Timeout), Some(job)) => job,
-            (Err(_), _) => return,
-        };
-        while let Ok(next) = from.try_recv() {
-            job = next.after(Some(job));
-        }
-        match publisher.publish(&job.durable, key) {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::error!(error = %crate::explain_any(&error), "no checkpoint was published");
-                failed = Some(Job {
-                    durable: job.durable,
-                    waiting: Vec::new(),
-                });
+        let (mut durable, mut waiting) = (failed.take(), Vec::new());
+        match next {
+            // Of several only the newest matters: it covers the others.
+            Ok(job) => {
+                for job in std::iter::once(job).chain(from.try_iter()) {
+                    durable = job.durable.or(durable);
+                    waiting.extend(job.waiting);
+                }
             }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        for done in job.waiting {
+        if let Some(durable) = durable
+            && let Err(error) = publisher.publish(&durable, key)
+        {
+            tracing::error!(error = format!("{error:#}"), "no checkpoint was published");
+            failed = Some(durable);
+        }
+        for done in waiting {
             let _gone = done.send(());
         }
-    }
-}
-
-impl Job {
-    fn after(mut self, before: Option<Self>) -> Self {
-        self.waiting
-            .extend(before.into_iter().flat_map(|job| job.waiting));
-        self
     }
 }
 
@@ -173,7 +165,9 @@ impl Publisher {
             );
         }
         let partial: Vec<_> = self.edge.partial().collect();
-        let bundle = self.partial_bundle().map(|name| (name, self.bundle.clone()));
+        let bundle = self
+            .partial_bundle()
+            .map(|name| (name, self.bundle.clone()));
         self.write(partial.into_iter().chain(bundle))?;
         durable.save(&self.dir)?;
         self.replace(checkpoint.sign(key)?.into_bytes())?;
@@ -250,7 +244,12 @@ impl Publisher {
             let parent = path.parent().unwrap_or(&self.dir);
             if directories.insert(parent.to_owned()) && !parent.exists() {
                 fs::create_dir_all(parent)?;
-                directories.extend(parent.ancestors().take_while(|p| p.starts_with(&self.dir)).map(Into::into));
+                directories.extend(
+                    parent
+                        .ancestors()
+                        .take_while(|p| p.starts_with(&self.dir))
+                        .map(Into::into),
+                );
             }
             let mut file = File::create(&path)?;
             file.write_all(&bytes)?;
@@ -302,10 +301,17 @@ impl Publisher {
 /// The edge and the open bundle of the published log, when its tiles lead to the checkpoint's root.
 fn resume(dir: &Path, checkpoint: &Checkpoint) -> Result<(Edge, Vec<u8>), InvalidTile> {
     let file = |name: Name| fs::read(dir.join(name.to_string())).ok();
+    if let Some(name) =
+        tile::all_of(checkpoint.size).find(|name| !dir.join(name.to_string()).is_file())
+    {
+        return Err(InvalidTile::Missing(name));
+    }
     let edge = Edge::read(checkpoint.size, file)?;
     let width = u16::try_from(checkpoint.size % u64::from(WIDTH)).unwrap_or(0);
     let Some(name) = Name::of(Kind::Entries, checkpoint.size / u64::from(WIDTH), width) else {
-        return edge.leading_to(checkpoint.root).map(|edge| (edge, Vec::new()));
+        return edge
+            .leading_to(checkpoint.root)
+            .map(|edge| (edge, Vec::new()));
     };
     let bundle = file(name).ok_or(InvalidTile::Missing(name))?;
     let leaves = tile::entries(name, &bundle)?.into_iter().map(leaf_hash);
@@ -322,3 +328,6 @@ fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Prepared, Record,
-    journal::{self, Journal, Noted, OpenPermit},
+    journal::{self, Durable, Journal, Noted, OpenPermit},
+    publisher::{Publisher, Publishing},
 };
 use crate::keys::Keys;
 
@@ -254,7 +255,7 @@ impl Writer {
         self.commit(batch).map_err(anyhow::Error::from)
     }
 
-    fn run(mut self, from: &Receiver<Message>) {
+    fn run(mut self, from: &Receiver<Message>, publishing: &Publishing) {
         let mut next = None;
         loop {
             let message = next
@@ -262,25 +263,19 @@ impl Writer {
                 .map_or_else(|| from.recv_timeout(self.until_due()), Ok);
             match message {
                 Ok(Message::Append(append)) => next = self.handle(append, from),
-                Ok(Message::Checkpoint(done)) => {
-                    self.sign();
-                    let _gone = done.send(());
-                }
+                Ok(Message::Checkpoint(done)) => self.publish(publishing, Some(done)),
                 Ok(Message::Close(done)) => {
-                    self.end();
-                    let _gone = done.send(());
-                    return;
+                    self.beat();
+                    return self.publish(publishing, Some(done));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.end(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.beat();
+                    return self.publish(publishing, None);
+                }
             }
-            self.do_due();
+            self.do_due(publishing);
         }
-    }
-
-    fn end(&mut self) {
-        self.beat();
-        self.sign();
     }
 
     fn until_due(&self) -> Duration {
@@ -294,14 +289,14 @@ impl Writer {
         due.unwrap_or(beat).min(beat)
     }
 
-    fn do_due(&mut self) {
+    fn do_due(&mut self, publishing: &Publishing) {
         let faulty = self.fault.borrow().is_some();
         let news = self.counters != self.counted && self.heartbeat.elapsed() >= HEARTBEAT_EVERY;
         if news || (faulty && self.heartbeat.elapsed() >= PROBE_EVERY) {
             self.beat();
         }
         if self.checkpoint_due.is_some_and(|due| due <= Instant::now()) {
-            self.sign();
+            self.publish(publishing, None);
         }
     }
 
@@ -406,11 +401,8 @@ impl Writer {
         }
     }
 
-    fn sign(&mut self) {
-        self.checkpoint_due = None;
-        if let Err(error) = self.journal.checkpoint(&self.keys.log) {
-            tracing::error!(%error, "no checkpoint was signed");
-            self.checkpoint_due = Some(Instant::now() + CHECKPOINT_EVERY);
-        }
+    /// Has everything written so far published.
+    fn publish(&mut self, publishing: &Publishing, waiting: Option<oneshot::Sender<()>>) {
+        publishing.publish(self.unpublished(), waiting);
     }
 }

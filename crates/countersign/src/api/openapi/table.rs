@@ -47,6 +47,8 @@ pub(super) enum Given {
     AnyJson,
     /// Text.
     Text,
+    /// Bytes.
+    Bytes,
     /// Server-sent events.
     Events,
 }
@@ -342,6 +344,19 @@ pub(super) const ROUTES: &[Route] = &[
         Text,
     )
     .public(),
+    Route::get(
+        "/v1/log/tile/{level}/{path}",
+        "tile",
+        "A tile of the log's hashes (C2SP tlog-tiles)",
+        Given::Bytes,
+    )
+    .public(),
+    Route::get(
+        "/v1/log/tile/entries/{path}",
+        "entries",
+        "A bundle of the log's entries, for auditors (C2SP tlog-tiles)",
+        Given::Bytes,
+    ),
     Route::get(
         "/v1/log/key",
         "logKey",
