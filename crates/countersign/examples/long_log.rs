@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         let count = BATCH.min(entries - 1 - log.size());
         let prepared = (0..count).map(|n| record(log.size() + n).prepare(None));
         log.append(prepared.collect::<anyhow::Result<_>>()?).await?;
-        if log.size() >= kept * 10_000 + 1 {
+        if log.size() > kept * 10_000 {
             kept += 1;
             log.checkpoint().await;
             fs::copy(
