@@ -18,6 +18,7 @@ pub mod key;
 pub mod leaf;
 pub mod merkle;
 pub mod note;
+pub mod receipt;
 pub mod reference;
 pub mod tile;
 pub mod verify;

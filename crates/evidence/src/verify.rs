@@ -12,10 +12,13 @@
 mod finding;
 mod instances;
 mod quorum;
+mod receipt;
 mod requests;
 #[cfg(test)]
 mod tests;
 mod votes;
+
+pub use receipt::verify_receipt;
 
 pub use finding::{Area, Finding, MAX_FINDINGS, Problem, Report, Severity};
 

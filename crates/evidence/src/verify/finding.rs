@@ -11,7 +11,7 @@ use countersign_core::id::{PermitId, RequestId, RuleName};
 
 use crate::{
     checkpoint::InvalidCheckpoint, evidence::InvalidEvidence, frame::Corrupt, leaf::InvalidLeaf,
-    reference::Ref, vote::InvalidVote,
+    merkle::proof::InvalidProof, reference::Ref, vote::InvalidVote,
 };
 
 /// The most findings a report lists.
@@ -82,6 +82,18 @@ problems! {
         /// There is evidence that the leaf does not commit to.
         #[error("there is evidence that the leaf does not commit to")]
         EvidenceUnexpected,
+        /// An entry of a receipt is not proven to be in the log.
+        #[error("the entry is not proven to be in the log: {0}")]
+        NotIncluded(InvalidProof),
+        /// The entries of a receipt are not in the order of the log.
+        #[error("the entry is listed before one that is earlier in the log")]
+        OutOfOrder,
+        /// An entry of a receipt belongs to something else.
+        #[error("the entry is not about the request of the receipt")]
+        OtherRequest,
+        /// A receipt was made without evidence.
+        #[error("the evidence was left out of the receipt; names and texts can't be checked")]
+        EvidenceLeftOut,
         /// The journal has fewer entries than a signed checkpoint.
         #[error("the journal has {entries} entries, and a signed checkpoint has {size}: entries were cut off")]
         ShorterThanCheckpoint { entries: u64, size: u64 },
@@ -275,6 +287,7 @@ impl Problem {
             // also shorter than the checkpoint.
             Self::TornTail { .. }
             | Self::NotUnderCheckpoint { .. }
+            | Self::EvidenceLeftOut
             | Self::VotesUnchecked
             | Self::EmergencyUsed { .. }
             | Self::OutcomeMissing => Severity::Note,

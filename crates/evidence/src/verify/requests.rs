@@ -82,6 +82,11 @@ impl Requests {
         u64::try_from(self.known.len()).unwrap_or(u64::MAX)
     }
 
+    /// One when this request was seen.
+    pub(super) fn seen_of(&self, request: &RequestId) -> u64 {
+        self.known.contains_key(request).into()
+    }
+
     /// Permitted requests without an outcome, in the order of their names.
     pub(super) fn unfinished(self) -> Vec<(RequestId, Problem)> {
         let permitted = |entry: &Entry| match &entry.state {
@@ -92,6 +97,15 @@ impl Requests {
         let mut list: Vec<_> = found.map(|(id, _)| (id, Problem::OutcomeMissing)).collect();
         list.sort_by(|(one, _), (other, _)| one.cmp(other));
         list
+    }
+
+    /// Takes it that a request was asked that is not among the records.
+    pub(super) fn assume(&mut self, elsewhere: RequestId) {
+        let closed = Entry {
+            next: 0,
+            state: State::Closed,
+        };
+        self.known.entry(elsewhere).or_insert(closed);
     }
 
     /// Takes the next record of a request. `has_reason` says whether a vote states one.
