@@ -323,7 +323,7 @@ impl Gateway {
         by_person || admin::may_audit(&active, caller, self.clock.now())
     }
 
-    /// Warnings that every page shows.
+    /// What anybody may know of what is wrong.
     pub async fn notices(&self) -> Vec<String> {
         let active = self.active();
         let people = active
@@ -344,9 +344,11 @@ impl Gateway {
         if let Some(fault) = self.log.fault() {
             notices.push(format!("Nothing is done: {fault}."));
         }
-        for change in active.stops.unrecorded() {
-            let who = admin::subject_of(change);
-            notices.push(format!("{who} is stopped, which is not recorded yet."));
+        // Anybody can read the health, so that names are left to the console's pages.
+        match active.stops.unrecorded().len() {
+            0 => {}
+            1 => notices.push("1 stop is in effect and not recorded yet.".into()),
+            many => notices.push(format!("{many} stops are in effect and not recorded yet.")),
         }
         if let Ok(Some(text)) = self.store.setting(RECOVERED).await {
             notices.push(text);
