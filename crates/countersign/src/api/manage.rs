@@ -139,9 +139,10 @@ pub(super) async fn policy(
 
 pub(super) async fn explain(
     State(api): State<Api>,
-    _: Caller,
+    caller: Caller,
     StrictJson(body): StrictJson<ExplainBody>,
 ) -> Result<Json<Value>, ApiError> {
+    people_only(&caller, "the policy")?;
     let active = api.gateway.active();
     let chain = chain(&active, &body)?;
     let target = body.target.as_deref().unwrap_or_default();

@@ -193,9 +193,8 @@ impl Run {
             }
         };
         if let Some(stopped) = stopped(&request.chain, &gateway.active()) {
-            return self
-                .never_ran(&awaited, &format!("{stopped}; nothing was permitted"))
-                .await;
+            let told = format!("{}; nothing was permitted", stopped.told(self.names));
+            return self.never_ran(&awaited, &stopped.to_string(), told).await;
         }
         let permitted = RunEvent::Permitted {
             request: request.id.clone(),
@@ -204,16 +203,15 @@ impl Run {
             report_before: awaited.until,
         };
         if !self.send(permitted).await {
-            return self
-                .never_ran(&awaited, "the caller was gone before it was told")
-                .await;
+            let why = "the caller was gone before it was told";
+            return self.never_ran(&awaited, why, why.into()).await;
         }
         let mut why = "the caller's connection ended, and it reported no outcome".to_owned();
         tokio::select! {
             () = self.events.closed() => {}
             stopped = until_stopped(&request.chain, gateway.watch()) => {
                 why = format!("{stopped}; its caller was told to end the command");
-                self.send(RunEvent::Stop { message: stopped.to_string() }).await;
+                self.send(RunEvent::Stop { message: stopped.told(self.names) }).await;
                 let _ended_or_not = tokio::time::timeout(GRACE, self.events.closed()).await;
             }
         }
@@ -230,7 +228,7 @@ impl Run {
     }
 
     /// Records what certainly did not run, and says so.
-    async fn never_ran(&self, awaited: &Awaited, why: &str) -> Result<(), ExecError> {
+    async fn never_ran(&self, awaited: &Awaited, why: &str, told: String) -> Result<(), ExecError> {
         let result = json!({ "error": why, "not_run": true });
         let outcome = Outcome::Failed;
         self.outstanding
@@ -239,7 +237,7 @@ impl Run {
         let refused = RunEvent::Refused {
             request: Some(awaited.of.request.clone()),
             code: "not_run".into(),
-            message: why.into(),
+            message: told,
             amended: None,
         };
         self.send(refused).await;
