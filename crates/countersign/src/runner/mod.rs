@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use plan::check_taken_for;
 pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture};
 
 use crate::{

@@ -33,7 +33,7 @@ use crate::{
         ADVISORY, hand_out,
         outstanding::{Awaited, Place},
     },
-    runner::{PlanError, stopped, until_stopped},
+    runner::{PlanError, check_taken_for, stopped, until_stopped},
 };
 
 /// The longest that a caller may take, as long as its connection lives.
@@ -128,6 +128,19 @@ fn check(call: &RunRequest, local: &LocalCommand, exec: &ExecTarget) -> Result<(
     Ok(())
 }
 
+/// Whether a stored request is still what the target would take it for.
+fn check_same(active: &Active, request: &Request) -> Result<(), PlanError> {
+    let stored = |error: serde_json::Error| PlanError::Stored(error.to_string());
+    let argv = request.action.arguments.get("argv").cloned();
+    let argv: Vec<String> = serde_json::from_value(argv.unwrap_or_default()).map_err(stored)?;
+    let id = &request.action.target;
+    let target = active.snapshot.target(id);
+    let exec = target.filter(|target| target.advisory);
+    let exec = exec.and_then(|target| target.exec());
+    let exec = exec.ok_or_else(|| PlanError::NoTarget(id.clone()))?;
+    check_taken_for(exec, &argv, false, &request.effects)
+}
+
 fn executables(local: &LocalCommand) -> impl Iterator<Item = &Executable> {
     std::iter::once(&local.executable.program).chain(&local.executable.interpreters)
 }
@@ -192,6 +205,10 @@ impl Run {
                 return Ok(());
             }
         };
+        if let Err(changed) = check_same(&gateway.active(), &request) {
+            let why = changed.to_string();
+            return self.never_ran(&awaited, &why, why.clone()).await;
+        }
         if let Some(stopped) = stopped(&request.chain, &gateway.active()) {
             let told = format!("{}; nothing was permitted", stopped.told(self.names));
             return self.never_ran(&awaited, &stopped.to_string(), told).await;
