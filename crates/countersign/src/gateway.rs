@@ -170,7 +170,7 @@ impl Gateway {
         let stored = store.active_bundle().await?;
         let log_dir = data.join("log");
         let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
-        let first_start = stored.is_none() || matches!(begun, Begun::Trusted(..));
+        let first_start = is_first(store.as_ref(), stored.is_none(), begun).await?;
         let fresh = stored.is_none() && !log_dir.join("journal").exists();
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
@@ -374,6 +374,13 @@ fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
         );
     }
     Ok(begun)
+}
+
+/// Whether nobody can have been given a credential: neither the log nor the database knows one. An
+/// old copy of either alone must not get everybody a new link.
+async fn is_first(store: &dyn Store, empty: bool, begun: Begun) -> anyhow::Result<bool> {
+    let begun = empty || matches!(begun, Begun::Trusted(..));
+    Ok(begun && store.credentials(None).await?.is_empty())
 }
 
 /// Refuses an old copy of the database: used approvals could be used again, and its new records
