@@ -166,7 +166,7 @@ impl Admission {
             Decision::Permit { .. } if considered.request.amends.is_none() => {
                 self.permit(considered).await
             }
-            Decision::Hold { .. } => Ok(match self.engine.open(considered.request).await? {
+            Decision::Hold { .. } => Ok(match self.open(considered).await? {
                 Opened::Held(case) => Admitted::Held(case),
                 Opened::Attached(case) => Admitted::Attached(case),
                 Opened::Denied { request, reason } => Admitted::Denied {
@@ -200,6 +200,12 @@ impl Admission {
     pub async fn would_permit(&self, asked: Asked) -> Result<bool, EngineError> {
         let Considered { request, .. } = self.consider(asked).await?;
         Ok(matches!(request.decided.decision, Decision::Permit { .. }))
+    }
+
+    /// Has people asked about what policy holds.
+    pub(super) async fn open(&self, considered: Considered) -> Result<Opened, EngineError> {
+        let Considered { request, input, .. } = considered;
+        self.engine.open(request, input).await
     }
 
     /// Makes the request and asks policy. Nothing is recorded or stored yet.

@@ -7,7 +7,7 @@
 
 mod plan;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use countersign_core::{
     digest::action_digest,
@@ -20,12 +20,14 @@ use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use plan::check_taken_for;
 pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture, runs_as};
 
 use crate::{
     active::{Active, ActivePolicy},
     clock::Clock,
     engine::Ended,
+    names::Names,
 };
 
 /// That a member of a chain can do nothing any more.
@@ -35,13 +37,27 @@ pub struct Stopped {
     by: Vec<SubjectId>,
 }
 
+impl Stopped {
+    /// In words, for somebody who may hear these names.
+    #[must_use]
+    pub fn told(&self, names: Names) -> String {
+        let one = |id: &SubjectId| match (names, id) {
+            (Names::Withheld, SubjectId::Person(_)) => names.subject(id),
+            _ => format!("`{id}`"),
+        };
+        let mut text = format!("{} was stopped or disabled", one(&self.who));
+        let by: BTreeSet<_> = self.by.iter().map(one).collect();
+        for (index, who) in by.iter().enumerate() {
+            text.push_str(if index == 0 { " by " } else { ", " });
+            text.push_str(who);
+        }
+        text
+    }
+}
+
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` was stopped or disabled", self.who)?;
-        for (index, one) in self.by.iter().enumerate() {
-            write!(f, "{} `{one}`", if index == 0 { " by" } else { "," })?;
-        }
-        Ok(())
+        f.write_str(&self.told(Names::Given))
     }
 }
 
@@ -62,6 +78,28 @@ pub enum RunError {
     Spawn(#[from] SpawnError),
 }
 
+impl RunError {
+    /// In words, for somebody who may hear these names.
+    #[must_use]
+    pub fn told(&self, names: Names) -> String {
+        match self {
+            Self::Stopped(stopped) => format!("{}; nothing was run", stopped.told(names)),
+            other => crate::explain(other),
+        }
+    }
+}
+
+/// What became of a permit.
+#[derive(Debug)]
+pub struct Executed {
+    /// What is recorded.
+    pub ended: Ended,
+    /// Why nothing ran, or it is not known how it ended.
+    pub error: Option<RunError>,
+    /// Why it was ended before it was done.
+    pub stopped: Option<Stopped>,
+}
+
 /// Runs a permitted request and tells how it ended. An error before the start is an outcome too:
 /// the permit is spent, and what was recorded as permitted is recorded as failed.
 pub async fn execute(
@@ -71,7 +109,7 @@ pub async fn execute(
     clock: &Clock,
     active: ActivePolicy,
     output: Sender<Output>,
-) -> (Ended, Option<RunError>) {
+) -> Executed {
     let id = permit.id().clone();
     let ended = |outcome, exit, result| Ended {
         permit: id.clone(),
@@ -79,15 +117,25 @@ pub async fn execute(
         exit,
         result,
     };
+    let executed = |ended, error, stopped| Executed {
+        ended,
+        error,
+        stopped,
+    };
     match run(permit, request, machine, clock, active, output).await {
-        Ok((finished, stopped)) => (concluded(&finished, stopped, ended), None),
+        Ok((finished, stopped)) => {
+            // It may have ended by itself before it was told to.
+            let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
+            executed(concluded(&finished, stopped.as_ref(), ended), None, stopped)
+        }
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {
             let result = json!({ "error": error.to_string() });
-            (ended(Outcome::Unknown, None, result), Some(error.into()))
+            let ended = ended(Outcome::Unknown, None, result);
+            executed(ended, Some(error.into()), None)
         }
         Err(error) => {
             let result = json!({ "error": error.to_string(), "not_run": true });
-            (ended(Outcome::Failed, None, result), Some(error))
+            executed(ended(Outcome::Failed, None, result), Some(error), None)
         }
     }
 }
@@ -161,7 +209,7 @@ pub fn stopped(chain: &SubjectChain, active: &Active) -> Option<Stopped> {
 
 fn concluded(
     finished: &Finished,
-    stopped: Option<Stopped>,
+    stopped: Option<&Stopped>,
     ended: impl FnOnce(Outcome, Option<i32>, serde_json::Value) -> Ended,
 ) -> Ended {
     let (outcome, exit, how) = match finished.exit {
@@ -172,11 +220,9 @@ fn concluded(
         Exit::OutputLimit => (Outcome::Failed, Some(125), "too much output"),
         Exit::Cancelled => (Outcome::Failed, Some(143), "stopped"),
     };
-    // It may have ended by itself before it was told to.
-    let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
     let result = json!({
         "how": how,
-        "stopped": stopped.map(|stopped| stopped.to_string()),
+        "stopped": stopped.map(ToString::to_string),
         "stdout": { "bytes": finished.stdout.bytes, "sha256": finished.stdout.sha256 },
         "stderr": { "bytes": finished.stderr.bytes, "sha256": finished.stderr.sha256 },
         "milliseconds": u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),

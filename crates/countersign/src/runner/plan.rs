@@ -13,7 +13,12 @@ use std::{
     time::Duration,
 };
 
-use countersign_core::{action::Action, canonical::Hash, id::TargetId, request::Request};
+use countersign_core::{
+    action::{Action, Effect},
+    canonical::Hash,
+    id::TargetId,
+    request::Request,
+};
 use countersign_policy::{Bundle, ExecTarget};
 use countersign_runner::{
     inputs::{Bind, Entry, Glob, InputError, InputStore, Keep, Limits, Manifest, overlay, pack},
@@ -384,13 +389,31 @@ fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
     }))
 }
 
+/// Whether the target takes a command for what it was taken for when policy was asked about it.
+/// Policy decides about effects, so that a change of the target's patterns would otherwise not
+/// reach what was asked before.
+///
+/// # Errors
+/// [`PlanError::Changed`].
+pub(crate) fn check_taken_for(
+    exec: &ExecTarget,
+    argv: &[String],
+    has_inputs: bool,
+    taken_for: &[Effect],
+) -> Result<(), PlanError> {
+    if exec.classify(argv, has_inputs).effects == taken_for {
+        return Ok(());
+    }
+    Err(PlanError::Changed("what the target takes the command for"))
+}
+
 /// Rebuilds the command of a stored request, verifying that everything is what was decided.
 pub(super) async fn command(
     request: &Request,
     machine: &Machine,
     bundle: Arc<Bundle>,
 ) -> Result<(Command, Scratch), PlanError> {
-    let action = request.action.clone();
+    let (action, taken_for) = (request.action.clone(), request.effects.clone());
     let for_blocking = machine.clone();
     let (mut command, scratch, sources) = blocking(move || {
         let machine = for_blocking;
@@ -401,6 +424,12 @@ pub(super) async fn command(
         if session(exec, place.overlaid.as_ref()) != action.session {
             return Err(PlanError::Changed("the target's configuration"));
         }
+        check_taken_for(
+            exec,
+            &arguments.argv,
+            arguments.inputs.is_some(),
+            &taken_for,
+        )?;
         let argv0 = arguments.argv.first().ok_or(PlanError::Empty)?;
         if place.resolve(argv0, &machine.path)? != arguments.executable {
             return Err(PlanError::Changed("the executable"));

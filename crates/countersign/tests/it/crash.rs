@@ -419,6 +419,34 @@ async fn an_interrupted_first_start_trusts_what_it_trusted() {
     assert!(refused.contains("recover --bundle"), "{refused}");
 }
 
+/// Whoever brings an old copy of the log back does not get links for everybody.
+#[tokio::test]
+async fn an_old_log_is_no_first_start() {
+    let place = Place::new(|_| {});
+    let address = ([127, 0, 0, 1], 1).into();
+    let gateway = place.open(address).await.unwrap();
+    gateway.log.close().await;
+    drop(gateway);
+    let files = || {
+        fs::read_dir(place.log())
+            .unwrap()
+            .map(|one| one.unwrap().path())
+    };
+    let copy: Vec<_> = files()
+        .filter(|path| path.is_file())
+        .map(|path| (fs::read(&path).unwrap(), path))
+        .collect();
+    let gateway = place.open(address).await.unwrap();
+    issue(&gateway, CredentialKind::Token, "person:ann", None).await;
+    gateway.log.close().await;
+    drop(gateway);
+    for (bytes, path) in copy {
+        fs::write(path, bytes).unwrap();
+    }
+    let opened = place.open(address).await;
+    assert!(opened.is_ok_and(|gateway| !gateway.is_first_start()));
+}
+
 /// A request that was running when the server died is unknown afterwards, and so is its like.
 #[tokio::test]
 async fn what_was_running_is_unknown() {
