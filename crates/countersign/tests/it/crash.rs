@@ -14,7 +14,9 @@ use countersign_store::CredentialKind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Caller, Lab, Place, client, event, full, issue,
+    Caller, Lab, Place, client, event,
+    files::limit,
+    full, issue,
     journal::{self, Entry},
     process::{Server, free_port},
 };
@@ -33,6 +35,8 @@ impl Installation {
         let place = Place::new(|files| {
             let config = files.get_mut("countersign.toml").unwrap();
             *config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+            // What was asked and not approved in time stays, over a thousand cycles.
+            limit(files, "max_held_per_subject", 100_000);
         });
         let url = format!("http://127.0.0.1:{port}");
         let gateway = place.open(([127, 0, 0, 1], port).into()).await.unwrap();

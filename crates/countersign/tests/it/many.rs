@@ -174,7 +174,7 @@ async fn many_requests_run_once_each() {
 /// nothing runs twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_act_on_one_request_at_once() {
-    let lab = Lab::new().await;
+    let lab = Lab::with(|files| limit(files, "max_held_per_subject", 1_000)).await;
     let (bot, olga) = (lab.bot().await, lab.session("olga").await);
     for round in 0..if full() { 200 } else { 10 } {
         let command = format!("./tally two r{round}");
