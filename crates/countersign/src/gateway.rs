@@ -27,7 +27,7 @@ use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::{
     active::{Active, ActivePolicy},
@@ -47,6 +47,8 @@ use crate::{
 pub const RECOVERED: &str = "recovered";
 /// The most bytes of captured inputs that any target can take.
 const MAX_INPUTS: u64 = 1 << 30;
+/// Previews that run at once; they take a processor each and are asked for by callers.
+const PREVIEWS: usize = 2;
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -457,6 +459,7 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
         scratch: Arc::new(scratch),
         path: path.iter().map(PathBuf::from).collect(),
         config: config.canonicalize()?,
+        previews: Arc::new(Semaphore::new(PREVIEWS)),
     })
 }
 

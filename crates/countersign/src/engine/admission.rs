@@ -85,6 +85,17 @@ pub enum Admitted {
     },
 }
 
+/// What policy says of an action before all of it is known.
+#[derive(Debug)]
+pub enum Early {
+    /// No; recorded.
+    Denied(Admitted),
+    /// It would run at once.
+    Permits,
+    /// People would look at it.
+    Holds,
+}
+
 /// A request that policy has decided about, before anything is recorded.
 pub(super) struct Considered {
     pub(super) request: Request,
@@ -180,16 +191,19 @@ impl Admission {
         }
     }
 
-    /// Denies an action that policy denies before all of it is known, and records that. Nothing is
-    /// recorded when policy says anything else: then the whole action is to be asked for.
+    /// What policy says of an action before all of it is known. A denial is final and recorded;
+    /// nothing is recorded of anything else: then the whole action is to be asked for.
     ///
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded.
-    pub async fn deny_early(&self, asked: Asked) -> Result<Option<Admitted>, EngineError> {
+    pub async fn early(&self, asked: Asked) -> Result<Early, EngineError> {
         let considered = self.consider(asked).await?;
         match considered.request.decided.decision.clone() {
-            decision @ Decision::Deny { .. } => self.deny(considered, decision).await.map(Some),
-            Decision::Permit { .. } | Decision::Hold { .. } => Ok(None),
+            decision @ Decision::Deny { .. } => {
+                Ok(Early::Denied(self.deny(considered, decision).await?))
+            }
+            Decision::Permit { .. } => Ok(Early::Permits),
+            Decision::Hold { .. } => Ok(Early::Holds),
         }
     }
 

@@ -31,7 +31,7 @@ use countersign_store::StoreError;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use admission::{Admission, Admitted, Asked, Uncased};
+pub use admission::{Admission, Admitted, Asked, Early, Uncased};
 pub use desk::Desk;
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};

@@ -1,13 +1,14 @@
 //! Executing permits near the target.
 //!
 //! In scope: the one door to targets, [`execute`], which takes a [`Permit`] by value.
+//! A [`preview`] reaches no target: it has captured files, nobody's rights and no credential.
 //! Out of scope: deciding and recording.
 //! Invariant: what runs is rebuilt from the stored request alone, and the permit is spent on the
 //! digest computed from it here. Nothing a caller sends after the decision reaches a target (P2).
 
 mod plan;
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use countersign_core::{
     digest::action_digest,
@@ -15,6 +16,7 @@ use countersign_core::{
     request::{Outcome, Request},
     subject::{SubjectChain, SubjectId},
 };
+use countersign_policy::Bundle;
 use countersign_runner::spawn::{self, Exit, Finished, Output, SpawnError};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
@@ -175,6 +177,77 @@ async fn run(
         tracing::warn!(%error, "a run's directory was not removed");
     }
     Ok((finished, stopped))
+}
+
+/// What a preview showed.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// The command.
+    pub argv: Vec<String>,
+    /// What it wrote.
+    pub text: String,
+    /// Why that is not all of it.
+    pub cut: Option<String>,
+}
+
+/// Runs a command that shows reviewers what an action would do. Nothing is permitted by it, and
+/// nothing stops when it fails: reviewers are told, and look more closely.
+pub async fn preview(
+    captured: &Captured,
+    argv: Vec<String>,
+    machine: &Machine,
+    bundle: Arc<Bundle>,
+) -> Preview {
+    // Whoever asks again and again waits for the others; a closed semaphore only means no limit.
+    let _turn = machine.previews.acquire().await.ok();
+    let (mut text, cut) = match run_preview(captured, argv.clone(), machine, bundle).await {
+        Ok(shown) => shown,
+        Err(error) => (Vec::new(), Some(crate::explain(&error))),
+    };
+    let cut = match std::str::from_utf8(&text) {
+        Ok(_) => cut,
+        Err(error) => {
+            text.truncate(error.valid_up_to());
+            cut.or_else(|| Some("what follows is not text".into()))
+        }
+    };
+    Preview {
+        argv,
+        text: String::from_utf8_lossy(&text).into_owned(),
+        cut,
+    }
+}
+
+async fn run_preview(
+    captured: &Captured,
+    argv: Vec<String>,
+    machine: &Machine,
+    bundle: Arc<Bundle>,
+) -> Result<(Vec<u8>, Option<String>), RunError> {
+    let (command, scratch) = plan::preview(captured, argv, machine, bundle).await?;
+    let (output, mut written) = tokio::sync::mpsc::channel(16);
+    let collecting = async {
+        let mut text = Vec::new();
+        while let Some(piece) = written.recv().await {
+            match piece {
+                Output::Stdout(bytes) | Output::Stderr(bytes) => text.extend_from_slice(&bytes),
+            }
+        }
+        text
+    };
+    let running = spawn::run(command, output, CancellationToken::new());
+    let (finished, text) = tokio::join!(running, collecting);
+    if let Err(error) = tokio::task::spawn_blocking(move || scratch.remove()).await {
+        tracing::warn!(%error, "a preview's directory was not removed");
+    }
+    let cut = match finished?.exit {
+        Exit::Code(0) => None,
+        Exit::Code(code) => Some(format!("it failed with status {code}")),
+        Exit::OutputLimit => Some("there is more than can be shown".into()),
+        Exit::TimedOut => Some("it took too long".into()),
+        Exit::Signal(_) | Exit::Cancelled => Some("it was ended".into()),
+    };
+    Ok((text, cut))
 }
 
 /// Waits until a member of the chain, or the person who answers for one, is stopped or disabled.
