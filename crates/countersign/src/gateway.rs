@@ -27,7 +27,7 @@ use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::{
     active::{Active, ActivePolicy},
@@ -47,6 +47,8 @@ use crate::{
 pub const RECOVERED: &str = "recovered";
 /// The most bytes of captured inputs that any target can take.
 const MAX_INPUTS: u64 = 1 << 30;
+/// Previews that run at once; they take a processor each and are asked for by callers.
+const PREVIEWS: usize = 2;
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -170,14 +172,14 @@ impl Gateway {
         let stored = store.active_bundle().await?;
         let log_dir = data.join("log");
         let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
-        let first_start = stored.is_none() || matches!(begun, Begun::Trusted(..));
+        let first_start = is_first(store.as_ref(), stored.is_none(), begun).await?;
         let fresh = stored.is_none() && !log_dir.join("journal").exists();
         let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
         let (log, resumed) = Log::open(&log_dir, keys.clone(), &instance, now())?;
         write_public_keys(&log_dir, &keys)?;
         if stored.is_some() {
-            check_not_older(store.as_ref(), resumed.outbox, &data).await?;
+            check_same_age(store.as_ref(), resumed.outbox, &data).await?;
         }
         let clock = Arc::new(Clock::starting_after(resumed.last_recorded));
         let active = match stored {
@@ -323,7 +325,7 @@ impl Gateway {
         by_person || admin::may_audit(&active, caller, self.clock.now())
     }
 
-    /// Warnings that every page shows.
+    /// What anybody may know of what is wrong.
     pub async fn notices(&self) -> Vec<String> {
         let active = self.active();
         let people = active
@@ -344,9 +346,11 @@ impl Gateway {
         if let Some(fault) = self.log.fault() {
             notices.push(format!("Nothing is done: {fault}."));
         }
-        for change in active.stops.unrecorded() {
-            let who = admin::subject_of(change);
-            notices.push(format!("{who} is stopped, which is not recorded yet."));
+        // Anybody can read the health, so that names are left to the console's pages.
+        match active.stops.unrecorded().len() {
+            0 => {}
+            1 => notices.push("1 stop is in effect and not recorded yet.".into()),
+            many => notices.push(format!("{many} stops are in effect and not recorded yet.")),
         }
         if let Ok(Some(text)) = self.store.setting(RECOVERED).await {
             notices.push(text);
@@ -374,12 +378,30 @@ fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
     Ok(begun)
 }
 
-/// Refuses an old copy of the database: used approvals could be used again, and its new records
-/// would be taken for ones that the log has.
-async fn check_not_older(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::Result<()> {
-    if store.last_record().await? < in_log {
+/// Whether nobody can have been given a credential: neither the log nor the database knows one. An
+/// old copy of either alone must not get everybody a new link.
+async fn is_first(store: &dyn Store, empty: bool, begun: Begun) -> anyhow::Result<bool> {
+    let begun = empty || matches!(begun, Begun::Trusted(..));
+    Ok(begun && store.credentials(None).await?.is_empty())
+}
+
+/// Refuses an old copy of the database, because used approvals could be used again and its new
+/// records would be taken for ones that the log has; and an old copy of the log, because records
+/// that somebody was told of would be missing.
+async fn check_same_age(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::Result<()> {
+    let last = store.last_record().await?;
+    if last < in_log {
         bail!(
             "the database in `{}` is older than the log beside it, perhaps an old copy; restore \
+             the newest copy of both",
+            data.display()
+        );
+    }
+    // What does not wait any more was in the log.
+    let waiting = store.outbox(1).await?.first().map(|entry| entry.seq);
+    if waiting.map_or(last, |first| first.saturating_sub(1)) > in_log {
+        bail!(
+            "the log in `{}` is older than the database beside it, perhaps an old copy; restore \
              the newest copy of both",
             data.display()
         );
@@ -437,6 +459,7 @@ fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
         scratch: Arc::new(scratch),
         path: path.iter().map(PathBuf::from).collect(),
         config: config.canonicalize()?,
+        previews: Arc::new(Semaphore::new(PREVIEWS)),
     })
 }
 

@@ -103,21 +103,27 @@ struct Kept {
 }
 
 impl Kept {
+    /// Whether it is kept for this subject: sent by it, or needed by a request of it.
+    fn is_for(&self, name: &str) -> bool {
+        self.by.contains_key(name) || self.needed.values().any(|who| who == name)
+    }
+
     fn is_idle(&self) -> bool {
         self.needed.is_empty() && self.pins == 0
     }
 }
 
-/// Keeps inputs while a call is on its way to a request.
+/// Keeps inputs while a call is on its way to a request, if there were any when it was made.
 pub struct Pin {
     of: Uploads,
-    digest: Hash,
+    digest: Option<Hash>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut all = self.of.all();
-        let Some(kept) = all.get_mut(&self.digest) else {
+        // One that kept nothing must not undo what another one keeps.
+        let Some(kept) = self.digest.and_then(|digest| all.get_mut(&digest)) else {
             return;
         };
         kept.pins = kept.pins.saturating_sub(1);
@@ -233,18 +239,18 @@ impl Uploads {
         kept.bytes = bytes;
         kept.pins += 1;
         let before = kept.by.insert(who.to_string(), now);
-        let of = self.clone();
+        let (of, digest) = (self.clone(), Some(digest));
         Ok((Pin { of, digest }, before))
     }
 
     /// Keeps inputs until the pin is dropped, if there are any.
     #[must_use]
     pub fn pin(&self, digest: Hash) -> Pin {
-        if let Some(kept) = self.all().get_mut(&digest) {
-            kept.pins += 1;
+        let found = self.all().get_mut(&digest).map(|kept| kept.pins += 1);
+        Pin {
+            of: self.clone(),
+            digest: found.map(|()| digest),
         }
-        let of = self.clone();
-        Pin { of, digest }
     }
 
     /// Keeps inputs until a request of `who` ends.
@@ -356,7 +362,7 @@ fn check(
     let name = who.to_string();
     let own = all
         .iter()
-        .filter(|(digest, kept)| kept.by.contains_key(&name) && **digest != new);
+        .filter(|(digest, kept)| **digest != new && kept.is_for(&name));
     let (count, kept) = own.fold((0_u32, 0_u64), |(count, sum), (_, kept)| {
         (count.saturating_add(1), sum.saturating_add(kept.bytes))
     });

@@ -135,6 +135,38 @@ async fn what_somebody_else_needs_or_just_sent_stays() {
 }
 
 #[tokio::test]
+async fn whoever_names_what_is_not_there_yet_takes_nothing_from_others() {
+    let bench = Bench::new().await;
+    let early = bench.uploads.pin(received("a").manifest().digest());
+    let digest = bench.put("one", "a", 0).unwrap();
+    bench.uploads.refer(digest, &id(1), &agent("one"));
+    let pin = bench.uploads.pin(digest);
+    drop(early);
+    bench.uploads.release(&id(1));
+    assert!(bench.has(digest), "another call needs it");
+    drop(pin);
+    assert!(!bench.has(digest));
+}
+
+/// What a request keeps counts, although another request with the same inputs has ended.
+#[tokio::test]
+async fn what_a_request_needs_counts_for_its_requester() {
+    let bench = Bench::new().await;
+    for (n, text) in (0..).zip(["a", "b", "c"]) {
+        let digest = bench.put("one", text, 0).unwrap();
+        let pin = bench.uploads.pin(digest);
+        bench.uploads.refer(digest, &id(n), &agent("one"));
+        bench.uploads.release(&id(n));
+        bench.uploads.refer(digest, &id(10 + n), &agent("one"));
+        drop(pin);
+    }
+    assert!(matches!(
+        bench.put("one", "d", 0),
+        Err(UploadError::TooMany(..))
+    ));
+}
+
+#[tokio::test]
 async fn a_restart_knows_who_keeps_what() {
     let bench = Bench::new().await;
     for text in ["a", "b", "c"] {

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::Proposal;
 use crate::{
+    active::Active,
     gateway::{Gateway, make_active, problems_error, stored_bundle},
     identity::{Issue, LINK},
     log::Record,
@@ -231,7 +232,7 @@ fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
     }
 }
 
-async fn change_directory(
+pub(super) async fn change_directory(
     gateway: &Gateway,
     change: &DirectoryChange,
     at: Timestamp,
@@ -239,6 +240,9 @@ async fn change_directory(
     by: Vec<SubjectId>,
 ) -> anyhow::Result<()> {
     let before = gateway.active();
+    if !is_stop(change) {
+        check_stop_recorded(&before, &subject_of(change))?;
+    }
     let mut directory = before.directory.as_ref().clone();
     change.apply(&mut directory, at, countersigned)?;
     let (bundle, request) = (before.bundle.clone(), before.request.clone());
@@ -283,6 +287,21 @@ async fn change_directory(
     }
     gateway.store.commit(writes).await?;
     gateway.activate(active);
+    Ok(())
+}
+
+/// Refuses to go on with somebody whose stop is in effect and nowhere recorded: the record would
+/// have them start without having been stopped, their credentials would not be revoked, and the
+/// stop would come back once it is recorded.
+fn check_stop_recorded(active: &Active, who: &SubjectId) -> anyhow::Result<()> {
+    if active
+        .stops
+        .unrecorded()
+        .iter()
+        .any(|stop| subject_of(stop) == *who)
+    {
+        bail!("`{who}` was stopped and that is not recorded yet; try again once it is");
+    }
     Ok(())
 }
 

@@ -86,8 +86,9 @@ async fn record_later(gateway: Gateway, caller: Caller, asked: Asked, change: Di
             continue;
         }
         match propose_recorded(&gateway, &caller, asked.clone()).await {
-            Ok(_) => {}
-            // The log takes records of it and the store does not: each attempt leaves some.
+            // Policy may have come to want people, or the log takes records and the store does not:
+            // each attempt leaves some.
+            Ok(_) => pause = (pause * 2).min(AGAIN_AT_MOST),
             Err(error) if is_later(&error) => pause = (pause * 2).min(AGAIN_AT_MOST),
             Err(error) => {
                 let (who, error) = (apply::subject_of(&change), crate::explain(&error));
@@ -97,3 +98,7 @@ async fn record_later(gateway: Gateway, caller: Caller, asked: Asked, change: Di
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stop_tests.rs"]
+mod tests;

@@ -103,7 +103,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
             .decision
             .policies()
             .iter()
-            .map(|id| policy(&active, id))
+            .map(|id| policy(&active, id, names))
             .collect(),
         votes: votes(case, names),
         conversation: conversation(case, names),
@@ -194,13 +194,15 @@ fn rules(active: &Active, case: &Case, names: Names) -> Vec<RuleProgress> {
     case.request.rules.iter().map(progress).collect()
 }
 
-fn policy(active: &Active, id: &countersign_core::id::PolicyId) -> PolicyLine {
+fn policy(active: &Active, id: &countersign_core::id::PolicyId, names: Names) -> PolicyLine {
     let statement = active.snapshot.statement(id);
+    // The text may name people, and machines don't read policies.
+    let text = statement.filter(|_| names == Names::Given);
     PolicyLine {
         id: id.to_string(),
         reason: statement.and_then(|one| one.reason.clone()),
         place: statement.map(|one| format!("{}:{}", one.file, one.line)),
-        source: statement.map(|one| one.source.to_string()),
+        source: text.map(|one| one.source.to_string()),
     }
 }
 

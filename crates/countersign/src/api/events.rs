@@ -5,12 +5,7 @@
 //! Invariant: nobody hears of a request that they may not see, and a stream ends with the
 //! credential or the person it belongs to.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::State,
@@ -24,57 +19,22 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Api, problem::ApiError};
+use super::{Api, problem::ApiError, seats::Seat};
 use crate::{engine::Update, identity::Caller, names::Names};
 
 /// How often a comment keeps an idle connection open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The most streams of one subject.
-const STREAMS: usize = 32;
+pub(super) const STREAMS: usize = 32;
 
-/// How many streams each subject has. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Listening(Arc<Mutex<HashMap<String, usize>>>);
-
-/// One of the streams of a subject. Dropping it makes room for another.
-#[derive(Debug)]
-struct Seat {
-    of: Listening,
-    holder: String,
-}
-
-impl Listening {
-    fn counts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, holder: &str) -> Result<Seat, ApiError> {
-        let mut counts = self.counts();
-        let count = counts.entry(holder.to_owned()).or_default();
-        if *count >= STREAMS {
+fn seat(api: &Api, caller: &Caller) -> Result<Seat, ApiError> {
+    api.listening
+        .take(&caller.credential.holder)
+        .ok_or_else(|| {
             let title = format!("you listen to {STREAMS} streams of events, which is the limit");
-            let refused = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", title);
-            return Err(refused.with_detail("Close some, for example tabs of the console."));
-        }
-        *count += 1;
-        drop(counts);
-        Ok(Seat {
-            of: self.clone(),
-            holder: holder.to_owned(),
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", title)
+                .with_detail("Close some, for example tabs of the console.")
         })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.of.counts();
-        if let Some(count) = counts.get_mut(&self.holder) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.holder);
-            }
-        }
-    }
 }
 
 /// A caller who listens.
@@ -123,7 +83,7 @@ pub(super) async fn stream(
     caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let listener = Listener {
-        _seat: api.listening.take(&caller.credential.holder)?,
+        _seat: seat(&api, &caller)?,
         updates: api.gateway.engine.updates().subscribe(),
         api,
         caller,

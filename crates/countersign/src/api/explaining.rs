@@ -19,7 +19,7 @@ use countersign_core::{
 use countersign_policy::{ExecTarget, Explanation, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{Api, StrictJson, problem::ApiError, types::ExplainBody};
+use super::{Api, StrictJson, manage::people_only, problem::ApiError, types::ExplainBody};
 use crate::{
     active::Active,
     identity::{Caller, parse_subject},
@@ -61,9 +61,11 @@ pub struct StageSigners {
 
 pub(super) async fn explain(
     State(api): State<Api>,
-    _: Caller,
+    caller: Caller,
     StrictJson(body): StrictJson<ExplainBody>,
 ) -> Result<Json<Explained>, ApiError> {
+    // A machine would learn who can countersign, and how to word what nobody looks at.
+    people_only(&caller, "the policy")?;
     let active = api.gateway.active();
     let chain = chain(&active, &body)?;
     let target = body.target.as_deref().unwrap_or_default();

@@ -189,7 +189,7 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
 }
 
 /// Agents have no business with the names of people, nor with the rules that bind them.
-fn people_only(caller: &Caller, what: &str) -> Result<(), ApiError> {
+pub(super) fn people_only(caller: &Caller, what: &str) -> Result<(), ApiError> {
     if caller.person().is_some() {
         return Ok(());
     }

@@ -19,6 +19,7 @@ pub mod openapi;
 pub mod problem;
 pub mod requests;
 mod run;
+mod seats;
 pub mod strict;
 pub mod types;
 
@@ -46,7 +47,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use self::problem::ApiError;
+use self::{problem::ApiError, seats::Seats};
 use crate::{
     engine::{EngineError, Input},
     gates::advisory::Outstanding,
@@ -77,7 +78,9 @@ pub struct Api {
     uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
-    listening: events::Listening,
+    uploading: Seats,
+    running: Seats,
+    listening: Seats,
 }
 
 impl Api {
@@ -94,7 +97,9 @@ impl Api {
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             visits: Arc::default(),
-            listening: events::Listening::default(),
+            uploading: Seats::new(run::UPLOADS),
+            running: Seats::new(run::CALLS),
+            listening: Seats::new(events::STREAMS),
         }
     }
 

@@ -12,6 +12,7 @@ use axum::{
 use countersign_core::id::TargetId;
 use countersign_runner::inputs::{Limits, receive};
 use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
@@ -29,8 +30,14 @@ use crate::{
 const MAX_INPUTS: u64 = 64 << 20;
 /// Events that wait for a slow caller.
 const EVENTS: usize = 64;
-/// The longest pause within an upload.
+/// Uploads of one subject at once, so that nobody takes every thread.
+pub(super) const UPLOADS: usize = 4;
+/// Commands of one subject at once that are waited for or run with their caller connected, so that
+/// nobody takes every connection.
+pub(super) const CALLS: usize = 256;
+/// The longest pause within an upload, and the longest an upload may take.
 const UPLOAD_IDLE: Duration = Duration::from_secs(10);
+const UPLOAD_WITHIN: Duration = Duration::from_secs(600);
 /// How often an empty line keeps a quiet connection open.
 const BEAT: Duration = Duration::from_secs(15);
 
@@ -85,6 +92,11 @@ pub(super) async fn inputs(
         .map(|inputs| inputs.max_bytes.unwrap_or(MAX_INPUTS))
         .max()
         .unwrap_or(0);
+    let Some(_seat) = api.uploading.take(&caller.credential.holder) else {
+        let title = format!("you send {UPLOADS} uploads at once, which is the limit");
+        let refused = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", title);
+        return Err(refused.with_detail("Wait until one is done, and send this one again."));
+    };
     let Ok(_place) = api.uploads.clone().try_acquire_owned() else {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(ApiError::new(
@@ -93,10 +105,12 @@ pub(super) async fn inputs(
             "too many uploads at once; try again in a moment",
         ));
     };
-    // A sender that stalls must not keep a thread from everybody else.
+    // A sender that stalls or drips must not keep a thread from everybody else.
     let pieces = Box::pin(body.into_data_stream());
-    let stream = futures_util::stream::unfold(pieces, |mut pieces| async {
-        let piece = match tokio::time::timeout(UPLOAD_IDLE, pieces.next()).await {
+    let end = Instant::now() + UPLOAD_WITHIN;
+    let stream = futures_util::stream::unfold(pieces, move |mut pieces| async move {
+        let next = end.min(Instant::now() + UPLOAD_IDLE);
+        let piece = match timeout_at(next, pieces.next()).await {
             Ok(None) => return None,
             Ok(Some(piece)) => piece.map_err(std::io::Error::other),
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
@@ -131,22 +145,27 @@ pub(super) async fn run(
     State(api): State<Api>,
     caller: Caller,
     StrictJson(call): StrictJson<RunRequest>,
-) -> Response {
+) -> Result<Response, ApiError> {
+    let seat = api.running.take(&caller.credential.holder).ok_or_else(|| {
+        let title = format!("{CALLS} commands of yours wait or run, which is the limit");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_calls", title)
+            .with_detail("Wait until one is done, or let go of one that waits.")
+    })?;
     let (to, events) = tokio::sync::mpsc::channel(EVENTS);
     tokio::spawn(exec::serve(api.gateway, api.outstanding, caller, call, to));
-    let lines = futures_util::stream::unfold(events, |mut events| async {
+    let lines = futures_util::stream::unfold((events, seat), |(mut events, seat)| async {
         let line = match tokio::time::timeout(BEAT, events.recv()).await {
             Ok(None) => return None,
             Ok(Some(event)) => line(&event),
             Err(_quiet) => vec![b'\n'],
         };
-        Some((Ok::<_, Infallible>(line), events))
+        Some((Ok::<_, Infallible>(line), (events, seat)))
     });
     let headers = [
         (header::CONTENT_TYPE, "application/x-ndjson"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Body::from_stream(lines)).into_response()
+    Ok((headers, Body::from_stream(lines)).into_response())
 }
 
 fn line(event: &RunEvent) -> Vec<u8> {

@@ -224,7 +224,7 @@ pub struct PolicyLine {
     pub reason: Option<String>,
     /// `policies/prod.cedar:12`.
     pub place: Option<String>,
-    /// Its source.
+    /// Its source; people only.
     pub source: Option<String>,
 }
 

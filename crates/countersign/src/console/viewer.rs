@@ -93,6 +93,15 @@ impl<'a> Viewer<'a> {
         if let Some(fault) = gateway.clock.fault() {
             banners.push(Banner::clock_fault(format!("{}.", words::sentence(&fault))));
         }
+        for change in self.active.stops.unrecorded() {
+            let who = admin::subject_of(change);
+            banners.push(Banner {
+                gravity: Gravity::Danger,
+                title: format!("{who} is stopped, which is not recorded yet."),
+                text: "A restart would undo it. Free space, so that it can be recorded.".into(),
+                link: None,
+            });
+        }
         if let Ok(Some(title)) = gateway.store.setting(RECOVERED).await {
             banners.push(Banner {
                 gravity: Gravity::Danger,

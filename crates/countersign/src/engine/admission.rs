@@ -85,6 +85,17 @@ pub enum Admitted {
     },
 }
 
+/// What policy says of an action before all of it is known.
+#[derive(Debug)]
+pub enum Early {
+    /// No; recorded.
+    Denied(Admitted),
+    /// It would run at once.
+    Permits,
+    /// People would look at it.
+    Holds,
+}
+
 /// A request that policy has decided about, before anything is recorded.
 pub(super) struct Considered {
     pub(super) request: Request,
@@ -166,7 +177,7 @@ impl Admission {
             Decision::Permit { .. } if considered.request.amends.is_none() => {
                 self.permit(considered).await
             }
-            Decision::Hold { .. } => Ok(match self.engine.open(considered.request).await? {
+            Decision::Hold { .. } => Ok(match self.open(considered).await? {
                 Opened::Held(case) => Admitted::Held(case),
                 Opened::Attached(case) => Admitted::Attached(case),
                 Opened::Denied { request, reason } => Admitted::Denied {
@@ -180,16 +191,19 @@ impl Admission {
         }
     }
 
-    /// Denies an action that policy denies before all of it is known, and records that. Nothing is
-    /// recorded when policy says anything else: then the whole action is to be asked for.
+    /// What policy says of an action before all of it is known. A denial is final and recorded;
+    /// nothing is recorded of anything else: then the whole action is to be asked for.
     ///
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded.
-    pub async fn deny_early(&self, asked: Asked) -> Result<Option<Admitted>, EngineError> {
+    pub async fn early(&self, asked: Asked) -> Result<Early, EngineError> {
         let considered = self.consider(asked).await?;
         match considered.request.decided.decision.clone() {
-            decision @ Decision::Deny { .. } => self.deny(considered, decision).await.map(Some),
-            Decision::Permit { .. } | Decision::Hold { .. } => Ok(None),
+            decision @ Decision::Deny { .. } => {
+                Ok(Early::Denied(self.deny(considered, decision).await?))
+            }
+            Decision::Permit { .. } => Ok(Early::Permits),
+            Decision::Hold { .. } => Ok(Early::Holds),
         }
     }
 
@@ -200,6 +214,12 @@ impl Admission {
     pub async fn would_permit(&self, asked: Asked) -> Result<bool, EngineError> {
         let Considered { request, .. } = self.consider(asked).await?;
         Ok(matches!(request.decided.decision, Decision::Permit { .. }))
+    }
+
+    /// Has people asked about what policy holds.
+    pub(super) async fn open(&self, considered: Considered) -> Result<Opened, EngineError> {
+        let Considered { request, input, .. } = considered;
+        self.engine.open(request, input).await
     }
 
     /// Makes the request and asks policy. Nothing is recorded or stored yet.

@@ -135,7 +135,7 @@ impl Admission {
         let considered = self.consider(asked).await?;
         let id = considered.request.id.clone();
         match considered.request.decided.decision.clone() {
-            Decision::Hold { .. } => Ok(match self.engine.open(considered.request).await? {
+            Decision::Hold { .. } => Ok(match self.open(considered).await? {
                 Opened::Held(case) => Submitted::Held(case),
                 Opened::Attached(case) => Submitted::Attached(case),
                 Opened::Denied { request, reason } => Submitted::Denied { request, reason },

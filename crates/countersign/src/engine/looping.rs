@@ -94,8 +94,12 @@ async fn handle(turns: &mut Turns, commands: Vec<Command>) {
     let (mut jobs, mut replies) = (Vec::new(), Vec::new());
     for command in commands {
         match command {
-            Command::Open { request, answer } => {
-                jobs.push(Job::Open(request));
+            Command::Open {
+                request,
+                input,
+                answer,
+            } => {
+                jobs.push(Job::Open(request, input));
                 replies.push(Reply::Open(answer));
             }
             Command::Step { id, input, answer } => {

@@ -31,7 +31,7 @@ use countersign_store::StoreError;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use admission::{Admission, Admitted, Asked, Uncased};
+pub use admission::{Admission, Admitted, Asked, Early, Uncased};
 pub use desk::Desk;
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
@@ -54,7 +54,7 @@ pub enum EngineError {
     #[error("nothing is claimed while the clock is wrong: {0}")]
     Clock(String),
     /// A stored vote is not what was signed.
-    #[error("a stored vote of `{0}` is not what was signed; the request was not run")]
+    #[error("a stored vote is not what was signed; the request was not run")]
     ForgedVote(PersonId),
     /// The store failed.
     #[error(transparent)]
@@ -136,6 +136,7 @@ type Answer<T> = oneshot::Sender<Result<T, EngineError>>;
 enum Command {
     Open {
         request: Box<Request>,
+        input: Value,
         answer: Answer<Opened>,
     },
     Step {
@@ -184,13 +185,15 @@ impl Engine {
             .map_err(|_| EngineError::Internal("the engine has stopped".into()))?
     }
 
-    /// Holds a request, or attaches to an identical one.
+    /// Holds a request, or attaches to an identical one. `input` is what policy was asked when it
+    /// decided so, for the record.
     ///
     /// # Errors
     /// [`EngineError`] when nothing was stored.
-    pub async fn open(&self, request: Request) -> Result<Opened, EngineError> {
+    pub async fn open(&self, request: Request, input: Value) -> Result<Opened, EngineError> {
         self.ask(|answer| Command::Open {
             request: Box::new(request),
+            input,
             answer,
         })
         .await

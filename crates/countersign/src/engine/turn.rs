@@ -4,7 +4,7 @@
 //! Out of scope: writing; [`turns`](super::turns) commits a turn whole.
 //! Invariant: staging changes nothing. A job sees what earlier jobs of its turn left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use countersign_core::{
     decision::{Decided, DenyReason},
@@ -67,6 +67,7 @@ impl Turn {
         &mut self,
         parts: &Parts,
         request: Request,
+        input: Value,
     ) -> Result<Pending, EngineError> {
         let same = |case: &&StoredCase| {
             case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
@@ -83,7 +84,7 @@ impl Turn {
         {
             let found = self.load(parts, &id).await?.case;
             if let Some(reason) = recently_denied(&found, self.now) {
-                return self.deny(parts, request, reason);
+                return self.deny(parts, request, input, reason);
             }
             match &found.phase {
                 Phase::Closed { .. } | Phase::Finished { .. } => {}
@@ -91,13 +92,13 @@ impl Turn {
             }
         }
         if let Some(reason) = often_denied(parts.store.as_ref(), &request, self.now).await? {
-            return self.deny(parts, request, reason);
+            return self.deny(parts, request, input, reason);
         }
         self.check_room(parts, &request).await?;
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
-            Ok(case) => self.hold(parts, case),
-            Err(reason) => self.deny(parts, request, reason),
+            Ok(case) => self.hold(parts, case, input),
+            Err(reason) => self.deny(parts, request, input, reason),
         }
     }
 
@@ -147,8 +148,12 @@ impl Turn {
         }
     }
 
-    fn hold(&mut self, parts: &Parts, mut case: Case) -> Result<Pending, EngineError> {
-        let input = self.input(&case.request, &BTreeSet::new());
+    fn hold(
+        &mut self,
+        parts: &Parts,
+        mut case: Case,
+        input: Value,
+    ) -> Result<Pending, EngineError> {
         let mut recorder = self.recorder(parts, &mut case);
         recorder.opened(&self.active.directory, input);
         let records = recorder.records;
@@ -172,6 +177,7 @@ impl Turn {
         &mut self,
         parts: &Parts,
         request: Request,
+        input: Value,
         reason: DenyReason,
     ) -> Result<Pending, EngineError> {
         let id = request.id.clone();
@@ -189,24 +195,13 @@ impl Turn {
             body::Phase::Request,
             &decided,
             &[],
-            self.input(&request, &BTreeSet::new()),
+            input,
         );
         self.take(vec![asked, said])?;
         Ok(Pending::Opened(Opened::Denied {
             request: id,
             reason,
         }))
-    }
-
-    /// What a stock Cedar engine needs to reproduce the decision.
-    fn input(
-        &self,
-        request: &Request,
-        approvals: &BTreeSet<countersign_core::id::RuleName>,
-    ) -> Value {
-        self.active
-            .snapshot
-            .recorded_input(&question(request, approvals, self.now))
     }
 
     pub(super) async fn step(

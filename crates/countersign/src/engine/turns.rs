@@ -15,7 +15,7 @@ use countersign_core::{
 };
 use countersign_evidence::body::{Body, SecurityEvent};
 use countersign_store::{StoreError, StoredCase, Write};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Desk, Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
@@ -31,7 +31,8 @@ const FLUSH: u32 = 1_000;
 /// One thing to do in a turn.
 #[derive(Clone)]
 pub(super) enum Job {
-    Open(Box<Request>),
+    /// A request, and what policy was asked about it.
+    Open(Box<Request>, Value),
     Step(RequestId, Box<Input>),
 }
 
@@ -133,7 +134,7 @@ impl Turns {
         let mut pending = Vec::new();
         for job in jobs {
             pending.push(match job {
-                Job::Open(request) => turn.open(&self.parts, *request).await,
+                Job::Open(request, input) => turn.open(&self.parts, *request, input).await,
                 Job::Step(id, input) => turn.step(&self.parts, &id, *input).await,
             });
         }

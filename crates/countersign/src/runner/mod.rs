@@ -1,13 +1,14 @@
 //! Executing permits near the target.
 //!
 //! In scope: the one door to targets, [`execute`], which takes a [`Permit`] by value.
+//! A [`preview`] reaches no target: it has captured files, nobody's rights and no credential.
 //! Out of scope: deciding and recording.
 //! Invariant: what runs is rebuilt from the stored request alone, and the permit is spent on the
 //! digest computed from it here. Nothing a caller sends after the decision reaches a target (P2).
 
 mod plan;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use countersign_core::{
     digest::action_digest,
@@ -15,17 +16,20 @@ use countersign_core::{
     request::{Outcome, Request},
     subject::{SubjectChain, SubjectId},
 };
+use countersign_policy::Bundle;
 use countersign_runner::spawn::{self, Exit, Finished, Output, SpawnError};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use plan::check_taken_for;
 pub use plan::{Arguments, Call, Captured, Machine, PlanError, capture, runs_as};
 
 use crate::{
     active::{Active, ActivePolicy},
     clock::Clock,
     engine::Ended,
+    names::Names,
 };
 
 /// That a member of a chain can do nothing any more.
@@ -35,13 +39,27 @@ pub struct Stopped {
     by: Vec<SubjectId>,
 }
 
+impl Stopped {
+    /// In words, for somebody who may hear these names.
+    #[must_use]
+    pub fn told(&self, names: Names) -> String {
+        let one = |id: &SubjectId| match (names, id) {
+            (Names::Withheld, SubjectId::Person(_)) => names.subject(id),
+            _ => format!("`{id}`"),
+        };
+        let mut text = format!("{} was stopped or disabled", one(&self.who));
+        let by: BTreeSet<_> = self.by.iter().map(one).collect();
+        for (index, who) in by.iter().enumerate() {
+            text.push_str(if index == 0 { " by " } else { ", " });
+            text.push_str(who);
+        }
+        text
+    }
+}
+
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` was stopped or disabled", self.who)?;
-        for (index, one) in self.by.iter().enumerate() {
-            write!(f, "{} `{one}`", if index == 0 { " by" } else { "," })?;
-        }
-        Ok(())
+        f.write_str(&self.told(Names::Given))
     }
 }
 
@@ -62,6 +80,28 @@ pub enum RunError {
     Spawn(#[from] SpawnError),
 }
 
+impl RunError {
+    /// In words, for somebody who may hear these names.
+    #[must_use]
+    pub fn told(&self, names: Names) -> String {
+        match self {
+            Self::Stopped(stopped) => format!("{}; nothing was run", stopped.told(names)),
+            other => crate::explain(other),
+        }
+    }
+}
+
+/// What became of a permit.
+#[derive(Debug)]
+pub struct Executed {
+    /// What is recorded.
+    pub ended: Ended,
+    /// Why nothing ran, or it is not known how it ended.
+    pub error: Option<RunError>,
+    /// Why it was ended before it was done.
+    pub stopped: Option<Stopped>,
+}
+
 /// Runs a permitted request and tells how it ended. An error before the start is an outcome too:
 /// the permit is spent, and what was recorded as permitted is recorded as failed.
 pub async fn execute(
@@ -71,7 +111,7 @@ pub async fn execute(
     clock: &Clock,
     active: ActivePolicy,
     output: Sender<Output>,
-) -> (Ended, Option<RunError>) {
+) -> Executed {
     let id = permit.id().clone();
     let ended = |outcome, exit, result| Ended {
         permit: id.clone(),
@@ -79,15 +119,25 @@ pub async fn execute(
         exit,
         result,
     };
+    let executed = |ended, error, stopped| Executed {
+        ended,
+        error,
+        stopped,
+    };
     match run(permit, request, machine, clock, active, output).await {
-        Ok((finished, stopped)) => (concluded(&finished, stopped, ended), None),
+        Ok((finished, stopped)) => {
+            // It may have ended by itself before it was told to.
+            let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
+            executed(concluded(&finished, stopped.as_ref(), ended), None, stopped)
+        }
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {
             let result = json!({ "error": error.to_string() });
-            (ended(Outcome::Unknown, None, result), Some(error.into()))
+            let ended = ended(Outcome::Unknown, None, result);
+            executed(ended, Some(error.into()), None)
         }
         Err(error) => {
             let result = json!({ "error": error.to_string(), "not_run": true });
-            (ended(Outcome::Failed, None, result), Some(error))
+            executed(ended(Outcome::Failed, None, result), Some(error), None)
         }
     }
 }
@@ -129,6 +179,77 @@ async fn run(
     Ok((finished, stopped))
 }
 
+/// What a preview showed.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// The command.
+    pub argv: Vec<String>,
+    /// What it wrote.
+    pub text: String,
+    /// Why that is not all of it.
+    pub cut: Option<String>,
+}
+
+/// Runs a command that shows reviewers what an action would do. Nothing is permitted by it, and
+/// nothing stops when it fails: reviewers are told, and look more closely.
+pub async fn preview(
+    captured: &Captured,
+    argv: Vec<String>,
+    machine: &Machine,
+    bundle: Arc<Bundle>,
+) -> Preview {
+    // Whoever asks again and again waits for the others; a closed semaphore only means no limit.
+    let _turn = machine.previews.acquire().await.ok();
+    let (mut text, cut) = match run_preview(captured, argv.clone(), machine, bundle).await {
+        Ok(shown) => shown,
+        Err(error) => (Vec::new(), Some(crate::explain(&error))),
+    };
+    let cut = match std::str::from_utf8(&text) {
+        Ok(_) => cut,
+        Err(error) => {
+            text.truncate(error.valid_up_to());
+            cut.or_else(|| Some("what follows is not text".into()))
+        }
+    };
+    Preview {
+        argv,
+        text: String::from_utf8_lossy(&text).into_owned(),
+        cut,
+    }
+}
+
+async fn run_preview(
+    captured: &Captured,
+    argv: Vec<String>,
+    machine: &Machine,
+    bundle: Arc<Bundle>,
+) -> Result<(Vec<u8>, Option<String>), RunError> {
+    let (command, scratch) = plan::preview(captured, argv, machine, bundle).await?;
+    let (output, mut written) = tokio::sync::mpsc::channel(16);
+    let collecting = async {
+        let mut text = Vec::new();
+        while let Some(piece) = written.recv().await {
+            match piece {
+                Output::Stdout(bytes) | Output::Stderr(bytes) => text.extend_from_slice(&bytes),
+            }
+        }
+        text
+    };
+    let running = spawn::run(command, output, CancellationToken::new());
+    let (finished, text) = tokio::join!(running, collecting);
+    if let Err(error) = tokio::task::spawn_blocking(move || scratch.remove()).await {
+        tracing::warn!(%error, "a preview's directory was not removed");
+    }
+    let cut = match finished?.exit {
+        Exit::Code(0) => None,
+        Exit::Code(code) => Some(format!("it failed with status {code}")),
+        Exit::OutputLimit => Some("there is more than can be shown".into()),
+        Exit::TimedOut => Some("it took too long".into()),
+        Exit::Signal(_) | Exit::Cancelled => Some("it was ended".into()),
+    };
+    Ok((text, cut))
+}
+
 /// Waits until a member of the chain, or the person who answers for one, is stopped or disabled.
 pub async fn until_stopped(chain: &SubjectChain, mut active: ActivePolicy) -> Stopped {
     loop {
@@ -161,7 +282,7 @@ pub fn stopped(chain: &SubjectChain, active: &Active) -> Option<Stopped> {
 
 fn concluded(
     finished: &Finished,
-    stopped: Option<Stopped>,
+    stopped: Option<&Stopped>,
     ended: impl FnOnce(Outcome, Option<i32>, serde_json::Value) -> Ended,
 ) -> Ended {
     let (outcome, exit, how) = match finished.exit {
@@ -172,11 +293,9 @@ fn concluded(
         Exit::OutputLimit => (Outcome::Failed, Some(125), "too much output"),
         Exit::Cancelled => (Outcome::Failed, Some(143), "stopped"),
     };
-    // It may have ended by itself before it was told to.
-    let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
     let result = json!({
         "how": how,
-        "stopped": stopped.map(|stopped| stopped.to_string()),
+        "stopped": stopped.map(ToString::to_string),
         "stdout": { "bytes": finished.stdout.bytes, "sha256": finished.stdout.sha256 },
         "stderr": { "bytes": finished.stderr.bytes, "sha256": finished.stderr.sha256 },
         "milliseconds": u64::try_from(finished.duration.as_millis()).unwrap_or(u64::MAX),

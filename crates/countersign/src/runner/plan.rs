@@ -13,16 +13,23 @@ use std::{
     time::Duration,
 };
 
-use countersign_core::{action::Action, canonical::Hash, id::TargetId, request::Request};
+use countersign_core::{
+    action::{Action, Effect},
+    canonical::Hash,
+    id::TargetId,
+    request::Request,
+};
 use countersign_policy::{Bundle, ExecTarget};
 use countersign_runner::{
     inputs::{Bind, Entry, Glob, InputError, InputStore, Keep, Limits, Manifest, overlay, pack},
+    quote::reveal,
     resolve::{ResolveError, Resolved, resolve},
     spawn::{Command, EnvError, Environment, Scratch, User, caller_env_allowed},
     vault::{Source, VaultError},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::gates::exec::GATE;
 
@@ -30,6 +37,12 @@ use crate::gates::exec::GATE;
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// How much a command may write when its target says nothing, in bytes.
 const OUTPUT_LIMIT: u64 = 64 << 20;
+/// The most bytes of captured texts that are shown.
+const MAX_TEXTS: u64 = 4 << 10;
+/// How long a preview may take.
+const PREVIEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much a preview may write, in bytes; more would not be read on one page.
+const PREVIEW_LIMIT: u64 = 6 << 10;
 /// The user that commands run as where the gateway is root and the target names nobody.
 const UNPRIVILEGED: &str = "nobody";
 /// Stands for the directory of captured inputs in recorded paths.
@@ -46,6 +59,8 @@ pub struct Machine {
     pub path: Arc<[PathBuf]>,
     /// Where relative paths of the configuration begin.
     pub config: PathBuf,
+    /// Previews that can run at once.
+    pub previews: Arc<Semaphore>,
 }
 
 /// Why a call is no action, or an approved action can't run as approved.
@@ -79,6 +94,9 @@ pub enum PlanError {
     /// The target takes none.
     #[error("target `{0}` takes no inputs; its configuration has no `inputs`")]
     TakesNoInputs(TargetId),
+    /// A preview without files.
+    #[error("a preview shows captured files, and there are none")]
+    PreviewOfNothing,
     /// Environment.
     #[error(transparent)]
     Env(#[from] EnvError),
@@ -139,6 +157,8 @@ pub struct Captured {
     pub action: Action,
     /// What is in the inputs.
     pub manifest: Option<Manifest>,
+    /// The texts among the inputs that are short enough to be shown, by path as it is shown.
+    pub texts: BTreeMap<String, String>,
 }
 
 impl Call {
@@ -171,6 +191,7 @@ impl Call {
         Ok(Captured {
             action: self.action(arguments, session(exec, None)),
             manifest: None,
+            texts: BTreeMap::new(),
         })
     }
 
@@ -206,7 +227,7 @@ pub async fn capture(
     blocking(move || {
         call.words(&bundle)?;
         let exec = exec(&bundle, &call.target)?;
-        let place = Place::make(&machine, exec, call.inputs)?;
+        let place = Place::make(&machine, exec, call.inputs, user(exec.run_as.as_deref())?)?;
         let argv0 = call.argv.first().ok_or(PlanError::Empty)?;
         let arguments = Arguments {
             executable: place.resolve(argv0, &machine.path)?,
@@ -221,6 +242,7 @@ pub async fn capture(
         let session = session(exec, place.overlaid.as_ref());
         Ok(Captured {
             action: call.action(stored, session),
+            texts: place.texts()?,
             manifest: place.manifest,
         })
     })
@@ -263,8 +285,12 @@ struct Place {
 }
 
 impl Place {
-    fn make(machine: &Machine, exec: &ExecTarget, inputs: Option<Hash>) -> Result<Self, PlanError> {
-        let user = user(exec)?;
+    fn make(
+        machine: &Machine,
+        exec: &ExecTarget,
+        inputs: Option<Hash>,
+        user: Option<User>,
+    ) -> Result<Self, PlanError> {
         let owner = user.as_ref().map(User::owner);
         let scratch = Scratch::new(machine.scratch.path(), owner)?;
         let (mut manifest, mut overlaid) = (None, None);
@@ -317,6 +343,63 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The texts among the inputs, as a command would find them, as long as they are short.
+    fn texts(&self) -> std::io::Result<BTreeMap<String, String>> {
+        let mut texts = BTreeMap::new();
+        let mut room = MAX_TEXTS;
+        for (path, entry) in self.manifest.iter().flat_map(|all| all.entries()) {
+            let Entry::File { size, .. } = entry else {
+                continue;
+            };
+            if *size > room {
+                continue;
+            }
+            let file = std::fs::read(self.dir.join(path))?;
+            if let Ok(text) = String::from_utf8(file)
+                && !text.contains('\0')
+            {
+                room = room.saturating_sub(*size);
+                texts.insert(reveal(path), text);
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// Prepares a command that shows reviewers what an action would do. Nobody has permitted anything
+/// yet, so it gets the captured files and nothing else: not the target's directory, user and
+/// credentials, nor the caller's variables.
+pub(super) async fn preview(
+    captured: &Captured,
+    argv: Vec<String>,
+    machine: &Machine,
+    bundle: Arc<Bundle>,
+) -> Result<(Command, Scratch), PlanError> {
+    let (action, machine) = (captured.action.clone(), machine.clone());
+    blocking(move || {
+        let exec = exec(&bundle, &action.target)?;
+        let mut arguments: Arguments = serde_json::from_value(action.arguments)
+            .map_err(|error| PlanError::Stored(error.to_string()))?;
+        arguments.env.clear();
+        let inputs = arguments.inputs.ok_or(PlanError::PreviewOfNothing)?;
+        let place = Place::make(&machine, exec, Some(inputs), user(None)?)?;
+        let argv0 = argv.first().ok_or(PlanError::Empty)?;
+        let command = Command {
+            resolved: resolve(argv0, &machine.path, &place.dir)?,
+            env: environment(&machine, exec, &arguments, &place)?,
+            argv,
+            dir: place.dir,
+            run_as: place.user,
+            stdin: None,
+            timeout: PREVIEW_TIMEOUT,
+            output_limit: PREVIEW_LIMIT,
+        };
+        Ok((command, place.scratch))
+    })
+    .await
+}
+
 /// Whether the target takes every captured file. The caller's own capture leaves out what is not
 /// kept, but a caller can send anything.
 fn check_kept(exec: &ExecTarget, manifest: &Manifest) -> Result<(), PlanError> {
@@ -332,7 +415,7 @@ fn check_kept(exec: &ExecTarget, manifest: &Manifest) -> Result<(), PlanError> {
         .find(|(path, entry)| **entry != Entry::Dir && !taken(path));
     match refused {
         Some((path, _)) => {
-            let (target, path) = (exec.target.clone(), countersign_runner::quote::reveal(path));
+            let (target, path) = (exec.target.clone(), reveal(path));
             Err(PlanError::NotKept { target, path })
         }
         None => Ok(()),
@@ -365,10 +448,11 @@ pub fn runs_as(exec: &ExecTarget) -> String {
     }
 }
 
-fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
+/// The user of this name, or the one without rights where the gateway is root.
+fn user(name: Option<&str>) -> Result<Option<User>, PlanError> {
     let root = nix::unistd::geteuid().is_root();
-    let name = match (&exec.run_as, root) {
-        (Some(name), _) => name.as_str(),
+    let name = match (name, root) {
+        (Some(name), _) => name,
         (None, true) => UNPRIVILEGED,
         (None, false) => return Ok(None),
     };
@@ -384,23 +468,48 @@ fn user(exec: &ExecTarget) -> Result<Option<User>, PlanError> {
     }))
 }
 
+/// Whether the target takes a command for what it was taken for when policy was asked about it.
+/// Policy decides about effects, so that a change of the target's patterns would otherwise not
+/// reach what was asked before.
+///
+/// # Errors
+/// [`PlanError::Changed`].
+pub(crate) fn check_taken_for(
+    exec: &ExecTarget,
+    argv: &[String],
+    has_inputs: bool,
+    taken_for: &[Effect],
+) -> Result<(), PlanError> {
+    if exec.classify(argv, has_inputs).effects == taken_for {
+        return Ok(());
+    }
+    Err(PlanError::Changed("what the target takes the command for"))
+}
+
 /// Rebuilds the command of a stored request, verifying that everything is what was decided.
 pub(super) async fn command(
     request: &Request,
     machine: &Machine,
     bundle: Arc<Bundle>,
 ) -> Result<(Command, Scratch), PlanError> {
-    let action = request.action.clone();
+    let (action, taken_for) = (request.action.clone(), request.effects.clone());
     let for_blocking = machine.clone();
     let (mut command, scratch, sources) = blocking(move || {
         let machine = for_blocking;
         let exec = exec(&bundle, &action.target)?;
         let arguments: Arguments = serde_json::from_value(action.arguments)
             .map_err(|error| PlanError::Stored(error.to_string()))?;
-        let place = Place::make(&machine, exec, arguments.inputs)?;
+        let user = user(exec.run_as.as_deref())?;
+        let place = Place::make(&machine, exec, arguments.inputs, user)?;
         if session(exec, place.overlaid.as_ref()) != action.session {
             return Err(PlanError::Changed("the target's configuration"));
         }
+        check_taken_for(
+            exec,
+            &arguments.argv,
+            arguments.inputs.is_some(),
+            &taken_for,
+        )?;
         let argv0 = arguments.argv.first().ok_or(PlanError::Empty)?;
         if place.resolve(argv0, &machine.path)? != arguments.executable {
             return Err(PlanError::Changed("the executable"));

@@ -14,7 +14,9 @@ use countersign_store::CredentialKind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Caller, Lab, Place, client, event, full, issue,
+    Caller, Lab, Place, client, event,
+    files::limit,
+    full, issue,
     journal::{self, Entry},
     process::{Server, free_port},
 };
@@ -33,6 +35,8 @@ impl Installation {
         let place = Place::new(|files| {
             let config = files.get_mut("countersign.toml").unwrap();
             *config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+            // What was asked and not approved in time stays, over a thousand cycles.
+            limit(files, "max_held_per_subject", 100_000);
         });
         let url = format!("http://127.0.0.1:{port}");
         let gateway = place.open(([127, 0, 0, 1], port).into()).await.unwrap();
@@ -417,6 +421,34 @@ async fn an_interrupted_first_start_trusts_what_it_trusted() {
     lose_the_database();
     let refused = open().await.err().unwrap();
     assert!(refused.contains("recover --bundle"), "{refused}");
+}
+
+/// Whoever brings an old copy of the log back does not get links for everybody.
+#[tokio::test]
+async fn an_old_log_is_no_first_start() {
+    let place = Place::new(|_| {});
+    let address = ([127, 0, 0, 1], 1).into();
+    let gateway = place.open(address).await.unwrap();
+    gateway.log.close().await;
+    drop(gateway);
+    let files = || {
+        fs::read_dir(place.log())
+            .unwrap()
+            .map(|one| one.unwrap().path())
+    };
+    let copy: Vec<_> = files()
+        .filter(|path| path.is_file())
+        .map(|path| (fs::read(&path).unwrap(), path))
+        .collect();
+    let gateway = place.open(address).await.unwrap();
+    issue(&gateway, CredentialKind::Token, "person:ann", None).await;
+    gateway.log.close().await;
+    drop(gateway);
+    for (bytes, path) in copy {
+        fs::write(path, bytes).unwrap();
+    }
+    let opened = place.open(address).await;
+    assert!(opened.is_ok_and(|gateway| !gateway.is_first_start()));
 }
 
 /// A request that was running when the server died is unknown afterwards, and so is its like.

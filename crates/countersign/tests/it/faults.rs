@@ -112,7 +112,8 @@ async fn everything_is_refused(lab: &Lab, bot: &Caller, ann: &Caller, held: &str
     let health = bot.get("/v1/health").await;
     assert!(health.text("status").contains("space"), "{health:?}");
     let notices = health.body["notices"].to_string();
-    assert!(notices.contains("agent:twin is stopped"), "{notices}");
+    assert!(notices.contains("1 stop is in effect"), "{notices}");
+    assert!(!notices.contains("twin"), "{notices}");
 }
 
 impl Lab {
@@ -173,7 +174,8 @@ async fn a_full_disk_under_the_log() {
     assert_eq!(ran, ["after", "before", "claimed", "voted"]);
     until("the stop is recorded", || async {
         let health = bot.get("/v1/health").await;
-        health.text("status") == "ok" && !health.body["notices"].to_string().contains("twin")
+        health.text("status") == "ok"
+            && !health.body["notices"].to_string().contains("not recorded")
     })
     .await;
     lab.verify().await;

@@ -93,6 +93,62 @@ async fn one_subject_has_a_bounded_number_of_streams() {
     .await;
 }
 
+/// Whoever waits with as many connections as it likes would leave nobody one to decide or to stop
+/// it with.
+#[tokio::test]
+async fn one_subject_has_a_bounded_number_of_calls() {
+    let lab = Lab::new().await;
+    let bot = lab.bot().await;
+    let ask = async |caller: &Caller| {
+        let call = json!({ "target": "tools", "argv": ["./tally", "one", "x"], "wait_ms": 60_000 });
+        let request = caller.request(Method::POST, "/v1/run").json(&call);
+        request.send().await.unwrap()
+    };
+    let mut waiting = Vec::new();
+    for n in 0..256 {
+        let answer = ask(&bot).await;
+        assert_eq!(answer.status(), 200, "{n}");
+        waiting.push(answer);
+    }
+    let refused = Answer::of(ask(&lab.bot().await).await).await;
+    refused.refused("one call more", 429, "too_many_calls");
+    assert_eq!(ask(&lab.token("agent:twin").await).await.status(), 200);
+    drop(waiting);
+    until("there is room again", || async {
+        ask(&bot).await.status() == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_subject_does_not_take_every_place_for_uploads() {
+    let lab = Lab::new().await;
+    let (bot, twin) = (lab.bot().await, lab.token("agent:twin").await);
+    let dripping = || {
+        let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = bot.request(Method::POST, "/v1/inputs");
+        tokio::spawn(request.body(reqwest::Body::wrap_stream(never)).send())
+    };
+    let sending: Vec<_> = (0..16).map(|_| dripping()).collect();
+    until("the others are refused", || async {
+        sending.iter().filter(|one| one.is_finished()).count() == 12
+    })
+    .await;
+    let refused = Answer::of(
+        bot.request(Method::POST, "/v1/inputs")
+            .body("x")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    refused.refused("one upload more", 429, "too_many_uploads");
+    crate::exec::upload_files(&twin, &[("job", "x")])
+        .await
+        .expect(200);
+    sending.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 /// A stream tells of what its caller may see, and ends with the credential.
 #[tokio::test]
 async fn a_stream_ends_with_its_credential() {

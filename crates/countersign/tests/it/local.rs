@@ -443,3 +443,36 @@ async fn a_stopped_agent_is_told_to_end_its_command() {
         "{result}"
     );
 }
+
+/// The target's patterns say what policy decides about, also where the caller runs the command.
+#[tokio::test]
+async fn nothing_is_handed_out_for_what_is_taken_for_something_else_by_now() {
+    let bench = Bench::new().await;
+    let executable = json!({ "program": { "path": "/bin/true", "sha256": "0".repeat(64) },
+        "interpreters": [] });
+    let mut call = json!({ "target": "laptop", "argv": ["./deploy", "x"], "wait_ms": 0,
+        "local": { "directory": "/", "executable": executable } });
+    let held = bench.bot.run_with(call.clone()).await;
+    let id = event(&held, "held").unwrap()["request"].clone();
+    bench.ann.approve(id.as_str().unwrap()).await;
+    bench
+        .lab
+        .apply(|files| {
+            files.get_mut("countersign.toml").unwrap().push_str(
+                "[[target.laptop.command]]\nargv = [\"./deploy\", \"x\"]\naction = \"wipe\"\n\
+                 group = \"delete\"\n",
+            );
+        })
+        .await;
+    call["claim"] = id.clone();
+    let heard = bench.bot.run_with(call).await;
+    assert!(event(&heard, "permitted").is_none(), "{heard:?}");
+    let last = heard.last().unwrap();
+    assert_eq!(
+        (&last["event"], &last["code"]),
+        (&json!("refused"), &json!("not_run")),
+        "{last}"
+    );
+    assert_eq!(bench.lab.state(id.as_str().unwrap()).await, "failed");
+    bench.lab.verify().await;
+}

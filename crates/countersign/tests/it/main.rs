@@ -25,6 +25,7 @@ mod limits;
 mod local;
 mod many;
 mod record;
+mod shown;
 mod stopping;
 mod support;
 mod tls;

@@ -422,3 +422,29 @@ async fn secrets_are_nowhere_in_the_data() {
     }
     lab.verify().await;
 }
+
+/// What is recorded of a held request is what policy was asked when it decided, not what it would
+/// be asked by the time that the request reaches the engine.
+#[tokio::test]
+async fn a_hold_is_recorded_with_the_question_that_was_decided() {
+    let lab = Lab::new().await;
+    let bot = lab.bot().await;
+    let asked = (0..40).map(|n| {
+        let (bot, command) = (bot.clone(), format!("./tally one h{n}"));
+        async move { bot.run(&command, 0).await }
+    });
+    futures_util::future::join_all(asked).await;
+    let entries = lab.records();
+    let decided: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.kind() == "policy.decided" && entry.request().is_some())
+        .filter(|entry| entry.field("decision") == "hold")
+        .collect();
+    assert_eq!(decided.len(), 40);
+    for entry in decided {
+        let now = &entry.evidence["input"]["asks"][0]["context"]["now"];
+        let at: jiff::Timestamp = entry.leaf.at.to_string().parse().unwrap();
+        let at = jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S%.3fZ", at).unwrap();
+        assert!(now.to_string().contains(&at), "{now} {at}");
+    }
+}

@@ -17,15 +17,17 @@ async fn stopping_ends_what_runs() {
             "agent-stop",
             json!({ "agent": "bot" }),
             "agent:bot",
+            "`agent:bot` was stopped or disabled by a person",
         ),
         (
             "its owner",
             "person-disable",
             json!({ "person": "olga" }),
             "person:olga",
+            ": a person was stopped or disabled by a person",
         ),
     ];
-    for (what, operation, arguments, who) in table {
+    for (what, operation, arguments, who, told) in table {
         let lab = Lab::new().await;
         let (bot, ann) = (lab.bot().await, lab.session("ann").await);
         let call = json!({ "argv": ["sh", "-c", LONG], "wait_ms": 30_000 });
@@ -51,9 +53,8 @@ async fn stopping_ends_what_runs() {
             (&json!("exited"), &json!("failed"))
         );
         assert_eq!(last["status"], 143, "{last}");
-        let said = format!("`{who}` was stopped or disabled by `person:ada`");
         assert!(
-            last["warning"].as_str().unwrap().contains(&said),
+            last["warning"].as_str().unwrap().contains(told),
             "{what}: {last}"
         );
         assert_eq!(lab.state(&id).await, "failed", "{what}");
@@ -61,6 +62,8 @@ async fn stopping_ends_what_runs() {
         let records = lab.records();
         let of_request = records.iter().filter(|one| one.request() == Some(&id));
         let outcome = of_request.rev().find(is_outcome).unwrap();
+        // The record has the names that the agent is not told.
+        let said = format!("`{who}` was stopped or disabled by `person:ada`");
         assert_eq!(outcome.evidence["result"]["stopped"], said, "{what}");
         assert_eq!(lab.place.ran(), ["up"], "{what}");
         lab.verify().await;
@@ -188,6 +191,14 @@ async fn machines_don_t_learn_who_decides() {
         assert_eq!(names(seen[field].to_string()), None, "{}", seen[field]);
     }
     assert_eq!(seen["votes"][0]["voter"], "a person");
+    // Policies may name people too: only people read them, whichever way.
+    assert!(seen["policies"][0]["source"].is_null(), "{seen}");
+    assert!(ann.see(&id).await["policies"][0]["source"].is_string());
+    let question = json!({ "subject": "agent:bot", "target": "tools", "argv": ["./tally"] });
+    let explained = bot.post("/v1/policy/explain", &question).await;
+    explained.refused("an explanation", 403, "people_only");
+    let pat = lab.token("person:pat").await;
+    pat.post("/v1/policy/explain", &question).await.expect(200);
     lab.session("sid").await.vote(&id, "deny").await.expect(200);
     let heard = waiting.await.unwrap();
     let held = event(&heard, "held").unwrap();

@@ -88,6 +88,8 @@ struct RawCommand {
     resource: Option<Spanned<String>>,
     #[serde(default)]
     inputs: CommandInputs,
+    #[serde(default)]
+    preview: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
@@ -267,12 +269,26 @@ fn read_command(reader: &mut Reader<'_>, command: Spanned<RawCommand>) -> Option
         None => None,
         Some(text) => Some(read_template(reader, text, argv.as_deref().unwrap_or(&[]))?),
     };
+    let preview = raw
+        .preview
+        .iter()
+        .map(|text| read_template(reader, text, argv.as_deref().unwrap_or(&[])))
+        .collect::<Option<Vec<_>>>()?;
+    if !preview.is_empty() && raw.inputs == CommandInputs::None {
+        let message = "`preview` shows captured files, and this command takes none";
+        reader.error(
+            line,
+            message,
+            "add `inputs = \"allowed\"`, or leave `preview` out",
+        );
+    }
     Some(CommandPattern {
         argv: argv?,
         action: action?,
         group: raw.group.into_inner(),
         resource,
         inputs_allowed: raw.inputs == CommandInputs::Allowed,
+        preview,
         line,
     })
 }
@@ -316,7 +332,11 @@ fn read_template(
     let template = match Template::parse(text.get_ref()) {
         Ok(template) => template,
         Err(error) => {
-            reader.error(line, error.to_string(), "correct the resource");
+            reader.error(
+                line,
+                error.to_string(),
+                "let braces pair and name a placeholder",
+            );
             return None;
         }
     };

@@ -59,6 +59,8 @@ pub struct CommandPattern {
     pub resource: Option<Template>,
     /// Whether it may come with captured inputs.
     pub inputs_allowed: bool,
+    /// The words of a command that shows reviewers what captured files would do; none when empty.
+    pub preview: Vec<Template>,
     /// The line of `countersign.toml` that defines it.
     pub line: u32,
 }
@@ -95,6 +97,9 @@ pub struct Classified {
     pub effects: Vec<Effect>,
     /// The captures of every matching pattern.
     pub arguments: Captures,
+    /// Commands that show reviewers what captured files would do, one for each matching pattern
+    /// that has one; none without captured files.
+    pub previews: Vec<Vec<String>>,
 }
 
 impl ExecTarget {
@@ -107,6 +112,7 @@ impl ExecTarget {
     pub fn classify(&self, argv: &[String], has_inputs: bool) -> Classified {
         let mut effects = Vec::new();
         let mut arguments = Captures::new();
+        let mut previews = Vec::new();
         let mut ambiguous = false;
         for pattern in &self.commands {
             let Some(found) = pattern.matches(argv, has_inputs) else {
@@ -116,6 +122,13 @@ impl ExecTarget {
                 Some(effect) if !effects.contains(&effect) => effects.push(effect),
                 Some(_) => {}
                 None => ambiguous = true,
+            }
+            let words = pattern.preview.iter().map(|word| word.render(&found));
+            match words.collect::<Option<Vec<_>>>() {
+                Some(words) if has_inputs && !words.is_empty() && !previews.contains(&words) => {
+                    previews.push(words);
+                }
+                _ => {}
             }
             for (name, value) in found {
                 ambiguous |= arguments.get(&name).is_some_and(|known| *known != value);
@@ -128,7 +141,11 @@ impl ExecTarget {
         if effects.is_empty() {
             effects.extend(whole_target(&self.target, "exec:run"));
         }
-        Classified { effects, arguments }
+        Classified {
+            effects,
+            arguments,
+            previews,
+        }
     }
 }
 
@@ -202,6 +219,7 @@ mod tests {
             group: "write".into(),
             resource: resource.map(|text| Template::parse(text).unwrap()),
             inputs_allowed: inputs,
+            preview: Vec::new(),
             line: 1,
         }
     }

@@ -318,6 +318,16 @@ fn main_file() {
             "`{b}` is not captured by `argv`",
         ),
         (
+            "[[target.sandbox.command]]\nargv = [\"a\"]\naction = \"a\"\ngroup = \"write\"\ninputs = \"allowed\"\npreview = [\"cat\", \"{b}\"]",
+            6,
+            "`{b}` is not captured by `argv`",
+        ),
+        (
+            "[[target.sandbox.command]]\nargv = [\"a\"]\naction = \"a\"\ngroup = \"write\"\npreview = [\"cat\", \"x\"]",
+            1,
+            "`preview` shows captured files, and this command takes none",
+        ),
+        (
             "[[target.sandbox.command]]\nargv = [\"a\"]\naction = \"git-push\"\ngroup = \"admin\"",
             1,
             "`exec:git-push` is in group `admin` here and in `write`",

@@ -45,7 +45,8 @@ pub(super) async fn submit(
 ) -> Result<Response, ApiError> {
     check_wishes(&body)?;
     let work = open(&api, &caller, &body);
-    let mut response = once(&api, &caller, &headers, &("access-request", &body), work).await?;
+    let asked = ("access-request", &body);
+    let mut response = Box::pin(once(&api, &caller, &headers, &asked, work)).await?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }

@@ -87,28 +87,28 @@ forbid (principal, action in [Action::"countersign:person-add", Action::"counter
 permit (principal in Group::"auditors", action == Action::"countersign:audit-read", resource);
 "#;
 
-pub(super) const OLGA: &str = "olga@example.com";
-pub(super) const SAM: &str = "sam@example.com";
-pub(super) const UMA: &str = "uma@example.com";
-pub(super) const ADA: &str = "ada@example.com";
+pub(crate) const OLGA: &str = "olga@example.com";
+pub(crate) const SAM: &str = "sam@example.com";
+pub(crate) const UMA: &str = "uma@example.com";
+pub(crate) const ADA: &str = "ada@example.com";
 
 /// A gateway with its routes.
-pub(super) struct Site {
-    pub(super) gateway: Gateway,
+pub(crate) struct Site {
+    pub(crate) gateway: Gateway,
     routes: Router,
     _dir: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map(|value| value.to_str().unwrap())
@@ -116,7 +116,7 @@ impl Answer {
     }
 
     /// The value of a hidden field; the first of that name.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let start = format!("name=\"{name}\" value=\"");
         let (_, rest) = self
             .text
@@ -126,13 +126,13 @@ impl Answer {
     }
 
     /// The fields that every form of a request's page carries, and more.
-    pub(super) fn form(&self, more: &[(&str, &str)]) -> String {
+    pub(crate) fn form(&self, more: &[(&str, &str)]) -> String {
         let seal = ["csrf", "act", "digest"].map(|name| (name, self.field(name)));
         let seal = seal.iter().map(|(name, value)| (*name, value.as_str()));
         form(&seal.chain(more.iter().copied()).collect::<Vec<_>>())
     }
 
-    pub(super) fn says(&self, text: &str) -> &Self {
+    pub(crate) fn says(&self, text: &str) -> &Self {
         assert!(
             self.text.contains(text),
             "no `{text}` in {} {}",
@@ -142,14 +142,14 @@ impl Answer {
         self
     }
 
-    pub(super) fn is(&self, status: u16) -> &Self {
+    pub(crate) fn is(&self, status: u16) -> &Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self
     }
 }
 
 /// A form's body.
-pub(super) fn form(fields: &[(&str, &str)]) -> String {
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     let encode =
         |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
     let pairs: Vec<_> = fields
@@ -160,7 +160,7 @@ pub(super) fn form(fields: &[(&str, &str)]) -> String {
 }
 
 impl Site {
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("policies")).unwrap();
         for (name, text) in [
@@ -187,7 +187,7 @@ impl Site {
         }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 24).await.unwrap();
@@ -199,12 +199,12 @@ impl Site {
         }
     }
 
-    pub(super) async fn get(&self, path: &str, session: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str, session: &str) -> Answer {
         let request = Request::get(path).header(header::COOKIE, session);
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    pub(super) async fn post(&self, path: &str, session: &str, form: String) -> Answer {
+    pub(crate) async fn post(&self, path: &str, session: &str, form: String) -> Answer {
         let request = Request::post(path)
             .header(header::COOKIE, session)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -213,7 +213,7 @@ impl Site {
     }
 
     /// The path of a new sign-in link.
-    pub(super) async fn link(&self, person: &str) -> String {
+    pub(crate) async fn link(&self, person: &str) -> String {
         self.link_by(person, None).await
     }
 
@@ -233,12 +233,12 @@ impl Site {
     }
 
     /// Signs somebody in; the cookie to send.
-    pub(super) async fn sign_in(&self, person: &str) -> String {
+    pub(crate) async fn sign_in(&self, person: &str) -> String {
         self.sign_in_by(person, None).await
     }
 
     /// Signs somebody in with a link that somebody had made.
-    pub(super) async fn sign_in_by(&self, person: &str, issuer: Option<&str>) -> String {
+    pub(crate) async fn sign_in_by(&self, person: &str, issuer: Option<&str>) -> String {
         let link = self.link_by(person, issuer).await;
         let answer = self.post(&link, "", String::new()).await;
         answer.is(303);
@@ -251,7 +251,7 @@ impl Site {
     }
 
     /// A request of `agent:bot` that waits for `ops`.
-    pub(super) async fn held(&self, argv: &[&str], reason: &str) -> RequestId {
+    pub(crate) async fn held(&self, argv: &[&str], reason: &str) -> RequestId {
         let bot = SubjectId::Agent("bot".parse().unwrap());
         let bot = self.gateway.active().directory.resolve(&bot).unwrap();
         let call = Call {
@@ -277,7 +277,7 @@ impl Site {
     }
 
     /// Claims an approved request of `agent:bot` and ends it with an exit status.
-    pub(super) async fn claim(&self, id: &RequestId, exit: i32) {
+    pub(crate) async fn claim(&self, id: &RequestId, exit: i32) {
         let by = SubjectId::Agent("bot".parse().unwrap());
         let engine = &self.gateway.engine;
         let claimed = engine.step(id.clone(), Input::Claim { by }).await.unwrap();
@@ -291,16 +291,16 @@ impl Site {
         engine.step(id.clone(), ended).await.unwrap();
     }
 
-    pub(super) async fn case(&self, id: &RequestId) -> Case {
+    pub(crate) async fn case(&self, id: &RequestId) -> Case {
         self.gateway.store.case(id).await.unwrap().unwrap().case
     }
 }
 
 /// A stream that goes on.
-pub(super) struct Stream(axum::body::BodyDataStream);
+pub(crate) struct Stream(axum::body::BodyDataStream);
 
 impl Stream {
-    pub(super) async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         let chunk = futures_util::StreamExt::next(&mut self.0)
             .await
             .unwrap()
@@ -310,7 +310,7 @@ impl Stream {
 }
 
 impl Site {
-    pub(super) async fn stream(&self, request: Request<Body>) -> Stream {
+    pub(crate) async fn stream(&self, request: Request<Body>) -> Stream {
         let response = self.routes.clone().oneshot(request).await.unwrap();
         assert_eq!(
             response.headers()[header::CONTENT_TYPE],

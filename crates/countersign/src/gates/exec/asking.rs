@@ -13,15 +13,15 @@ use countersign_core::{
     request::Amends,
     subject::SubjectChain,
 };
-use countersign_policy::ExecTarget;
+use countersign_policy::{ExecTarget, target::exec::Classified};
 
 use super::{ExecError, present};
 use crate::{
     active::Active,
     api::types::RunRequest,
-    engine::{Admitted, Asked},
+    engine::{Admitted, Asked, Early},
     gateway::Gateway,
-    runner::{Call, Captured, PlanError, capture},
+    runner::{Call, Captured, PlanError, Preview, capture, preview},
 };
 
 /// The longest reason, in bytes.
@@ -99,29 +99,63 @@ pub async fn consider(
 ) -> Result<Considered, ExecError> {
     let active = gateway.active();
     let words = call.words(&active.bundle)?;
-    let by_words = asked(&active, words, asking.clone())?;
-    if let Some(denied) = gateway.admission.deny_early(by_words).await? {
-        return Ok(Considered::Denied(denied));
-    }
+    let by_words = asked(&active, words, asking.clone(), &[])?;
+    let people_look = match gateway.admission.early(by_words).await? {
+        Early::Denied(denied) => return Ok(Considered::Denied(denied)),
+        Early::Permits => false,
+        Early::Holds => true,
+    };
     let captured = capture(&gateway.machine, active.bundle.clone(), call).await?;
-    Ok(Considered::Exact(Box::new(asked(
-        &active, captured, asking,
-    )?)))
+    let previews = match people_look {
+        true => previews(gateway, &active, &captured).await?,
+        false => Vec::new(),
+    };
+    let asked = asked(&active, captured, asking, &previews)?;
+    Ok(Considered::Exact(Box::new(asked)))
 }
 
-fn asked(active: &Active, captured: Captured, asking: Asking) -> Result<Asked, ExecError> {
+/// What the target shows reviewers of a command.
+async fn previews(
+    gateway: &Gateway,
+    active: &Active,
+    captured: &Captured,
+) -> Result<Vec<Preview>, ExecError> {
+    let (_, _, classified) = classified(active, captured)?;
+    let mut previews = Vec::new();
+    for argv in classified.previews {
+        let bundle = active.bundle.clone();
+        previews.push(preview(captured, argv, &gateway.machine, bundle).await);
+    }
+    Ok(previews)
+}
+
+fn classified<'a>(
+    active: &'a Active,
+    captured: &Captured,
+) -> Result<(&'a ExecTarget, Vec<String>, Classified), ExecError> {
     let target = active.snapshot.target(&captured.action.target);
-    let owner = target.and_then(|target| target.owner.clone());
     let exec = target.and_then(|target| target.exec());
     let exec = exec.ok_or_else(|| PlanError::NoTarget(captured.action.target.clone()))?;
-    let argv = argv(&captured)?;
+    let argv = argv(captured)?;
     let has_inputs = captured
         .action
         .arguments
         .get("inputs")
         .is_some_and(|one| !one.is_null());
     let classified = ExecTarget::classify(exec, &argv, has_inputs);
-    let presentation = present::presentation(exec, &captured, &argv, &classified);
+    Ok((exec, argv, classified))
+}
+
+fn asked(
+    active: &Active,
+    captured: Captured,
+    asking: Asking,
+    previews: &[Preview],
+) -> Result<Asked, ExecError> {
+    let target = active.snapshot.target(&captured.action.target);
+    let owner = target.and_then(|target| target.owner.clone());
+    let (exec, argv, classified) = classified(active, &captured)?;
+    let presentation = present::presentation(exec, &captured, &argv, (&classified, previews));
     Ok(Asked {
         chain: asking.chain,
         action: captured.action,

@@ -16,7 +16,7 @@ use crate::{
     gateway::Gateway,
     log::LogError,
     names::Names,
-    runner,
+    runner::Executed,
 };
 
 /// How soon an outcome that could not be recorded is tried again.
@@ -76,16 +76,20 @@ pub(super) async fn record_later(
 }
 
 pub(super) fn last_event(
-    ended: &Ended,
-    error: Option<runner::RunError>,
+    executed: Executed,
     recorded: Result<(), EngineError>,
+    names: Names,
 ) -> RunEvent {
+    let Executed {
+        ended,
+        error,
+        stopped,
+    } = executed;
     if let Some(error) = error.filter(|_| ended.outcome == Outcome::Failed) {
-        let (code, message) = ("not_run".into(), crate::explain(&error));
         return RunEvent::Refused {
             request: None,
-            code,
-            message,
+            code: "not_run".into(),
+            message: error.told(names),
             amended: None,
         };
     }
@@ -95,8 +99,10 @@ pub(super) fn last_event(
             crate::explain(&error)
         )
     });
-    let stopped = ended.result.get("stopped").and_then(|who| who.as_str());
-    let stopped = stopped.map(|who| format!("it was ended before it was done: {who}"));
+    let stopped = stopped.map(|stopped| {
+        let who = stopped.told(names);
+        format!("it was ended before it was done: {who}")
+    });
     let warnings: Vec<_> = stopped.into_iter().chain(unrecorded).collect();
     RunEvent::Exited {
         status: ended.exit.unwrap_or(70),

@@ -33,7 +33,7 @@ use crate::{
         ADVISORY, hand_out,
         outstanding::{Awaited, Place},
     },
-    runner::{PlanError, stopped, until_stopped},
+    runner::{PlanError, check_taken_for, stopped, until_stopped},
 };
 
 /// The longest that a caller may take, as long as its connection lives.
@@ -128,6 +128,19 @@ fn check(call: &RunRequest, local: &LocalCommand, exec: &ExecTarget) -> Result<(
     Ok(())
 }
 
+/// Whether a stored request is still what the target would take it for.
+fn check_same(active: &Active, request: &Request) -> Result<(), PlanError> {
+    let stored = |error: serde_json::Error| PlanError::Stored(error.to_string());
+    let argv = request.action.arguments.get("argv").cloned();
+    let argv: Vec<String> = serde_json::from_value(argv.unwrap_or_default()).map_err(stored)?;
+    let id = &request.action.target;
+    let target = active.snapshot.target(id);
+    let exec = target.filter(|target| target.advisory);
+    let exec = exec.and_then(|target| target.exec());
+    let exec = exec.ok_or_else(|| PlanError::NoTarget(id.clone()))?;
+    check_taken_for(exec, &argv, false, &request.effects)
+}
+
 fn executables(local: &LocalCommand) -> impl Iterator<Item = &Executable> {
     std::iter::once(&local.executable.program).chain(&local.executable.interpreters)
 }
@@ -192,10 +205,13 @@ impl Run {
                 return Ok(());
             }
         };
+        if let Err(changed) = check_same(&gateway.active(), &request) {
+            let why = changed.to_string();
+            return self.never_ran(&awaited, &why, why.clone()).await;
+        }
         if let Some(stopped) = stopped(&request.chain, &gateway.active()) {
-            return self
-                .never_ran(&awaited, &format!("{stopped}; nothing was permitted"))
-                .await;
+            let told = format!("{}; nothing was permitted", stopped.told(self.names));
+            return self.never_ran(&awaited, &stopped.to_string(), told).await;
         }
         let permitted = RunEvent::Permitted {
             request: request.id.clone(),
@@ -204,16 +220,15 @@ impl Run {
             report_before: awaited.until,
         };
         if !self.send(permitted).await {
-            return self
-                .never_ran(&awaited, "the caller was gone before it was told")
-                .await;
+            let why = "the caller was gone before it was told";
+            return self.never_ran(&awaited, why, why.into()).await;
         }
         let mut why = "the caller's connection ended, and it reported no outcome".to_owned();
         tokio::select! {
             () = self.events.closed() => {}
             stopped = until_stopped(&request.chain, gateway.watch()) => {
                 why = format!("{stopped}; its caller was told to end the command");
-                self.send(RunEvent::Stop { message: stopped.to_string() }).await;
+                self.send(RunEvent::Stop { message: stopped.told(self.names) }).await;
                 let _ended_or_not = tokio::time::timeout(GRACE, self.events.closed()).await;
             }
         }
@@ -230,7 +245,7 @@ impl Run {
     }
 
     /// Records what certainly did not run, and says so.
-    async fn never_ran(&self, awaited: &Awaited, why: &str) -> Result<(), ExecError> {
+    async fn never_ran(&self, awaited: &Awaited, why: &str, told: String) -> Result<(), ExecError> {
         let result = json!({ "error": why, "not_run": true });
         let outcome = Outcome::Failed;
         self.outstanding
@@ -239,7 +254,7 @@ impl Run {
         let refused = RunEvent::Refused {
             request: Some(awaited.of.request.clone()),
             code: "not_run".into(),
-            message: why.into(),
+            message: told,
             amended: None,
         };
         self.send(refused).await;

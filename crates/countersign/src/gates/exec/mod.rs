@@ -119,6 +119,7 @@ pub async fn serve(
         outstanding,
         events,
         gate,
+        names: Names::to(&caller),
     };
     if let Err(error) = run.serve(&caller, call).await {
         let request = None;
@@ -138,6 +139,8 @@ struct Run {
     outstanding: Arc<Outstanding>,
     events: Sender<RunEvent>,
     gate: &'static str,
+    /// As the caller may hear them.
+    names: Names,
 }
 
 impl Run {
@@ -290,15 +293,11 @@ impl Run {
             self.check_gate(&case)?;
             match &case.phase {
                 Phase::Held { expires } => {
-                    if !told
-                        && !self
-                            .send(self.held(&case, caller, *expires, attached))
-                            .await
-                    {
+                    if !told && !self.send(self.held(&case, *expires, attached)).await {
                         return Ok(());
                     }
                     told = true;
-                    for asked in questions::new(&case, &mut questions, Names::to(caller)) {
+                    for asked in questions::new(&case, &mut questions, self.names) {
                         if !self.send(asked).await {
                             return Ok(());
                         }
@@ -313,12 +312,12 @@ impl Run {
                     claimed => return claimed,
                 },
                 _ => {
-                    self.send(ended_event(&case, Names::to(caller))).await;
+                    self.send(ended_event(&case, self.names)).await;
                     return Ok(());
                 }
             }
             tokio::select! {
-                () = changed => self.progress(&id, caller, &mut updates).await,
+                () = changed => self.progress(&id, &mut updates).await,
                 () = tokio::time::sleep_until(deadline) => {
                     let url = self.gateway.request_url(&id);
                     self.send(RunEvent::StillHeld { request: id, url }).await;
@@ -350,13 +349,12 @@ impl Run {
     fn held(
         &self,
         case: &Case,
-        caller: &Caller,
         expires: countersign_core::time::Timestamp,
         attached: bool,
     ) -> RunEvent {
         let active = self.gateway.active();
         let now = self.gateway.clock.now();
-        let approvers = deciding::approvers(&active, case, now, Names::to(caller));
+        let approvers = deciding::approvers(&active, case, now, self.names);
         RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
@@ -377,14 +375,13 @@ impl Run {
     async fn progress(
         &self,
         id: &RequestId,
-        caller: &Caller,
         updates: &mut tokio::sync::broadcast::Receiver<crate::engine::Update>,
     ) {
         while let Ok(update) = updates.try_recv() {
             if update.request == *id {
                 let event = RunEvent::Progress {
                     request: id.clone(),
-                    text: Names::to(caller).update(&update).into(),
+                    text: self.names.update(&update).into(),
                 };
                 self.send(event).await;
             }
@@ -442,17 +439,17 @@ impl Run {
         let running = tokio::spawn(async move {
             let (machine, clock) = (&gateway.machine, &gateway.clock);
             let active = gateway.watch();
-            let (ended, error) =
-                runner::execute(permit, &request, machine, clock, active, to).await;
-            let recorded = record(&gateway, &request, held.clone(), &ended).await;
+            let executed = runner::execute(permit, &request, machine, clock, active, to).await;
+            let recorded = record(&gateway, &request, held.clone(), &executed.ended).await;
             if recorded.as_ref().is_err_and(is_passing) {
-                tokio::spawn(record_later(gateway, request, held, ended.clone()));
+                let ended = executed.ended.clone();
+                tokio::spawn(record_later(gateway, request, held, ended));
             }
-            (ended, error, recorded)
+            (executed, recorded)
         });
         self.stream(output).await;
         let last = match running.await {
-            Ok((ended, error, recorded)) => last_event(&ended, error, recorded),
+            Ok((executed, recorded)) => last_event(executed, recorded, self.names),
             Err(error) => RunEvent::Refused {
                 request: None,
                 code: "unavailable".into(),

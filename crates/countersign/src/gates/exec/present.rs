@@ -3,14 +3,16 @@
 //! Invariant: the words are quoted so that different commands never look the same; hidden
 //! characters are spelt out; what is not listed is counted.
 
+use std::collections::BTreeMap;
+
 use countersign_core::request::Presentation;
 use countersign_policy::{ExecTarget, target::exec::Classified};
 use countersign_runner::{
     inputs::{Entry, Manifest},
-    quote::{hints, quote_argv, reveal},
+    quote::{hints, quote_argv, reveal, reveal_lines},
 };
 
-use crate::runner::Captured;
+use crate::runner::{Captured, Preview};
 
 /// The most captured files listed.
 const LISTED: usize = 40;
@@ -23,7 +25,7 @@ pub(super) fn presentation(
     exec: &ExecTarget,
     captured: &Captured,
     argv: &[String],
-    classified: &Classified,
+    (classified, previews): (&Classified, &[Preview]),
 ) -> Presentation {
     let command = quote_argv(argv);
     let mut body = format!("$ {command}\n");
@@ -65,21 +67,46 @@ pub(super) fn presentation(
             quote_argv(&[value.into()])
         ));
     }
-    let mut complete = true;
+    let mut shown = true;
     if let Some(manifest) = &captured.manifest {
-        complete = inputs(manifest, &mut body);
+        shown = inputs(manifest, &captured.texts, &mut body);
     }
+    for preview in previews {
+        previewed(preview, &mut body);
+    }
+    // Whoever wrote the target's configuration says that its preview tells what the files mean.
+    let told = !previews.is_empty() && previews.iter().all(|preview| preview.cut.is_none());
     Presentation {
         title: shorten(&command),
         body,
         blast_radius: radius(classified),
-        complete,
+        complete: told || (shown && previews.is_empty()),
     }
 }
 
-/// Lists captured files; `false` when not all are listed or one could be executed unseen.
-fn inputs(manifest: &Manifest, body: &mut String) -> bool {
+/// What the target's own command shows of it.
+fn previewed(preview: &Preview, body: &mut String) {
+    body.push_str(&format!("\npreview      $ {}\n", quote_argv(&preview.argv)));
+    quoted(&preview.text, body);
+    if let Some(why) = &preview.cut {
+        body.push_str(&format!("! not the whole preview: {}\n", reveal(why)));
+    }
+}
+
+/// Somebody else's text, each line behind a bar so that it can't pass for ours.
+fn quoted(text: &str, body: &mut String) {
+    for line in text.lines() {
+        body.push_str(&format!("  │ {}\n", reveal_lines(line)));
+    }
+    for hint in hints(text) {
+        body.push_str(&format!("  ! {hint}\n"));
+    }
+}
+
+/// Lists captured files with the texts among them; `false` unless all is there to be read.
+fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut String) -> bool {
     let summary = manifest.summary(LISTED);
+    let mut whole = summary.not_listed == 0;
     body.push_str(&format!(
         "inputs       {} files ({} executable), {} links, {} bytes, by content {}\n",
         summary.files,
@@ -96,11 +123,15 @@ fn inputs(manifest: &Manifest, body: &mut String) -> bool {
                 executable,
             } => {
                 let mark = if *executable { "x" } else { " " };
-                let digits: String = sha256.to_string().chars().take(16).collect();
-                format!(
-                    "  {mark} {}  {size} bytes  sha-256 {digits}…\n",
-                    listed.path
-                )
+                body.push_str(&format!("  {mark} {}  {size} bytes\n", listed.path));
+                match texts.get(&listed.path) {
+                    Some(text) => quoted(text, body),
+                    None => {
+                        whole = false;
+                        body.push_str(&format!("    sha-256 {sha256}, not shown\n"));
+                    }
+                }
+                continue;
             }
             Entry::Symlink { target } => {
                 format!("  → {} links to {}\n", listed.path, reveal(target))
@@ -115,7 +146,7 @@ fn inputs(manifest: &Manifest, body: &mut String) -> bool {
             summary.not_listed
         ));
     }
-    summary.not_listed == 0
+    whole
 }
 
 pub(super) fn radius(classified: &Classified) -> String {

@@ -249,3 +249,37 @@ async fn an_amendment_never_runs_by_itself() {
     }
     lab.nothing_ran().await;
 }
+
+/// What a command does is classified by the target's configuration. Where that says something else
+/// by the time of the claim, policy was asked about another action than the one that would run.
+#[tokio::test]
+async fn an_approval_does_not_outlive_what_the_command_was_taken_for() {
+    let lab = Lab::new().await;
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+    let id = bot.held("./tally one x").await;
+    ann.approve(&id).await;
+    let other = bot.held("./tally two y").await;
+    ann.approve(&other).await;
+    lab.session("bob").await.approve(&other).await;
+    lab.apply(|files| {
+        let config = files.get_mut("countersign.toml").unwrap();
+        config.push_str(
+            "[[target.tools.command]]\nargv = [\"./tally\", \"one\", \"{word:word}\"]\n\
+             action = \"never\"\ngroup = \"delete\"\n",
+        );
+    })
+    .await;
+    let last = bot.claim(&id, "./tally one x").await;
+    assert_eq!(
+        (&last["event"], &last["code"]),
+        (&json!("refused"), &json!("not_run")),
+        "{last}"
+    );
+    let message = last["message"].as_str().unwrap();
+    assert!(message.contains("changed since"), "{message}");
+    assert_eq!(lab.place.ran_with("x"), 0);
+    // What is still taken for the same runs.
+    bot.claim(&other, "./tally two y").await;
+    assert_eq!(lab.place.ran(), ["y"]);
+    lab.verify().await;
+}
