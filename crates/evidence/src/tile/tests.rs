@@ -1,3 +1,5 @@
+//! Tiles at every size that matters, read back, and tampered with.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
