@@ -7,12 +7,12 @@
 pub mod active;
 pub mod admin;
 pub mod api;
+pub mod bundle_files;
 pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod demo;
 pub mod engine;
-mod first_start;
 pub mod gates;
 pub mod gateway;
 pub mod identity;

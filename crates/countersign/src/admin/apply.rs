@@ -23,7 +23,8 @@ use serde_json::{Value, json};
 use super::Proposal;
 use crate::{
     active::Active,
-    gateway::{Gateway, make_active, problems_error, stored_bundle},
+    bundle_files::problems_error,
+    gateway::{Gateway, make_active, stored_bundle},
     identity::{Issue, LINK},
     log::Record,
 };
@@ -51,7 +52,7 @@ pub(super) async fn apply(
         Proposal::Bundle { files, replaces } => {
             let bundle =
                 Bundle::from_files(&files).map_err(|problems| problems_error(&problems))?;
-            if gateway.active().hash != replaces {
+            if gateway.active().bundle.files_hash()? != replaces {
                 bail!("another bundle was applied in the meantime; compare and propose again");
             }
             replace_bundle(

@@ -184,12 +184,13 @@ impl Proposal {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             InvalidProposal::Bundle(lines.join("\n"))
         })?;
-        if bundle.hash() == active.hash {
+        if bundle.files() == active.bundle.files() {
             return Err(InvalidProposal::Unchanged);
         }
+        let replaces = active.bundle.files_hash();
         Ok(Self::Bundle {
             files: given.files,
-            replaces: active.hash,
+            replaces: replaces.map_err(|error| InvalidProposal::Bundle(error.to_string()))?,
         })
     }
 
@@ -221,7 +222,12 @@ impl Proposal {
         match self {
             Self::Bundle { files, .. } => match Bundle::from_files(files) {
                 Ok(bundle) => {
-                    let diff = active.bundle.diff(&bundle).to_string();
+                    let mut diff = active.bundle.diff(&bundle).to_string();
+                    if bundle.needs_restart(&active.bundle) {
+                        diff.push_str(
+                            "\n`[server]` and `[store]` take effect at the next start.\n",
+                        );
+                    }
                     ("Apply a changed bundle".into(), reveal_lines(&diff))
                 }
                 Err(_) => ("Apply a bundle that can't be read".into(), String::new()),

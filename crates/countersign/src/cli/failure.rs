@@ -142,7 +142,8 @@ impl Failure {
     /// For people: what was wrong, and on a second line what to do next.
     #[must_use]
     pub(crate) fn to_text(&self, paint: Paint) -> String {
-        let title = super::text::shown(&self.title);
+        // Further lines are indented, so that none of them reads as a message of its own.
+        let title = super::text::shown_lines(&self.title).replace('\n', "\n  ");
         let mut text = format!("{} {title}", paint.red("countersign:"));
         if let Some(detail) = &self.detail {
             for line in detail.lines() {

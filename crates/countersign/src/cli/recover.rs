@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{failure::Failure, output::Output, up::sign_in_link};
 use crate::{
-    admin,
-    gateway::{Gateway, Options, RECOVERED, read_bundle},
+    admin, bundle_files,
+    gateway::{Opening, Options, RECOVERED},
     log::Record,
 };
 
@@ -57,17 +57,17 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         person,
         bundle,
     } = args;
-    let gateway = Gateway::open(Options {
+    let opening = Opening::new(Options {
         config,
         data,
         url: None,
-        recovering: true,
+        recovering: bundle,
     })
     .await?;
     if let Some(person) = person.as_ref().filter(|_| !bundle) {
-        check_known(&gateway, person)?;
+        check_known(&opening.people(), person)?;
     }
-    let now = gateway.clock.now();
+    let now = opening.clock().now();
     let what = match (&person, bundle) {
         (Some(_), true) => "link and bundle",
         (Some(_), false) => "link",
@@ -80,7 +80,8 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         request: None,
         evidence: json!({ "person": person }),
     };
-    gateway.log.record(record).await?;
+    opening.log().record(record).await?;
+    let gateway = opening.finish().await?;
     let notice = format!("Recovery ({what}) was used on this machine at {now}.");
     let set = Write::Set {
         key: RECOVERED.into(),
@@ -88,9 +89,16 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     };
     gateway.store.commit(vec![set]).await?;
     if bundle {
-        let files = read_bundle(&gateway.config)?;
+        let files = bundle_files::bundle(&gateway.config)?;
         admin::replace_bundle(&gateway, files, None, now, false, ActivatedBy::Recovery).await?;
         output.note("the files are the active bundle now");
+    }
+    if let Some(person) = &person {
+        let active = gateway.active();
+        check_known(
+            &active.directory.people.keys().cloned().collect::<Vec<_>>(),
+            person,
+        )?;
     }
     let link = match &person {
         Some(person) => Some(sign_in_link(&gateway, person).await?),
@@ -110,14 +118,12 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a name that nobody has before anything is recorded.
-fn check_known(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
-    let active = gateway.active();
-    let people = &active.directory.people;
-    if people.contains_key(person) {
+/// Refuses a name that nobody has.
+fn check_known(people: &[PersonId], person: &PersonId) -> anyhow::Result<()> {
+    if people.contains(person) {
         return Ok(());
     }
-    let names: Vec<_> = people.keys().map(ToString::to_string).collect();
+    let names: Vec<_> = people.iter().map(ToString::to_string).collect();
     anyhow::bail!(
         "there is no person `{person}`; there are {}",
         names.join(", ")

@@ -8,7 +8,8 @@ use countersign_store::CredentialKind;
 
 use super::{failure::Failure, output::Output};
 use crate::{
-    gateway::{Gateway, Options, read_bundle},
+    bundle_files,
+    gateway::{Gateway, Opening, Options},
     identity::{Issue, LINK},
     server,
 };
@@ -42,17 +43,17 @@ pub(crate) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> 
 }
 
 async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
-    let gateway = Gateway::open(Options {
+    let opening = Opening::new(Options {
         config: args.config,
         data: args.data,
         url: None,
         recovering: false,
     })
     .await?;
-    let address = gateway.active().bundle.server().listen;
-    server::check_exposure(gateway.active().bundle.server(), address)?;
-    let tls = server::tls(&gateway)?;
-    let listener = server::bind(address).await?;
+    // Whatever can keep the gateway from serving comes before the files are trusted.
+    let tls = server::tls(&opening)?;
+    let listener = server::bind(opening.server().listen).await?;
+    let gateway = opening.finish().await?;
     output.note(format!(
         "countersign {} at {}",
         env!("CARGO_PKG_VERSION"),
@@ -72,8 +73,8 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
     for notice in gateway.notices().await {
         output.note(format!("note: {notice}"));
     }
-    let on_disk = read_bundle(&gateway.config).map(|bundle| bundle.hash());
-    if on_disk.ok() != Some(gateway.active().hash) {
+    let on_disk = bundle_files::read(&gateway.config);
+    if !on_disk.is_ok_and(|read| &read.files == gateway.active().bundle.files()) {
         output.note(
             "note: the configuration files differ from the active bundle; compare with \
              `countersign policy diff`, propose with `countersign policy apply`",

@@ -108,6 +108,11 @@ impl Tls {
     }
 }
 
+/// Reads both files once, as [`Tls::open`] does.
+pub(super) fn check(files: &TlsFiles, config: &Path) -> anyhow::Result<()> {
+    Served::open(files, config).map(drop)
+}
+
 impl Served {
     fn open(files: &TlsFiles, config: &Path) -> anyhow::Result<Self> {
         let (cert, key) = (config.join(&files.cert), config.join(&files.key));

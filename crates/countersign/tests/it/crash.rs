@@ -385,17 +385,12 @@ async fn an_interrupted_first_start_trusts_what_it_trusted() {
         }
         Err(error) => Err(format!("{error:#}")),
     };
-    let lose_the_database = || {
-        for ending in ["", "-wal", "-shm"] {
-            let _not_there = fs::remove_file(place.data().join(format!("countersign.db{ending}")));
-        }
-    };
     let (trusted, first, _) = open().await.unwrap();
     assert!(first);
     let approvals = place.config().join("approvals.toml");
     let original = fs::read_to_string(&approvals).unwrap();
 
-    lose_the_database();
+    place.lose_the_database();
     fs::write(&approvals, original.replace("count = 2", "count = 1")).unwrap();
     let refused = open().await.err().unwrap();
     assert!(refused.contains("has changed since"), "{refused}");
@@ -418,7 +413,7 @@ async fn an_interrupted_first_start_trusts_what_it_trusted() {
     let (_, first, gateway) = open().await.unwrap();
     assert!(!first);
     drop(gateway);
-    lose_the_database();
+    place.lose_the_database();
     let refused = open().await.err().unwrap();
     assert!(refused.contains("recover --bundle"), "{refused}");
 }

@@ -26,6 +26,7 @@ mod local;
 mod many;
 mod record;
 mod shown;
+mod starting;
 mod stopping;
 mod support;
 mod tls;

@@ -280,15 +280,18 @@ fn warn_unreachable(
         everybody.extend(people);
     }
     if short || u64::try_from(everybody.len()).unwrap_or(u64::MAX) < needed {
-        reader.problems.push(Problem::warning(
+        let people = if needed == 1 { "person" } else { "people" };
+        let problem = Problem::warning(
             APPROVALS_FILE,
             line,
             format!(
-                "`{}` needs {needed} people and there are not enough",
+                "`{}` needs {needed} {people} and there are not enough",
                 rule.name
             ),
             "add people to its groups, or ask for fewer",
-        ));
+        );
+        // Who can't be read is not there.
+        reader.problems.push(problem.following());
     }
 }
 

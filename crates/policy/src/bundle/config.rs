@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    exposure,
     reading::{Entry, Reader},
     settings::{ServerSettings, StoreSettings},
     targets::{self, RawTarget},
@@ -88,6 +89,11 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         problems,
     };
     let sections = sections(&mut reader);
+    if let Some(server) = &sections.server
+        && let Some((message, help)) = exposure::refusal(&server.value)
+    {
+        reader.error(server.line, message, help);
+    }
     let mut config = Configuration {
         server: sections.server.map(|e| e.value).unwrap_or_default(),
         store: sections.store.map(|e| e.value).unwrap_or_default(),

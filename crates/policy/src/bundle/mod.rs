@@ -8,6 +8,7 @@
 mod approvals;
 mod config;
 pub mod diff;
+mod exposure;
 mod normal;
 pub(crate) mod people;
 mod reading;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cedar_policy::PolicySet;
 use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
-    canonical::Hash,
+    canonical::{Hash, NotCanonical, hash_in_domain},
     id::{RuleName, TargetId},
 };
 
@@ -129,6 +130,20 @@ impl Bundle {
     #[must_use]
     pub fn hash(&self) -> Hash {
         self.hash
+    }
+
+    /// The hash of the sources to the last byte, `[server]` and `[store]` included.
+    ///
+    /// # Errors
+    /// They have no canonical form, which a bundle that was read has.
+    pub fn files_hash(&self) -> Result<Hash, NotCanonical> {
+        hash_in_domain("bundle-files", &self.files)
+    }
+
+    /// Whether this one, after `before`, changes what a gateway reads only when it starts.
+    #[must_use]
+    pub fn needs_restart(&self, before: &Self) -> bool {
+        self.server() != before.server() || self.store() != before.store()
     }
 
     /// The sources, path to text.

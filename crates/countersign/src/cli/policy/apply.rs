@@ -5,7 +5,7 @@
 //! Invariant: what is proposed is exactly what was checked and shown.
 
 use countersign_core::time::Span;
-use countersign_policy::bundle::diff::BundleDiff;
+use countersign_policy::{Bundle, bundle::diff::BundleDiff};
 
 use super::{Directory, check, diff};
 use crate::{
@@ -54,6 +54,10 @@ pub(super) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
         output.result(&value, |_, _| format!("Active already: {}", bundle.hash()))?;
         return Ok(0);
     }
+    let before = Bundle::from_files(&active.files).ok();
+    if before.is_some_and(|before| bundle.needs_restart(&before)) {
+        output.note("`[server]` and `[store]` take effect when the gateway starts again.");
+    }
     let arguments = serde_json::json!({ "files": bundle.files() });
     let waiting = Waiting {
         reason: args.reason,
@@ -66,10 +70,13 @@ pub(super) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::files::example, *};
-    use crate::cli::{
-        output::capture::captured,
-        testing::{Stub, json_answer},
+    use super::*;
+    use crate::{
+        bundle_files::example,
+        cli::{
+            output::capture::captured,
+            testing::{Stub, json_answer},
+        },
     };
 
     async fn apply(files: &[(&str, &str)], answers: Vec<String>) -> (u8, Vec<String>, String) {

@@ -7,12 +7,16 @@ use countersign_policy::{
     problem::Problem,
     target::exec::CredentialSource,
 };
+use countersign_runner::vault::Source;
 
-use super::{Directory, files};
-use crate::cli::{
-    failure::{Failure, GENERAL},
-    output::Output,
-    text::{Paint, shown},
+use super::Directory;
+use crate::{
+    cli::{
+        failure::{Failure, GENERAL},
+        output::Output,
+        text::{Paint, shown},
+    },
+    server,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -22,35 +26,33 @@ Examples:
 
 Exit status: 0 if the gateway would take it, 1 if not.";
 
-pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> {
-    match bundle(&args.directory, output)? {
-        Some(bundle) => {
-            for problem in missing_credentials(&bundle, &args.directory) {
-                output.result(&problem, |problem, paint| {
-                    line(problem, &args.directory, paint)
-                })?;
-            }
-            let value = serde_json::json!({
-                "hash": bundle.hash().to_hex(),
-                "statements": bundle.statements().len(),
-                "rules": bundle.rules().len(),
-                "targets": bundle.targets().len(),
-                "warnings": bundle.warnings().len(),
-            });
-            output.result(&value, |_, paint| {
-                format!(
-                    "{} {}, {}, {}; hash {}",
-                    paint.green("Good:"),
-                    counted(bundle.statements().len(), "statement"),
-                    counted(bundle.rules().len(), "approval rule"),
-                    counted(bundle.targets().len(), "target"),
-                    bundle.hash()
-                )
-            })?;
-            Ok(0)
-        }
-        None => Ok(GENERAL),
+pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> {
+    let Some(bundle) = bundle(&args.directory, output)? else {
+        return Ok(GENERAL);
+    };
+    for problem in of_this_machine(&bundle, &args.directory).await {
+        output.result(&problem, |problem, paint| {
+            line(problem, &args.directory, paint)
+        })?;
     }
+    let value = serde_json::json!({
+        "hash": bundle.hash().to_hex(),
+        "statements": bundle.statements().len(),
+        "rules": bundle.rules().len(),
+        "targets": bundle.targets().len(),
+        "warnings": bundle.warnings().len(),
+    });
+    output.result(&value, |_, paint| {
+        format!(
+            "{} {}, {}, {}; hash {}",
+            paint.green("Good:"),
+            counted(bundle.statements().len(), "statement"),
+            counted(bundle.rules().len(), "approval rule"),
+            counted(bundle.targets().len(), "target"),
+            bundle.hash()
+        )
+    })?;
+    Ok(0)
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -58,9 +60,19 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
-/// Credential files that are not there. The gateway may run elsewhere, so it is only a warning.
-fn missing_credentials(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
+/// Files beside the configuration that the gateway would refuse to use. It may run elsewhere, so
+/// these are only warnings.
+async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
+    let warning = |message: String| {
+        let help = "put it right where the gateway runs; here it may stay as it is";
+        Problem::warning(MAIN_FILE, None, message, help)
+    };
     let mut problems = Vec::new();
+    if let Some(files) = &bundle.server().tls
+        && let Err(error) = server::check_tls(files, directory)
+    {
+        problems.push(warning(format!("the gateway would not start: {error:#}")));
+    }
     for (name, target) in bundle.targets() {
         let credentials = target.exec().map(|exec| exec.credentials.as_slice());
         for credential in credentials.unwrap_or_default() {
@@ -68,13 +80,12 @@ fn missing_credentials(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
                 continue;
             };
             // An absolute path stays what it is.
-            if !directory.join(file).exists() {
-                let message = format!(
-                    "target `{name}` has its credential in `{file}`, which does not exist here"
-                );
-                let help = "write it before somebody runs something there: install -m 600 \
-                            /dev/stdin FILE";
-                problems.push(Problem::warning(MAIN_FILE, None, message, help));
+            let source = Source::File(directory.join(file));
+            if let Err(error) = source.fetch().await {
+                let error = anyhow::Error::from(error);
+                problems.push(warning(format!(
+                    "nothing would run at target `{name}`: {error:#}"
+                )));
             }
         }
     }
@@ -83,7 +94,7 @@ fn missing_credentials(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
 
 /// Reads and checks a directory, printing every problem; nothing when it can't be used.
 pub(super) fn bundle(directory: &Path, output: &mut Output) -> Result<Option<Bundle>, Failure> {
-    let read = files::read(directory)?;
+    let read = super::read(directory)?;
     for skipped in &read.skipped {
         output.note(format!("{}: not part of a bundle, skipped", shown(skipped)));
     }
@@ -131,7 +142,10 @@ pub(super) fn line(problem: &Problem, directory: &Path, paint: Paint) -> String 
 mod tests {
     use expect_test::expect;
 
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::*;
+    use crate::bundle_files;
     use crate::cli::output::capture::captured;
 
     #[test]
@@ -143,33 +157,35 @@ mod tests {
         .assert_eq(&line(&problem, Path::new("conf"), Paint::plain()));
     }
 
-    #[test]
-    fn a_good_directory_is_taken() {
-        let directory = files::example::directory(files::example::GOOD);
+    #[tokio::test]
+    async fn a_good_directory_is_taken() {
+        let directory = bundle_files::example::directory(bundle_files::example::GOOD);
         let (mut output, out, _) = captured(false, false);
         let args = Directory {
             directory: directory.path().to_owned(),
         };
-        assert_eq!(run(&args, &mut output), Ok(0), "{}", out.text());
+        assert_eq!(run(&args, &mut output).await, Ok(0), "{}", out.text());
         assert!(out.text().contains("Good:"), "{}", out.text());
     }
 
-    #[test]
-    fn a_credential_file_that_is_not_there_is_warned_about() {
+    #[tokio::test]
+    async fn a_credential_file_that_the_gateway_would_refuse_is_warned_about() {
         let main = "[target.release]\nkind = \"exec\"\nenvironment = \"production\"\n\
                     credential = { file = \"release.token\", as = \"TOKEN\" }\n";
-        let directory = files::example::directory(&[("countersign.toml", main)]);
+        let directory = bundle_files::example::directory(&[("countersign.toml", main)]);
         let args = Directory {
             directory: directory.path().to_owned(),
         };
-        for (exists, warned) in [(false, true), (true, false)] {
-            if exists {
-                std::fs::write(directory.path().join("release.token"), "x").unwrap();
+        for (mode, warned) in [(None, true), (Some(0o644), true), (Some(0o600), false)] {
+            if let Some(mode) = mode {
+                let file = directory.path().join("release.token");
+                std::fs::write(&file, "x").unwrap();
+                std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             }
             let (mut output, out, _) = captured(false, false);
-            assert_eq!(run(&args, &mut output), Ok(0), "{}", out.text());
+            assert_eq!(run(&args, &mut output).await, Ok(0), "{}", out.text());
             assert_eq!(
-                out.text().contains("`release.token`"),
+                out.text().contains("release.token`"),
                 warned,
                 "{}",
                 out.text()
@@ -177,17 +193,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_broken_directory_is_refused_with_status_1() {
-        let directory = files::example::directory(&[("countersign.toml", "nonsense = [\n")]);
+    #[tokio::test]
+    async fn a_broken_directory_is_refused_with_status_1() {
+        let rule = "[approval.two]\nstages = [{ from = [\"group:admins\"], count = 2 }]\n\
+                    expires = \"1h\"\n";
+        let directory = bundle_files::example::directory(&[
+            ("countersign.toml", "nonsense = [\n"),
+            ("approvals.toml", rule),
+        ]);
         let (mut output, out, _) = captured(true, false);
         let args = Directory {
             directory: directory.path().to_owned(),
         };
-        assert_eq!(run(&args, &mut output), Ok(1));
+        assert_eq!(run(&args, &mut output).await, Ok(1));
         assert!(
             out.text().contains(r#""file":"countersign.toml""#),
             "{}",
+            out.text()
+        );
+        assert_eq!(
+            out.text().lines().count(),
+            1,
+            "causes alone: {}",
             out.text()
         );
     }

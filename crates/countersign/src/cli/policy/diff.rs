@@ -2,7 +2,7 @@
 
 use countersign_policy::bundle::diff::BundleDiff;
 
-use super::{Directory, files};
+use super::Directory;
 use crate::{
     api::types::BundleInfo,
     cli::{
@@ -26,7 +26,7 @@ pub(super) async fn run(
     sources: &Sources,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let files = files::read(&args.directory)?.files;
+    let files = super::read(&args.directory)?.files;
     let client = Client::new(&sources.settings()?)?;
     let active: BundleInfo = client.get(At::new(&["policy"])).await?;
     let diff = BundleDiff::between(&active.files, &files);

@@ -1,21 +1,21 @@
 //! `countersign policy`: check, explain and change what decides.
 //!
-//! In scope: one subcommand a file; reading a bundle's directory ([`files`]).
+//! In scope: one subcommand a file.
 //! Out of scope: evaluation, which is the gateway's; `check` uses the very same reader as it does.
 
 mod apply;
 mod check;
 mod diff;
 mod explain;
-mod files;
 mod schema;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::{config::Sources, failure::Failure, output::Output};
+use crate::bundle_files::{self, Files};
 
 /// Subcommands of `countersign policy`.
 #[derive(Debug, Subcommand)]
@@ -55,11 +55,16 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     match command {
-        Command::Check(args) => check::run(&args, output),
+        Command::Check(args) => check::run(&args, output).await,
         Command::Explain(args) => explain::run(args, sources, output).await,
         Command::Diff(args) => diff::run(&args, sources, output).await,
         Command::Apply(args) => apply::run(args, sources, output).await,
         Command::Schema(args) => schema::run(&args, output),
         Command::Show(args) => show::run(&args, sources, output).await,
     }
+}
+
+/// Reads the files of a bundle.
+fn read(directory: &Path) -> Result<Files, Failure> {
+    bundle_files::read(directory).map_err(|error| Failure::usage(format!("{error:#}")))
 }

@@ -3,7 +3,7 @@
 use countersign_policy::bundle::Bundle;
 use serde_json::json;
 
-use super::{Directory, check, files};
+use super::{Directory, check};
 use crate::cli::{
     failure::{Failure, GENERAL},
     output::Output,
@@ -17,7 +17,7 @@ Example:
 The schema follows from the targets in countersign.toml and from schema/*.cedarschema.";
 
 pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> {
-    let read = files::read(&args.directory)?;
+    let read = super::read(&args.directory)?;
     match Bundle::schema_of(&read.files) {
         Ok(schema) => {
             output.result(&json!({ "schema": schema }), |_, _| {
@@ -39,13 +39,14 @@ pub(super) fn run(args: &Directory, output: &mut Output) -> Result<u8, Failure> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle_files;
     use crate::cli::output::capture::captured;
 
     #[test]
     fn the_schema_names_actions_even_where_policies_are_broken() {
-        let mut all = files::example::GOOD.to_vec();
+        let mut all = bundle_files::example::GOOD.to_vec();
         all.push(("policies/broken.cedar", "permit ("));
-        let directory = files::example::directory(&all);
+        let directory = bundle_files::example::directory(&all);
         let (mut output, out, _) = captured(false, false);
         let args = Directory {
             directory: directory.path().to_owned(),

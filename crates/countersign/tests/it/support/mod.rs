@@ -100,6 +100,13 @@ impl Place {
         self.dir.path().join("data")
     }
 
+    /// Removes the database of a gateway that does not run.
+    pub(crate) fn lose_the_database(&self) {
+        for ending in ["", "-wal", "-shm"] {
+            let _not_there = fs::remove_file(self.data().join(format!("countersign.db{ending}")));
+        }
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.data().join("log")
     }

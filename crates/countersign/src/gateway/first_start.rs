@@ -42,6 +42,8 @@ pub(crate) enum Begun {
     /// The log has this bundle, trusted at this time, and nothing after it: nobody has a credential
     /// yet.
     Trusted(Hash, Timestamp),
+    /// Somebody on this machine recovered, and nothing came after it: nobody has a credential yet.
+    Recovered,
     /// Something was done since.
     Finished,
 }
@@ -87,6 +89,8 @@ pub(crate) fn begun(dir: &Path) -> anyhow::Result<Begun> {
                     previous: None,
                 }),
             ) => Begun::Trusted(bundle, leaf.at),
+            (Begun::Trusted(..) | Begun::Recovered, Body::Recovered(_))
+            | (Begun::Recovered, Body::PolicyActivated(_)) => Begun::Recovered,
             _ => return Ok(Begun::Finished),
         };
     }
@@ -110,7 +114,7 @@ pub(crate) async fn trust(
              yet, and start anew"
         ),
         Begun::Trusted(_, at) => at,
-        Begun::Nothing | Begun::Finished => clock.now(),
+        Begun::Nothing | Begun::Recovered | Begun::Finished => clock.now(),
     };
     let directory = bundle.directory(at, None, true);
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;

@@ -2,8 +2,9 @@
 //!
 //! In scope: `countersign.toml`, `approvals.toml`, `policies/*.cedar`, `schema/*.cedarschema`.
 //! Out of scope: what they say.
-//! Invariant: other files in the directory are left alone; only hidden ones and those a bundle has
-//! no place for are skipped, and the latter are named.
+//! Invariant: the gateway and the command line read a directory alike, so that what was checked is
+//! what is trusted. Hidden files and those a bundle has no place for are not part of it; the
+//! latter are named.
 
 use std::{
     collections::BTreeMap,
@@ -12,21 +13,40 @@ use std::{
     path::Path,
 };
 
-use crate::cli::failure::Failure;
+use anyhow::{Context, bail};
+use countersign_policy::{Bundle, Problem};
 
 /// The most bytes of one file; the policy crate's own limit is lower and gives the better message.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// What was read, and what was not.
-pub(super) struct Files {
+pub struct Files {
     /// Path within the bundle and text.
-    pub(super) files: BTreeMap<String, String>,
+    pub files: BTreeMap<String, String>,
     /// Files in the two folders that don't belong to a bundle.
-    pub(super) skipped: Vec<String>,
+    pub skipped: Vec<String>,
+}
+
+/// Reads and checks the bundle in a directory.
+///
+/// # Errors
+/// Every problem with file, line and what to do.
+pub fn bundle(directory: &Path) -> anyhow::Result<Bundle> {
+    Bundle::from_files(&read(directory)?.files).map_err(|problems| problems_error(&problems))
+}
+
+/// Several problems as one error.
+#[must_use]
+pub fn problems_error(problems: &[Problem]) -> anyhow::Error {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("the bundle has problems:\n{}", lines.join("\n"))
 }
 
 /// Reads the files of a bundle.
-pub(super) fn read(directory: &Path) -> Result<Files, Failure> {
+///
+/// # Errors
+/// A file can't be read as text or is too large, or there is none.
+pub fn read(directory: &Path) -> anyhow::Result<Files> {
     let mut read = Files {
         files: BTreeMap::new(),
         skipped: Vec::new(),
@@ -38,53 +58,45 @@ pub(super) fn read(directory: &Path) -> Result<Files, Failure> {
         read.folder(directory, folder, ending)?;
     }
     if read.files.is_empty() {
-        let shown = directory.display();
-        return Err(
-            Failure::usage(format!("`{shown}` holds no countersign.toml")).next(
-                "name the directory of the configuration, or make one with `countersign init`",
-            ),
+        bail!(
+            "`{}` holds no countersign.toml; name the directory of the configuration, or make one \
+             with `countersign init`",
+            directory.display()
         );
     }
     Ok(read)
 }
 
 impl Files {
-    fn file(&mut self, directory: &Path, name: &str) -> Result<(), Failure> {
+    fn file(&mut self, directory: &Path, name: &str) -> anyhow::Result<()> {
         let path = directory.join(name);
-        let failed = |error: &std::io::Error| {
-            Failure::usage(format!("`{}` can't be read: {error}", path.display()))
-        };
+        let failed = || format!("`{}` can't be read", path.display());
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(error).with_context(failed),
         };
         let mut text = String::new();
         file.take(MAX_BYTES + 1)
             .read_to_string(&mut text)
-            .map_err(|error| failed(&error))?;
+            .with_context(failed)?;
         if u64::try_from(text.len()).is_ok_and(|length| length > MAX_BYTES) {
-            return Err(
-                Failure::usage(format!("`{}` has more than 1 MiB", path.display()))
-                    .next("split it"),
-            );
+            bail!("`{}` has more than 1 MiB; split it", path.display());
         }
         self.files.insert(name.to_owned(), text);
         Ok(())
     }
 
-    fn folder(&mut self, directory: &Path, folder: &str, ending: &str) -> Result<(), Failure> {
+    fn folder(&mut self, directory: &Path, folder: &str, ending: &str) -> anyhow::Result<()> {
         let path = directory.join(folder);
-        let failed = |error: &std::io::Error| {
-            Failure::usage(format!("`{}` can't be read: {error}", path.display()))
-        };
+        let failed = || format!("`{}` can't be read", path.display());
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(error).with_context(failed),
         };
         for entry in entries {
-            let name = entry.map_err(|error| failed(&error))?.file_name();
+            let name = entry.with_context(failed)?.file_name();
             let name = name.to_string_lossy();
             let within = format!("{folder}/{name}");
             if name.ends_with(ending) && !name.starts_with('.') {
@@ -99,7 +111,7 @@ impl Files {
 }
 
 #[cfg(test)]
-pub(super) mod example {
+pub(crate) mod example {
     //! A directory with a bundle.
 
     use tempfile::TempDir;
@@ -159,10 +171,7 @@ mod tests {
     #[test]
     fn an_empty_or_missing_directory_is_refused() {
         let directory = example::directory(&[]);
-        assert_eq!(
-            read(directory.path()).map(|_| ()).map_err(|f| f.exit),
-            Err(64)
-        );
+        assert!(read(directory.path()).is_err());
         assert!(read(&directory.path().join("none")).is_err());
         std::fs::write(directory.path().join("countersign.toml"), [0xff]).unwrap();
         assert!(read(directory.path()).is_err());

@@ -1,0 +1,374 @@
+//! Opening data and configuration, finishing what a crash left, and only then trusting files.
+//!
+//! In scope: the order of a start, and refusing data that does not fit together.
+//! Out of scope: what the first start trusts ([`first_start`]).
+//! Invariant: whoever opens can look at what will be active, and fail, before a first start trusts
+//! anything: files that can't be served with are corrected, not trusted. Two gateways never open
+//! the same data.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::bail;
+use countersign_core::{directory::Directory, id::PersonId, time::Timestamp};
+use countersign_policy::{Bundle, DirectoryChange, bundle::settings::ServerSettings};
+use countersign_runner::inputs::{InputStore, Limits as InputLimits};
+use countersign_store::{ActiveBundle, SqliteStore, Store};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Gateway, Options,
+    first_start::{self, Begun},
+    make_active,
+};
+use crate::{
+    active::Active,
+    bundle_files,
+    clock::Clock,
+    engine::{self, Admission, Engine, Parts, Unknown},
+    identity::Identity,
+    ids,
+    keys::Keys,
+    log::{Log, Resumed},
+    runner::Machine,
+    uploads::Uploads,
+};
+
+/// The most bytes of captured inputs that any target can take.
+const MAX_INPUTS: u64 = 1 << 30;
+/// Previews that run at once; they take a processor each and are asked for by callers.
+const PREVIEWS: usize = 2;
+
+/// A gateway whose data is open and which decides nothing yet.
+pub struct Opening {
+    config: PathBuf,
+    data: PathBuf,
+    url: String,
+    store: Arc<dyn Store>,
+    keys: Arc<Keys>,
+    log: Log,
+    resumed: Resumed,
+    clock: Arc<Clock>,
+    deciding: Deciding,
+    first_start: bool,
+    lock: Flock<File>,
+}
+
+/// What will decide.
+enum Deciding {
+    /// What the store has as active.
+    Stored(Box<Active>),
+    /// The files, which will be trusted.
+    Files(Box<Bundle>, Begun),
+}
+
+impl Opening {
+    /// Opens data and configuration. The log gets the record of a start and nothing else.
+    ///
+    /// # Errors
+    /// Configuration, keys, store or log can't be used, or another gateway uses the data.
+    pub async fn new(options: Options) -> anyhow::Result<Self> {
+        // Files are proposals once there is an active bundle: broken ones then stop nobody.
+        let files = bundle_files::bundle(&options.config);
+        let data = match options.data {
+            Some(data) => data,
+            None => {
+                let bundle = files
+                    .as_ref()
+                    .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+                options.config.join(&bundle.store().path)
+            }
+        };
+        fs::create_dir_all(&data)?;
+        fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+        let lock = lock(&data)?;
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
+        let stored = store.active_bundle().await?;
+        let log_dir = data.join("log");
+        let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
+        let first_start = is_first(store.as_ref(), stored.is_none(), begun).await?;
+        let fresh = stored.is_none() && !log_dir.join("journal").exists();
+        let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
+        let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
+        let (log, resumed) = Log::open(&log_dir, keys.clone(), &instance, now())?;
+        write_public_keys(&log_dir, &keys)?;
+        let deciding = match stored {
+            Some(stored) => {
+                check_same_age(store.as_ref(), resumed.outbox, &data).await?;
+                Deciding::Stored(Box::new(load(store.as_ref(), stored).await?))
+            }
+            None => Deciding::Files(Box::new(files?), begun),
+        };
+        Ok(Self {
+            clock: Arc::new(Clock::starting_after(resumed.last_recorded)),
+            url: url(options.url, deciding.bundle().server()),
+            config: options.config,
+            data,
+            store,
+            keys,
+            log,
+            resumed,
+            deciding,
+            first_start,
+            lock,
+        })
+    }
+
+    /// The settings of the listener, of what will be active.
+    #[must_use]
+    pub fn server(&self) -> &ServerSettings {
+        self.deciding.bundle().server()
+    }
+
+    /// The configuration directory.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The address of the console, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The record, in which a recovery says what it does before it does it.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Everybody who will be known.
+    #[must_use]
+    pub fn people(&self) -> Vec<PersonId> {
+        let people = match &self.deciding {
+            Deciding::Stored(active) => active.directory.people.clone(),
+            Deciding::Files(bundle, _) => bundle.directory(self.clock.now(), None, true).people,
+        };
+        people.into_keys().collect()
+    }
+
+    /// Trusts the files if this is the first start, and starts to decide.
+    ///
+    /// # Errors
+    /// The files can't be trusted, or what was waiting can't be taken up.
+    pub async fn finish(self) -> anyhow::Result<Gateway> {
+        let (store, log, keys, clock) = (self.store, self.log, self.keys, self.clock);
+        let active = match self.deciding {
+            Deciding::Stored(active) => *active,
+            Deciding::Files(files, begun) => {
+                first_start::trust(store.as_ref(), &log, &clock, *files, begun).await?
+            }
+        };
+        let limits = active.bundle.server().limits;
+        let (active, watched) = watch::channel(Arc::new(active));
+        let parts = Parts {
+            store: store.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+            keys: keys.clone(),
+            active: watched.clone(),
+            unknown: Unknown::of(store.unknown().await?),
+            max_held_per_subject: limits.max_held_per_subject,
+            max_held: limits.max_held,
+        };
+        let engine = engine::start(parts.clone(), &self.resumed).await?;
+        let identity = Identity::new(
+            store.clone(),
+            log.clone(),
+            clock.clone(),
+            keys.clone(),
+            watched,
+        );
+        let machine = machine(&self.data, &self.config)?;
+        let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
+        Ok(Gateway {
+            admission: Admission::new(parts, engine.clone()),
+            store,
+            log,
+            clock,
+            keys,
+            engine,
+            identity,
+            machine,
+            uploads,
+            data: self.data.into(),
+            config: self.config.into(),
+            url: self.url.into(),
+            active: Arc::new(active),
+            first_start: self.first_start,
+            changing: Arc::default(),
+            _lock: Arc::new(self.lock),
+        })
+    }
+}
+
+impl Deciding {
+    fn bundle(&self) -> &Bundle {
+        match self {
+            Self::Stored(active) => &active.bundle,
+            Self::Files(bundle, _) => bundle,
+        }
+    }
+}
+
+/// How far the first start has come. A recovery may trust the files again, whatever there is.
+///
+/// # Errors
+/// The database has nothing, and the log shows that it once had.
+fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
+    if recovering {
+        return Ok(Begun::Finished);
+    }
+    let begun = first_start::begun(log)?;
+    if empty && matches!(begun, Begun::Recovered | Begun::Finished) {
+        bail!(
+            "there is a log in `{}` and an empty database beside it, so this is no first start; \
+             restore the database, or run `countersign recover --bundle`",
+            log.display()
+        );
+    }
+    Ok(begun)
+}
+
+/// Whether nobody can have been given a credential: neither the log nor the database knows one. An
+/// old copy of either alone must not get everybody a new link.
+async fn is_first(store: &dyn Store, empty: bool, begun: Begun) -> anyhow::Result<bool> {
+    let nobody = empty || matches!(begun, Begun::Trusted(..) | Begun::Recovered);
+    Ok(nobody && store.credentials(None).await?.is_empty())
+}
+
+/// Refuses an old copy of the database, because used approvals could be used again and its new
+/// records would be taken for ones that the log has; and an old copy of the log, because records
+/// that somebody was told of would be missing.
+async fn check_same_age(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::Result<()> {
+    let last = store.last_record().await?;
+    if last < in_log {
+        bail!(
+            "the database in `{}` is older than the log beside it, perhaps an old copy; restore \
+             the newest copy of both",
+            data.display()
+        );
+    }
+    // What does not wait any more was in the log.
+    let waiting = store.outbox(1).await?.first().map(|entry| entry.seq);
+    if waiting.map_or(last, |first| first.saturating_sub(1)) > in_log {
+        bail!(
+            "the log in `{}` is older than the database beside it, perhaps an old copy; restore \
+             the newest copy of both",
+            data.display()
+        );
+    }
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    Clock::starting_after(Timestamp(0)).now()
+}
+
+/// Makes sure that no other gateway uses the data.
+///
+/// # Errors
+/// Another one does.
+pub(super) fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
+    let path = data.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow::anyhow!("another gateway uses `{}`; stop it first", data.display()))
+}
+
+/// Writes the keys that verify the log beside it, for whoever verifies offline.
+fn write_public_keys(dir: &Path, keys: &Keys) -> anyhow::Result<()> {
+    fs::write(dir.join("key.pub"), format!("{}\n", keys.log.verifying()))?;
+    fs::write(
+        dir.join("vote-key.pub"),
+        format!("{}\n", keys.vote.verifying()),
+    )?;
+    Ok(())
+}
+
+fn machine(data: &Path, config: &Path) -> anyhow::Result<Machine> {
+    let limits = InputLimits {
+        total_bytes: MAX_INPUTS,
+    };
+    // Commands may run as a user who can't enter the data directory, so runs get their own; a
+    // fresh name that nobody could prepare.
+    let scratch = tempfile::Builder::new().prefix("countersign-").tempdir()?;
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o711))?;
+    let path = [
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+        "/usr/local/sbin",
+        "/usr/sbin",
+        "/sbin",
+    ];
+    Ok(Machine {
+        inputs: Arc::new(InputStore::new(data.join("inputs"), limits)?),
+        scratch: Arc::new(scratch),
+        path: path.iter().map(PathBuf::from).collect(),
+        config: config.canonicalize()?,
+        previews: Arc::new(Semaphore::new(PREVIEWS)),
+    })
+}
+
+/// Takes up the inputs that open requests need.
+async fn uploads(
+    machine: &Machine,
+    store: Arc<dyn Store>,
+    engine: &Engine,
+    clock: &Arc<Clock>,
+) -> anyhow::Result<Uploads> {
+    let uploads = Uploads::open(machine.inputs.clone(), store, clock.now()).await?;
+    uploads.attend(engine.updates().subscribe(), clock.clone());
+    Ok(uploads)
+}
+
+fn url(given: Option<String>, server: &ServerSettings) -> String {
+    let scheme = if server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = server.public_url.clone().or(given);
+    let url = url.unwrap_or_else(|| format!("{scheme}://{}", server.listen));
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Puts together what the store says is active.
+async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active> {
+    let files: BTreeMap<String, String> = serde_json::from_value(stored.files)?;
+    let bundle =
+        Bundle::from_files(&files).map_err(|problems| bundle_files::problems_error(&problems))?;
+    if bundle.hash() != stored.hash {
+        bail!("the stored bundle does not match its hash; it was changed in the database");
+    }
+    let mut directory: Directory = serde_json::from_value(stored.directory)?;
+    for entry in store.directory_changes().await? {
+        let change: DirectoryChange = serde_json::from_value(entry.change)?;
+        change.apply(&mut directory, entry.at, entry.countersigned)?;
+    }
+    make_active(
+        Arc::new(bundle),
+        Arc::new(directory),
+        stored.activated,
+        stored.request,
+    )
+}
