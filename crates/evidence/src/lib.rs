@@ -5,7 +5,7 @@
 //! appends frames, keeps keys and publishes checkpoints.
 //! Invariant: whatever is read is either exactly what was written or refused. An auditor needs
 //! only this crate and `countersign-core`.
-//! Specification: RFC 6962, RFC 8785, <https://c2sp.org/signed-note>,
+//! Specification: RFC 6962, RFC 8785, WebAuthn, <https://c2sp.org/signed-note>,
 //! <https://c2sp.org/tlog-checkpoint>, <https://github.com/secure-systems-lab/dsse>.
 
 pub mod body;
@@ -23,3 +23,4 @@ pub mod reference;
 pub mod tile;
 pub mod verify;
 pub mod vote;
+pub mod webauthn;
