@@ -85,6 +85,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
             .snapshot
             .target(&request.action.target)
             .and_then(|target| target.exec())
+            .filter(|_| request.action.gate == exec::GATE)
             .map(runs_as),
         advisory: is_advisory(&request.action.gate),
         action: request.presentation.body.clone(),

@@ -177,7 +177,29 @@ pub enum RunEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         #[schema(value_type = Option<String>)]
         amended: Option<RequestId>,
+        /// Its page, where there is one: nobody looks at what policy refuses.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        page: Option<String>,
     },
+}
+
+impl RunEvent {
+    /// A refusal; `page` is where people see why, if they can.
+    #[must_use]
+    pub fn refused(
+        request: Option<RequestId>,
+        code: &str,
+        message: String,
+        page: Option<String>,
+    ) -> Self {
+        Self::Refused {
+            request,
+            code: code.into(),
+            message,
+            amended: None,
+            page,
+        }
+    }
 }
 
 /// Uploaded inputs.

@@ -8,6 +8,7 @@
 //! one way never runs the other way: the gate is part of the action.
 
 mod asking;
+mod denial;
 mod ending;
 mod local;
 mod present;
@@ -122,15 +123,8 @@ pub async fn serve(
         names: Names::to(&caller),
     };
     if let Err(error) = run.serve(&caller, call).await {
-        let request = None;
-        let (code, message) = (error.code().into(), crate::explain(&error));
-        run.send(RunEvent::Refused {
-            request,
-            code,
-            message,
-            amended: None,
-        })
-        .await;
+        let refused = RunEvent::refused(None, error.code(), crate::explain(&error), None);
+        run.send(refused).await;
     }
 }
 
@@ -181,16 +175,10 @@ impl Run {
                 policies,
             } => {
                 self.gateway.uploads.release(&request);
-                let message = self.denial(&reason, &policies);
-                let code = "denied".into();
-                let request = Some(request);
-                self.send(RunEvent::Refused {
-                    request,
-                    code,
-                    message,
-                    amended: None,
-                })
-                .await;
+                let active = self.gateway.active();
+                let why = denial::words(&active, caller, &reason, &policies);
+                let denied = RunEvent::refused(Some(request), "denied", why, None);
+                self.send(denied).await;
                 Ok(())
             }
             Admitted::Held(case) => self.wait_for(caller, case.request.id, wait, false).await,
@@ -245,31 +233,6 @@ impl Run {
         }
     }
 
-    fn denial(
-        &self,
-        reason: &countersign_core::decision::DenyReason,
-        policies: &std::collections::BTreeSet<countersign_core::id::PolicyId>,
-    ) -> String {
-        let active = self.gateway.active();
-        let said: Vec<_> = policies
-            .iter()
-            .map(|id| {
-                match active
-                    .snapshot
-                    .statement(id)
-                    .and_then(|one| one.reason.clone())
-                {
-                    Some(why) => format!("{id}: {why}"),
-                    None => id.to_string(),
-                }
-            })
-            .collect();
-        match said.is_empty() {
-            true => reason.to_string(),
-            false => format!("{reason} ({})", said.join("; ")),
-        }
-    }
-
     /// Waits until the request is approved, then claims and runs it.
     async fn wait_for(
         &self,
@@ -312,7 +275,8 @@ impl Run {
                     claimed => return claimed,
                 },
                 _ => {
-                    self.send(ended_event(&case, self.names)).await;
+                    let page = self.gateway.request_url(&id);
+                    self.send(ended_event(&case, page, self.names)).await;
                     return Ok(());
                 }
             }
@@ -450,12 +414,10 @@ impl Run {
         self.stream(output).await;
         let last = match running.await {
             Ok((executed, recorded)) => last_event(executed, recorded, self.names),
-            Err(error) => RunEvent::Refused {
-                request: None,
-                code: "unavailable".into(),
-                message: format!("the runner failed: {error}"),
-                amended: None,
-            },
+            Err(error) => {
+                let why = format!("the runner failed: {error}");
+                RunEvent::refused(None, "unavailable", why, None)
+            }
         };
         self.send(last).await;
     }
