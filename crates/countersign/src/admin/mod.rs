@@ -31,7 +31,7 @@ use crate::{
     active::Active,
     api::{
         deciding,
-        types::{ProposalAnswer, ProposalBody},
+        types::{Approvers, ProposalAnswer, ProposalBody},
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
@@ -97,7 +97,7 @@ async fn propose_recorded(
                 gateway,
                 &request.id,
                 "succeeded",
-                Vec::new(),
+                None,
                 Some(result),
                 "applied",
             ))
@@ -123,7 +123,7 @@ async fn propose_recorded(
             gateway,
             &request,
             "denied",
-            Vec::new(),
+            None,
             None,
             &reason.to_string(),
         )),
@@ -157,7 +157,7 @@ pub async fn claim(
         gateway,
         id,
         "succeeded",
-        Vec::new(),
+        None,
         Some(result),
         "applied",
     ))
@@ -288,7 +288,7 @@ fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> Propo
         gateway,
         &case.request.id,
         case.phase.name(),
-        approvers,
+        Some(approvers),
         None,
         message,
     )
@@ -298,7 +298,7 @@ fn answer(
     gateway: &Gateway,
     id: &RequestId,
     state: &str,
-    approvers: Vec<String>,
+    approvers: Option<Approvers>,
     result: Option<Value>,
     message: &str,
 ) -> ProposalAnswer {

@@ -138,9 +138,10 @@ fn tell_held(answer: &ProposalAnswer, output: &mut Output) -> Result<(), Failure
         return output.result(answer, |_, _| String::new());
     }
     let paint = output.note_paint();
+    let who = answer.approvers.clone().unwrap_or_default();
     let values = [
         ("page", shown(&answer.url)),
-        ("can sign", text::list(&answer.approvers)),
+        ("can sign", shown(&who.to_string())),
     ];
     let state = paint.yellow(&format!("{}:", shown(&answer.state)));
     output.note(format!(
@@ -238,7 +239,7 @@ mod tests {
 
     fn answer(state: &str, result: &str) -> String {
         json_answer(&format!(
-            r#"{{"request":"req_1","state":"{state}","url":"https://gate.example.com/requests/req_1","approvers":["group:admins"],"result":{result},"message":"agent:bot has a new token."}}"#
+            r#"{{"request":"req_1","state":"{state}","url":"https://gate.example.com/requests/req_1","approvers":{{"count":1,"people":[],"from":["group:admins"]}},"result":{result},"message":"agent:bot has a new token."}}"#
         ))
     }
 
@@ -279,7 +280,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 Done: agent:bot has a new token.
 
                 Token, until 1970-01-01T00:00:00.000Z
@@ -320,7 +321,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 countersign: req_1 still waits for people; nothing was changed yet
                   once it is approved: countersign requests apply req_1
                   take it back:        countersign requests cancel req_1
@@ -334,7 +335,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 countersign: req_1 is denied (dana@example.com: fine); nothing was changed
                   see why: countersign requests show req_1
             "#]],

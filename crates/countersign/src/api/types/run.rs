@@ -13,6 +13,8 @@ use countersign_runner::resolve::Resolved;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Approvers;
+
 /// A command to run through the exec gate.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,9 +76,8 @@ pub enum RunEvent {
         url: String,
         /// The rules to satisfy.
         rules: Vec<String>,
-        /// Who can sign now, by name, or that nobody can; for callers who are machines, whom the
-        /// rules name and how many can.
-        approvers: Vec<String>,
+        /// Who can sign now.
+        approvers: Approvers,
         /// When waiting ends in denial.
         #[schema(value_type = i64)]
         expires: Timestamp,

@@ -44,8 +44,8 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         }
     };
     let mut rules: Vec<_> = detail.rules.iter().map(|r| rule(r, paint)).collect();
-    if !detail.can_sign.is_empty() {
-        rules.push(format!("  can sign now: {}", text::list(&detail.can_sign)));
+    if let Some(who) = &detail.can_sign {
+        rules.push(format!("  can sign now: {}", shown(&who.to_string())));
     }
     part("Approvals", rules);
     part(
@@ -78,7 +78,12 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
 fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     let line = &detail.line;
     let deadline = line.deadline.map_or_else(String::new, |at| {
-        format!(", changes by itself {}", text::relative(at, now))
+        let how = match line.state.as_str() {
+            "held" => "ends unless somebody decides",
+            "approved" => "the approval ends",
+            _ => "changes by itself",
+        };
+        format!(", {how} {}", text::relative(at, now))
     });
     let gate = if detail.advisory {
         "advisory: the requester itself executes"
@@ -243,7 +248,7 @@ mod tests {
               it says   │ model m-1
                         │ reason:
                         │ ship 1.2
-              asked     2m ago, changes by itself in 28m
+              asked     2m ago, ends unless somebody decides in 28m
               digest    ab12
               page      https://gate.example.com/requests/req_1
 

@@ -138,7 +138,8 @@ impl Watch {
         }
         self.shown = Some(request.clone());
         let left = text::rough(expires.millis_since(now));
-        let (rules, approvers, url) = (text::list(rules), text::list(approvers), text::shown(url));
+        let approvers = text::shown(&approvers.to_string());
+        let (rules, url) = (text::list(rules), text::shown(url));
         if !output.is_watched() {
             let local = if *advisory {
                 ", then runs here (advisory)"
