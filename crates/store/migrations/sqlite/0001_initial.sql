@@ -35,7 +35,7 @@ CREATE TABLE cases (
     ),
     CONSTRAINT case_phase_is_known CHECK (phase IN (
         'held', 'approved', 'running', 'succeeded', 'failed', 'unknown', 'denied', 'expired',
-        'unclaimed', 'cancelled', 'amended', 'unreachable', 'policy_changed'
+        'unclaimed', 'cancelled', 'amended', 'unreachable', 'policy_changed', 'requester_stopped'
     )),
     CONSTRAINT case_deadline_while_open CHECK (
         (phase IN ('held', 'approved')) = (deadline IS NOT NULL)
@@ -45,7 +45,7 @@ CREATE TABLE cases (
     ),
     CONSTRAINT case_refuse_until_once_closed CHECK (
         (phase IN ('denied', 'expired', 'unclaimed', 'cancelled', 'amended', 'unreachable',
-                   'policy_changed')) = (refuse_until IS NOT NULL)
+                   'policy_changed', 'requester_stopped')) = (refuse_until IS NOT NULL)
     ),
     -- Deferred, because one commit brings the running case and its permit in either order.
     FOREIGN KEY (permit, id) REFERENCES permits (id, request) DEFERRABLE INITIALLY DEFERRED

@@ -238,7 +238,7 @@ async fn a_stopped_agent_is_refused_at_once() {
     assert_eq!(events.last().unwrap()["event"], "refused", "{events:?}");
     // Its requests ended with it, the approved one and the one that waited.
     for id in [&approved, &held] {
-        assert_eq!(lab.state(id).await, "policy_changed");
+        assert_eq!(lab.state(id).await, "requester_stopped");
     }
     // A new token for it can't be had, and one made before works no more.
     let token = ada.propose("agent-token", json!({ "agent": "bot" })).await;
