@@ -232,10 +232,17 @@ async fn a_stopped_agent_is_refused_at_once() {
         ),
     ] {
         let answer = bot.post(path, &body).await;
-        assert!([401, 403].contains(&answer.status), "{answer:?}");
+        answer.refused("a stopped agent", 403, "disabled");
+        let detail = answer.text("detail");
+        assert!(detail.contains("countersign agent start bot"), "{detail}");
+        assert!(!answer.body.to_string().contains("ada"), "{answer:?}");
     }
-    let events = waiting.await.unwrap();
-    assert_eq!(events.last().unwrap()["event"], "refused", "{events:?}");
+    let (event, code) = super::end(&waiting.await.unwrap());
+    assert_eq!(event, "refused");
+    assert!(
+        ["disabled", "requester_stopped"].contains(&code.as_str()),
+        "{code}"
+    );
     // Its requests ended with it, the approved one and the one that waited.
     for id in [&approved, &held] {
         assert_eq!(lab.state(id).await, "requester_stopped");
@@ -243,6 +250,46 @@ async fn a_stopped_agent_is_refused_at_once() {
     // A new token for it can't be had, and one made before works no more.
     let token = ada.propose("agent-token", json!({ "agent": "bot" })).await;
     token.refused("a token for a stopped agent", 409, "not_applied");
+    lab.nothing_ran().await;
+}
+
+/// Only who has a credential that the stop ended learns of the stop.
+#[tokio::test]
+async fn strangers_do_not_learn_who_is_stopped() {
+    let lab = Lab::new().await;
+    let (bot, ada) = (lab.bot().await, lab.session("ada").await);
+    let (lost, id) = lab.issue(CredentialKind::Token, "agent:bot", None).await;
+    let lost = Caller {
+        secret: lost,
+        csrf: None,
+        ..ada.clone()
+    };
+    let made_up = Caller {
+        secret: format!("{}x", bot.secret),
+        csrf: None,
+        ..ada.clone()
+    };
+    let by_itself = json!({ "credential": id });
+    ada.propose("credential-revoke", by_itself)
+        .await
+        .expect(200);
+    let stop = ada.propose("agent-stop", json!({ "agent": "bot" })).await;
+    assert_eq!(stop.text("state"), "succeeded", "{stop:?}");
+    let told = async |code: (u16, &str)| {
+        bot.get("/v1/whoami")
+            .await
+            .refused("the agent", code.0, code.1);
+        for (what, caller) in [("revoked before", &lost), ("made up", &made_up)] {
+            let answer = caller.get("/v1/whoami").await;
+            answer.refused(what, 401, "unauthenticated");
+        }
+    };
+    told((403, "disabled")).await;
+    // What was issued before the stop stays void once the agent goes on.
+    lab.change_by("ada", "agent-start", json!({ "agent": "bot" }))
+        .await;
+    told((401, "unauthenticated")).await;
+    lab.bot().await.get("/v1/whoami").await.expect(200);
     lab.nothing_ran().await;
 }
 
