@@ -253,6 +253,54 @@ async fn a_stopped_agent_is_refused_at_once() {
     lab.nothing_ran().await;
 }
 
+/// What is so already is said and not recorded again; what a stop ended is counted.
+#[tokio::test]
+async fn a_second_stop_changes_nothing() {
+    let lab = Lab::new().await;
+    let (bot, ada) = (lab.bot().await, lab.session("ada").await);
+    let id = bot.held("./tally one x").await;
+    bot.held("./tally one y").await;
+    let agent = json!({ "agent": "bot" });
+    let before = lab.records().len();
+    let mut told = Vec::new();
+    for operation in ["agent-stop", "agent-stop", "agent-start", "agent-start"] {
+        let answer = match operation {
+            "agent-stop" => ada.propose(operation, agent.clone()).await.body,
+            _ => lab.change_by("ada", operation, agent.clone()).await,
+        };
+        assert_eq!(answer["state"], "succeeded", "{answer}");
+        told.push((answer["result"].clone(), answer["message"].to_string()));
+    }
+    let results: Vec<_> = told.iter().map(|(result, _)| result.clone()).collect();
+    assert_eq!(
+        results,
+        [
+            json!({ "changed": true, "requests_ended": 2 }),
+            json!({ "changed": false, "requests_ended": 0 }),
+            json!({ "changed": true }),
+            json!({ "changed": false }),
+        ]
+    );
+    for (part, (_, message)) in [
+        "2 waiting requests ended",
+        "already stopped",
+        "agent token bot",
+    ]
+    .iter()
+    .zip(&told)
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(lab.state(&id).await, "requester_stopped");
+    let records = lab.records();
+    let changes = records[before..]
+        .iter()
+        .filter(|one| one.kind() == "directory.changed");
+    let whats: Vec<_> = changes.map(|one| one.field("what").clone()).collect();
+    assert_eq!(whats, ["stop_agent", "start_agent"]);
+    lab.nothing_ran().await;
+}
+
 /// Only who has a credential that the stop ended learns of the stop.
 #[tokio::test]
 async fn strangers_do_not_learn_who_is_stopped() {
