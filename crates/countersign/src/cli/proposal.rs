@@ -179,11 +179,15 @@ pub(crate) fn print(answer: &ProposalAnswer, output: &mut Output) -> Result<(), 
 }
 
 fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
-    let mut parts = vec![format!(
-        "{} {}",
-        paint.green("Done:"),
-        shown(&answer.message)
-    )];
+    let changed = answer
+        .result
+        .as_ref()
+        .and_then(|result| result.get("changed"));
+    let word = match changed.and_then(Value::as_bool) {
+        Some(false) => paint.yellow("Nothing changed:"),
+        _ => paint.green("Done:"),
+    };
+    let mut parts = vec![format!("{word} {}", text::shown_lines(&answer.message))];
     let field = |name: &str| {
         answer
             .result
@@ -210,7 +214,9 @@ fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
             until(answer),
             shown(link)
         ));
-    } else if let Some(result) = &answer.result {
+    } else if let Some(result) = &answer.result
+        && changed.is_none()
+    {
         parts.push(text::outline(result, paint));
     }
     parts.join("\n\n")
@@ -310,6 +316,26 @@ mod tests {
             "#]],
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn what_was_so_already_is_no_change() {
+        for (result, said) in [
+            (
+                r#"{"changed":true}"#,
+                expect![[r#"
+                    Done: agent:bot has a new token.
+                "#]],
+            ),
+            (
+                r#"{"changed":false}"#,
+                expect![[r#"
+                    Nothing changed: agent:bot has a new token.
+                "#]],
+            ),
+        ] {
+            check(vec![answer("succeeded", result)], "1m", 0, said).await;
+        }
     }
 
     #[tokio::test]

@@ -154,6 +154,9 @@ fn closed(closure: &Closure, names: Names) -> (String, Option<RequestId>) {
         Closure::PolicyChanged { detail } => {
             format!("current policy no longer allows it: {detail}")
         }
+        Closure::RequesterStopped { who } => {
+            format!("{} was stopped or disabled", names.subject(who))
+        }
     };
     (message, None)
 }

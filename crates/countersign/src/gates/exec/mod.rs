@@ -66,6 +66,9 @@ pub enum ExecError {
     /// The caller's credential came to an end while it waited.
     #[error("your credential was revoked or ended while the request waited; nothing was run")]
     CallerEnded,
+    /// The caller was stopped while it waited.
+    #[error("`{0}` was stopped or disabled while the request waited; nothing was run")]
+    CallerStopped(SubjectId),
     /// A target whose commands only the gateway runs.
     #[error(
         "the target `{0}` does not let callers run its commands themselves; run it without \
@@ -95,6 +98,7 @@ impl ExecError {
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::Engine(EngineError::TooManyHeldInAll(_)) => "too_many_held_in_all",
             Self::CallerEnded => "unauthenticated",
+            Self::CallerStopped(_) => "disabled",
             Self::NotAdvisory(_) => "not_advisory",
             Self::Outstanding(_) => "too_many_outstanding",
             Self::Engine(_) => "unavailable",
@@ -250,7 +254,12 @@ impl Run {
             let changed = waiter.changed();
             // Whoever was refused meanwhile neither learns more nor runs anything.
             if !self.gateway.identity.is_current(caller).await {
-                return Err(ExecError::CallerEnded);
+                let who = &caller.subject.id;
+                let goes_on = self.gateway.active().directory.resolve(who).is_some();
+                return Err(match goes_on {
+                    true => ExecError::CallerEnded,
+                    false => ExecError::CallerStopped(who.clone()),
+                });
             }
             let case = self.gateway.case_of(caller, &id).await?;
             self.check_gate(&case)?;
