@@ -45,6 +45,7 @@ fn accepted_lines() {
         "countersign policy apply dir --reason why --wait 5m",
         "countersign policy show --file countersign.toml",
         "countersign log verify data --key k --checkpoint c",
+        "countersign log verify data --key gate.key --vote-key vote.key",
         "countersign log checkpoint",
         "countersign log key",
         "countersign agent add bot --owner olga@example.com --group a --group b",
