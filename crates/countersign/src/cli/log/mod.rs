@@ -2,9 +2,10 @@
 //!
 //! In scope: finding the log's files and reading the journal one frame at a time; fetching a
 //! checkpoint or key to keep.
-//! Out of scope: whether the record holds ([`verify`]).
+//! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]).
 //! Invariant: at most two pieces of a journal are in memory, however long it is.
 
+mod list;
 mod verify;
 
 use std::{
@@ -41,6 +42,8 @@ Example:
 pub(crate) enum Command {
     /// Verify a gateway's record from its files; needs no gateway
     Verify(verify::Args),
+    /// List what a gateway recorded, from its files; needs no gateway
+    List(list::Args),
     /// Print the latest signed checkpoint, to keep
     #[command(after_help = CHECKPOINT_EXAMPLES)]
     Checkpoint,
@@ -60,6 +63,7 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     match command {
         Command::Verify(args) => verify::verify(args, output),
+        Command::List(args) => list::list(&args, output),
         Command::Checkpoint => fetch("checkpoint", sources, output).await,
         Command::Key => fetch("key", sources, output).await,
     }
