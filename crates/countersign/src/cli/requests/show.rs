@@ -3,7 +3,7 @@
 use countersign_core::{approval::vote::Verdict, id::RequestId, time::Timestamp};
 
 use crate::{
-    api::types::{MessageLine, RequestDetail, RuleProgress, VoteLine},
+    api::types::{MessageLine, RequestDetail, RequestLine, RuleProgress, VoteLine},
     cli::{
         client::{At, Client},
         clock::now,
@@ -75,16 +75,21 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     parts.join("\n\n")
 }
 
+/// When something happens without anybody, and what.
+fn deadline(line: &RequestLine, now: Timestamp) -> String {
+    let how = match line.state.as_str() {
+        "held" => "ends unless somebody decides",
+        "approved" => "the approval ends",
+        _ => "changes by itself",
+    };
+    line.deadline.map_or_else(String::new, |at| {
+        format!(", {how} {}", text::relative(at, now))
+    })
+}
+
 fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     let line = &detail.line;
-    let deadline = line.deadline.map_or_else(String::new, |at| {
-        let how = match line.state.as_str() {
-            "held" => "ends unless somebody decides",
-            "approved" => "the approval ends",
-            _ => "changes by itself",
-        };
-        format!(", {how} {}", text::relative(at, now))
-    });
+    let deadline = deadline(line, now);
     let gate = if detail.advisory {
         "advisory: the requester itself executes"
     } else {
