@@ -242,13 +242,15 @@ pub enum Phase {
     Unreachable,
     /// At the claim, current policy said otherwise.
     PolicyChanged,
+    /// Whoever asked, or somebody they act for, was stopped, disabled or removed.
+    RequesterStopped,
 }
 
 impl HtmlSafe for Phase {}
 
 impl Phase {
     /// Every phase, in the order in which filters offer them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Held,
         Self::Approved,
         Self::Running,
@@ -262,6 +264,7 @@ impl Phase {
         Self::Amended,
         Self::Unreachable,
         Self::PolicyChanged,
+        Self::RequesterStopped,
     ];
 
     /// Reads the name that the core gives a phase.
@@ -287,6 +290,7 @@ impl Phase {
             Self::Amended => "amended",
             Self::Unreachable => "unreachable",
             Self::PolicyChanged => "policy_changed",
+            Self::RequesterStopped => "requester_stopped",
         }
     }
 
@@ -298,6 +302,7 @@ impl Phase {
             Self::Unclaimed => "not claimed",
             Self::Unreachable => "quorum unreachable",
             Self::PolicyChanged => "policy changed",
+            Self::RequesterStopped => "requester stopped",
             other => other.name(),
         }
     }
@@ -326,6 +331,9 @@ impl Phase {
             }
             Self::PolicyChanged => {
                 "The action did not run. When it was claimed, current policy no longer allowed it."
+            }
+            Self::RequesterStopped => {
+                "The action did not run. Its requester, or somebody it acts for, was stopped or disabled."
             }
         }
     }

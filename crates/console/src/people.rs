@@ -40,7 +40,7 @@ pub struct PersonRow {
     pub name: String,
     /// Whether it is the viewer.
     pub me: bool,
-    /// Roles, for example `administrator`, `auditor`.
+    /// Roles, for example `administrator`.
     pub roles: Vec<String>,
     /// Their groups.
     pub groups: Vec<Membership>,

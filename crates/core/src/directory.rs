@@ -97,6 +97,15 @@ impl Directory {
         }
     }
 
+    /// Whether there is such a subject, disabled or not.
+    #[must_use]
+    pub fn knows(&self, id: &SubjectId) -> bool {
+        match id {
+            SubjectId::Person(person) => self.people.contains_key(person),
+            machine => self.machine(machine).is_some(),
+        }
+    }
+
     /// A person who exists and is not disabled.
     #[must_use]
     pub fn active_person(&self, id: &PersonId) -> Option<&Person> {

@@ -189,6 +189,11 @@ pub enum Closure {
         /// What it said.
         detail: String,
     },
+    /// Whoever asked, or somebody they act for, was stopped, disabled or removed.
+    RequesterStopped {
+        /// Who.
+        who: SubjectId,
+    },
 }
 
 /// Where a held request stands.
@@ -272,6 +277,7 @@ impl Phase {
                 Closure::Amended { .. } => "amended",
                 Closure::Unreachable { .. } => "unreachable",
                 Closure::PolicyChanged { .. } => "policy_changed",
+                Closure::RequesterStopped { .. } => "requester_stopped",
             },
         }
     }

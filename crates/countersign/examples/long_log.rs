@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let usage = "usage: long_log DIR ENTRIES";
     let dir = PathBuf::from(arguments.next().context(usage)?);
     let entries: u64 = arguments.next().context(usage)?.parse()?;
-    let keys = Arc::new(Keys::open(&dir.join("keys"), "log.example.com/test", true)?);
+    let keys = Arc::new(Keys::open(&dir.join("keys"), true)?);
     let (log, _) = Log::open(&dir, keys.clone(), "i-test", Timestamp(1_700_000_000_000))?;
     fs::write(dir.join("key.pub"), keys.log.verifying().to_string())?;
     // Up to the last but one: closing adds a heartbeat.

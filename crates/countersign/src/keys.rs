@@ -43,18 +43,28 @@ pub fn random() -> anyhow::Result<[u8; 32]> {
 impl Keys {
     /// Reads the keys in `dir`, or makes them when `fresh` says that no data exists yet.
     ///
-    /// `origin` names the log, for example `countersign.example.com/log`.
+    /// The log's name is made of its first key and kept beside it, so that no two installations
+    /// have logs of the same name, and a log keeps its name whatever key signs it.
     ///
     /// # Errors
     /// A key is missing where data exists, unreadable, or readable by others.
-    pub fn open(dir: &Path, origin: &str, fresh: bool) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, fresh: bool) -> anyhow::Result<Self> {
         if fresh {
             fs::create_dir_all(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
         }
-        let key = |name: &str| read_or_make(&dir.join(name), fresh);
+        let key = |name: &str| {
+            let path = dir.join(name);
+            let text = read_or_make(&path, fresh, || Ok(Hash(random()?).to_string()))?;
+            let key: Hash = text
+                .parse()
+                .with_context(|| format!("`{}` is not a key", path.display()))?;
+            anyhow::Ok(key.0)
+        };
+        let log = key("log.key")?;
+        let origin = read_or_make(&dir.join("origin"), fresh, || origin_of(&log))?;
         Ok(Self {
-            log: SigningKey::from_seed(origin, &key("log.key")?)?,
+            log: SigningKey::from_seed(&origin, &log)?,
             vote: SigningKey::from_seed(&format!("{origin}/votes"), &key("vote.key")?)?,
             attach: key("attach.key")?,
             pseudonyms: Pseudonyms::new(key("pseudonym.key")?),
@@ -63,8 +73,16 @@ impl Keys {
     }
 }
 
-/// Makes a key file whole or not at all: a crash leaves at most a file of another name.
-fn make(path: &Path) -> anyhow::Result<()> {
+/// The name of a new log: `countersign/` and 16 digits that come from its key.
+fn origin_of(log: &[u8; 32]) -> anyhow::Result<String> {
+    let key = SigningKey::from_seed("countersign", log)?;
+    let digits = Hash::of(key.verifying().to_string().as_bytes()).to_string();
+    let digits: String = digits.chars().take(16).collect();
+    Ok(format!("countersign/{digits}"))
+}
+
+/// Makes a file whole or not at all: a crash leaves at most a file of another name.
+fn make(path: &Path, text: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -72,7 +90,7 @@ fn make(path: &Path) -> anyhow::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    writeln!(file, "{}", Hash(random()?))?;
+    writeln!(file, "{text}")?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     if let Some(dir) = path.parent() {
@@ -81,7 +99,11 @@ fn make(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
+fn read_or_make(
+    path: &Path,
+    fresh: bool,
+    text: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<String> {
     if !path.exists() {
         if !fresh {
             bail!(
@@ -90,7 +112,7 @@ fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
                 path.display()
             );
         }
-        make(path)?;
+        make(path, &text()?)?;
     }
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -99,10 +121,30 @@ fn read_or_make(path: &Path, fresh: bool) -> anyhow::Result<[u8; 32]> {
             path.display()
         );
     }
-    let text = fs::read_to_string(path)?;
-    let hash: Hash = text
-        .trim()
-        .parse()
-        .with_context(|| format!("`{}` is not a key", path.display()))?;
-    Ok(hash.0)
+    Ok(fs::read_to_string(path)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_log_has_a_name_of_its_own_and_keeps_it() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open =
+            |dir: &Path, fresh| Keys::open(dir, fresh).map(|keys| keys.log.verifying().clone());
+        let first = open(one.path(), true).unwrap();
+        assert_ne!(first.name(), open(other.path(), true).unwrap().name());
+        for fresh in [true, false] {
+            assert_eq!(open(one.path(), fresh).unwrap(), first);
+        }
+        // A new key signs a log of the same name; what is missing is not made up.
+        fs::remove_file(one.path().join("log.key")).unwrap();
+        assert!(open(one.path(), false).is_err());
+        let renewed = open(one.path(), true).unwrap();
+        assert_eq!(renewed.name(), first.name());
+        assert_ne!(renewed, first);
+        fs::remove_file(one.path().join("origin")).unwrap();
+        assert!(open(one.path(), false).is_err());
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use countersign_core::{approval::ApprovalRule, id::PersonId, lifecycle, subject::SubjectId};
 
-use crate::{engine::Update, identity::Caller};
+use crate::{api::types::Approvers, engine::Update, identity::Caller};
 
 /// The most people named.
 const NAMED: usize = 10;
@@ -63,36 +63,25 @@ impl Names {
         }
     }
 
-    /// Who can satisfy rules: the people that `can_sign` now, and whom the rules name where nobody
-    /// can; without names, whom the rules name and how many can.
+    /// Who can satisfy rules: the people that `can_sign` now, and whom the rules name.
     #[must_use]
-    pub fn approvers(self, rules: &[ApprovalRule], can_sign: &BTreeSet<PersonId>) -> Vec<String> {
-        let named = || -> BTreeSet<String> {
-            let entries = lifecycle::electorate_names(rules);
-            entries.iter().map(|entry| self.entry(entry)).collect()
+    pub fn approvers(self, rules: &[ApprovalRule], can_sign: &BTreeSet<PersonId>) -> Approvers {
+        let from: BTreeSet<_> = lifecycle::electorate_names(rules)
+            .iter()
+            .map(|entry| self.entry(entry))
+            .collect();
+        let people = match self {
+            Self::Given => can_sign
+                .iter()
+                .take(NAMED)
+                .map(ToString::to_string)
+                .collect(),
+            Self::Withheld => Vec::new(),
         };
-        match self {
-            Self::Given if can_sign.is_empty() => {
-                let named: Vec<_> = named().into_iter().collect();
-                vec![format!("nobody now (the rules name {})", named.join(", "))]
-            }
-            Self::Given => {
-                let mut all: Vec<_> = can_sign
-                    .iter()
-                    .take(NAMED)
-                    .map(ToString::to_string)
-                    .collect();
-                let more = can_sign.len().saturating_sub(NAMED);
-                all.extend((more > 0).then(|| format!("{more} more")));
-                all
-            }
-            Self::Withheld => {
-                let count = match can_sign.len() {
-                    1 => "1 person now".into(),
-                    many => format!("{many} people now"),
-                };
-                named().into_iter().chain([count]).collect()
-            }
+        Approvers {
+            count: u64::try_from(can_sign.len()).unwrap_or(u64::MAX),
+            people,
+            from: from.into_iter().collect(),
         }
     }
 

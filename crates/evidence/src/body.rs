@@ -39,54 +39,52 @@ macro_rules! records {
     )*};
 }
 
-/// The kinds of records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "every variant is documented at its struct")]
-pub enum Body {
-    #[serde(rename = "instance.started")]
-    InstanceStarted(InstanceStarted),
-    #[serde(rename = "heartbeat")]
-    Heartbeat(Counters),
-    #[serde(rename = "key.rotated")]
-    KeyRotated(KeyRotated),
-    #[serde(rename = "action.requested")]
-    ActionRequested(ActionRequested),
-    #[serde(rename = "policy.decided")]
-    PolicyDecided(PolicyDecided),
-    #[serde(rename = "self.grew")]
-    SelfGrew(SelfGrew),
-    #[serde(rename = "approval.decided")]
-    ApprovalDecided(ApprovalDecided),
-    #[serde(rename = "approval.withdrawn")]
-    ApprovalWithdrawn(ApprovalWithdrawn),
-    #[serde(rename = "commented")]
-    Commented(Commented),
-    #[serde(rename = "opened")]
-    Opened(Opened),
-    #[serde(rename = "action.permitted")]
-    ActionPermitted(ActionPermitted),
-    #[serde(rename = "action.outcome")]
-    ActionOutcome(ActionOutcome),
-    #[serde(rename = "request.closed")]
-    RequestClosed(RequestClosed),
-    #[serde(rename = "request.escalated")]
-    RequestEscalated(RequestEscalated),
-    #[serde(rename = "emergency.reviewed")]
-    EmergencyReviewed(EmergencyReviewed),
-    #[serde(rename = "refused")]
-    Refused(Refused),
-    #[serde(rename = "policy.activated")]
-    PolicyActivated(PolicyActivated),
-    #[serde(rename = "credential.issued")]
-    CredentialIssued(CredentialIssued),
-    #[serde(rename = "credential.revoked")]
-    CredentialRevoked(CredentialRevoked),
-    #[serde(rename = "directory.changed")]
-    DirectoryChanged(DirectoryChanged),
-    #[serde(rename = "recovered")]
-    Recovered(Recovered),
-    #[serde(rename = "security.event")]
-    SecurityEvent(SecurityEvent),
+macro_rules! kinds {
+    ($($name:literal => $kind:ident($record:ident),)*) => {
+        /// The kinds of records.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "every variant is documented at its struct")]
+        pub enum Body {$(
+            #[serde(rename = $name)]
+            $kind($record),
+        )*}
+
+        impl Body {
+            /// The names of all kinds.
+            pub const KINDS: &'static [&'static str] = &[$($name),*];
+
+            /// The name of this kind.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self {$(Self::$kind(_) => $name,)*}
+            }
+        }
+    };
+}
+
+kinds! {
+    "instance.started" => InstanceStarted(InstanceStarted),
+    "heartbeat" => Heartbeat(Counters),
+    "key.rotated" => KeyRotated(KeyRotated),
+    "action.requested" => ActionRequested(ActionRequested),
+    "policy.decided" => PolicyDecided(PolicyDecided),
+    "self.grew" => SelfGrew(SelfGrew),
+    "approval.decided" => ApprovalDecided(ApprovalDecided),
+    "approval.withdrawn" => ApprovalWithdrawn(ApprovalWithdrawn),
+    "commented" => Commented(Commented),
+    "opened" => Opened(Opened),
+    "action.permitted" => ActionPermitted(ActionPermitted),
+    "action.outcome" => ActionOutcome(ActionOutcome),
+    "request.closed" => RequestClosed(RequestClosed),
+    "request.escalated" => RequestEscalated(RequestEscalated),
+    "emergency.reviewed" => EmergencyReviewed(EmergencyReviewed),
+    "refused" => Refused(Refused),
+    "policy.activated" => PolicyActivated(PolicyActivated),
+    "credential.issued" => CredentialIssued(CredentialIssued),
+    "credential.revoked" => CredentialRevoked(CredentialRevoked),
+    "directory.changed" => DirectoryChanged(DirectoryChanged),
+    "recovered" => Recovered(Recovered),
+    "security.event" => SecurityEvent(SecurityEvent),
 }
 
 impl Body {

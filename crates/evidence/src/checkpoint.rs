@@ -122,6 +122,15 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Reads a checkpoint whose signature is **not** checked: for telling a checkpoint, and of which
+    /// log, from something else. Nothing may rest on it.
+    ///
+    /// # Errors
+    /// [`InvalidCheckpoint`] when it is no checkpoint.
+    pub fn peek(bytes: &[u8]) -> Result<Self, InvalidCheckpoint> {
+        Self::parse(Note::peek(bytes)?)
+    }
+
     fn check_origin(&self, key: &VerifyingKey) -> Result<(), InvalidCheckpoint> {
         if self.origin == key.name() {
             return Ok(());

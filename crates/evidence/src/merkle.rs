@@ -28,6 +28,18 @@ pub fn empty_root() -> Hash {
     Hash::of(b"")
 }
 
+/// The root of the perfect tree above a row of hashes, a power of two of them.
+pub(crate) fn root_above(mut row: Vec<Hash>) -> Hash {
+    while let [_, _, ..] = row.as_slice() {
+        let (pairs, _) = row.as_chunks::<2>();
+        row = pairs
+            .iter()
+            .map(|[left, right]| node_hash(*left, *right))
+            .collect();
+    }
+    row.first().copied().unwrap_or_else(empty_root)
+}
+
 /// Why bytes are not a tree's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -78,6 +78,15 @@ impl Note {
         })
     }
 
+    /// The text of a note whose signatures are **not** checked: for telling a note from something
+    /// else. Nothing may rest on it.
+    ///
+    /// # Errors
+    /// [`InvalidNote`] when it is no note.
+    pub fn peek(bytes: &[u8]) -> Result<&str, InvalidNote> {
+        parse(bytes).map(|(text, _)| text)
+    }
+
     /// The signed text, with its last line feed.
     #[must_use]
     pub fn text(&self) -> &str {

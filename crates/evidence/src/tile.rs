@@ -13,7 +13,7 @@ pub use name::{InvalidName, Kind, Name};
 
 use countersign_core::canonical::Hash;
 
-use crate::merkle::{empty_root, node_hash};
+use crate::merkle::{empty_root, node_hash, root_above};
 
 /// Hashes in a full tile, and entries in a full bundle.
 pub const WIDTH: u16 = 256;
@@ -140,7 +140,7 @@ impl Edge {
             let row = std::mem::take(row);
             let index = (self.size >> (HEIGHT * (u32::from(level) + 1))) - 1;
             full.push((Name::full(Kind::Hashes(level), index), to_bytes(&row)));
-            hash = root_of(row);
+            hash = root_above(row);
         }
         full
     }
@@ -172,7 +172,7 @@ impl Edge {
             let mut rest = row.as_slice();
             while !rest.is_empty() {
                 let (left, last) = rest.split_at(rest.len() & (rest.len() - 1));
-                let subtree = root_of(last.to_vec());
+                let subtree = root_above(last.to_vec());
                 root = Some(root.map_or(subtree, |right| node_hash(subtree, right)));
                 rest = left;
             }
@@ -256,20 +256,8 @@ pub fn subtrees_of(
         let row = hashes(name, &read(name)?).ok()?;
         let start = usize::try_from(first % u64::from(WIDTH)).ok()?;
         let row = row.get(start..start.checked_add(1 << above)?)?;
-        Some(root_of(row.to_vec()))
+        Some(root_above(row.to_vec()))
     }
-}
-
-/// The root over a power of two of hashes.
-fn root_of(mut row: Vec<Hash>) -> Hash {
-    while let [_, _, ..] = row.as_slice() {
-        let (pairs, _) = row.as_chunks::<2>();
-        row = pairs
-            .iter()
-            .map(|[left, right]| node_hash(*left, *right))
-            .collect();
-    }
-    row.first().copied().unwrap_or_else(empty_root)
 }
 
 #[cfg(test)]

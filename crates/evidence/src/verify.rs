@@ -145,7 +145,14 @@ impl Verifier {
         match step {
             Step::Frame(frame) => self.entry(frame),
             Step::End => {}
-            Step::Incomplete { at } => self.findings.push(None, None, Problem::TornTail { at }),
+            Step::Incomplete { at } => {
+                let newest = self.stated.keys().next_back();
+                let problem = match newest.is_some_and(|size| *size > self.tree.size()) {
+                    true => Problem::CutInside { at },
+                    false => Problem::TornTail { at },
+                };
+                self.findings.push(None, None, problem);
+            }
             Step::Corrupt(corrupt) => {
                 self.findings
                     .push(None, None, Problem::JournalDamaged(corrupt));

@@ -50,11 +50,11 @@ pub struct Resolved {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// No such file.
-    #[error("there is no file `{0}` on the gateway's machine")]
+    #[error("there is no file `{0}` where the command would run")]
     NotFound(String),
     /// No such executable in any directory that is searched.
     #[error(
-        "`{name}` is not an executable on the gateway's machine, where it was searched in {searched}; \
+        "`{name}` is not an executable where the command would run; it was searched in {searched}: \
          name one that is there, or give its absolute path"
     )]
     NotOnPath {
@@ -68,8 +68,8 @@ pub enum ResolveError {
         "`{0}` lies outside of the captured directory: bind it, or name it by its absolute path"
     )]
     Outside(String),
-    /// The runner's own path has a relative directory.
-    #[error("the runner's path has the relative directory `{0}`: configure absolute ones only")]
+    /// The path that is searched has a relative directory.
+    #[error("the path has the relative directory `{0}`: absolute ones only are searched")]
     RelativePath(String),
     /// Not a plain file, or not executable.
     #[error("`{0}` is not an executable file")]
@@ -394,8 +394,8 @@ mod tests {
             ("./out", Err("outside of the captured")),
             ("data", Err("searched in /")),
             ("./missing", Err("there is no file")),
-            ("", Err("not an executable on")),
-            ("..", Err("not an executable on")),
+            ("", Err("not an executable where")),
+            ("..", Err("not an executable where")),
             ("./", Err("not an executable file")),
         ] {
             match (resolve(argv0, &path, &work), found) {

@@ -122,6 +122,8 @@ pub struct StoredCredential {
     pub used: Option<Timestamp>,
     /// When it was revoked.
     pub revoked: Option<Timestamp>,
+    /// Whether it was revoked because its holder was stopped or disabled.
+    pub revoked_with_holder: bool,
     /// Further data of its kind, for example the hash of a session's CSRF token.
     pub extra: Value,
 }

@@ -29,7 +29,7 @@ pub(crate) const IDEMPOTENCY_KEPT: i64 = 24 * 60 * 60 * 1_000;
 pub(crate) const DANGLING: &str = "it refers to something that is not stored";
 
 /// Every phase's name, as [`Phase::name`] gives it and the schema's CHECK repeats it.
-pub const PHASES: [&str; 13] = [
+pub const PHASES: [&str; 14] = [
     "held",
     "approved",
     "running",
@@ -43,6 +43,7 @@ pub const PHASES: [&str; 13] = [
     "amended",
     "unreachable",
     "policy_changed",
+    "requester_stopped",
 ];
 
 /// The columns that never change.

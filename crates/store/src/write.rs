@@ -66,7 +66,7 @@ pub enum Write {
         /// When.
         at: Timestamp,
     },
-    /// Revokes every credential of a holder.
+    /// Revokes every credential of a holder who was stopped or disabled.
     RevokeHolder {
         /// `agent:deploy-bot`.
         holder: String,

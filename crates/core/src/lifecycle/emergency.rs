@@ -16,7 +16,7 @@ use crate::{
         myself::myself,
         quorum::Electorate,
         rule::{Assurance, Emergency},
-        vote::{Verdict, Vote},
+        vote::Verdict,
     },
     id::{PersonId, RuleName},
     request::{Case, Lifted},
@@ -99,14 +99,7 @@ pub(super) fn break_glass(
     }
     let within = emergencies.iter().map(|one| one.review_within).min();
     let review_by = progress.now.after(within.unwrap_or(Span::from_millis(0)));
-    let vote = Vote {
-        voter: ballot.voter,
-        credential: ballot.credential,
-        verdict: ballot.verdict,
-        reason: ballot.reason,
-        digest: ballot.digest,
-        at: progress.now,
-    };
+    let vote = ballot.cast(progress.now);
     progress.case.lifted.push(Lifted {
         rule: rule.clone(),
         by: vote.voter.clone(),

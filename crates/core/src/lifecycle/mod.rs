@@ -68,6 +68,20 @@ pub struct Ballot {
     pub typed_digest: Option<String>,
 }
 
+impl Ballot {
+    /// The vote that this ballot is when it counts.
+    pub(crate) fn cast(self, at: Timestamp) -> Vote {
+        Vote {
+            voter: self.voter,
+            credential: self.credential,
+            verdict: self.verdict,
+            reason: self.reason,
+            digest: self.digest,
+            at,
+        }
+    }
+}
+
 /// A claim: the requester wants the approved action to run now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {

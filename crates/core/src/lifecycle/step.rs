@@ -148,13 +148,13 @@ impl Progress<'_> {
     /// Ends an open case when a member of its chain was stopped, disabled or removed.
     fn end_if_stopped(&mut self) {
         let directory = self.world.directory;
-        let detail = {
+        let gone = {
             let mut members = self.case.request.chain.members();
             let gone = members.find(|member| directory.resolve(&member.id).is_none());
-            gone.map(|member| format!("{} was stopped or disabled", member.id))
+            gone.map(|member| member.id.clone())
         };
-        if let Some(detail) = detail.filter(|_| self.case.phase.is_open()) {
-            self.close(Closure::PolicyChanged { detail });
+        if let Some(who) = gone.filter(|_| self.case.phase.is_open()) {
+            self.close(Closure::RequesterStopped { who });
         }
     }
 

@@ -197,14 +197,7 @@ pub(super) fn cast(progress: &mut Progress<'_>, ballot: Ballot) -> Result<(), Re
         check_reason(&ballot, &rule_sets(case, *world))?;
         check_typed(case, &ballot)?;
     }
-    let vote = Vote {
-        voter: ballot.voter,
-        credential: ballot.credential,
-        verdict: ballot.verdict,
-        reason: ballot.reason,
-        digest: ballot.digest,
-        at: *now,
-    };
+    let vote = ballot.cast(*now);
     if case.votes.iter().any(|earlier| earlier.voter == vote.voter) {
         case.votes.retain(|earlier| earlier.voter != vote.voter);
         let voter = vote.voter.clone();

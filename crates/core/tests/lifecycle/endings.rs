@@ -1,6 +1,7 @@
 //! Every way in which a request ends without running, and that nothing follows.
 
 use countersign_core::{
+    directory::Directory,
     lifecycle::{Event, Fact, Refusal, deadline},
     request::{Closure, Phase},
     time::Span,
@@ -140,4 +141,32 @@ fn every_refusal_has_its_own_code_and_says_something() {
     let codes: std::collections::BTreeSet<_> = all.iter().map(Refusal::code).collect();
     assert_eq!(codes.len(), all.len());
     assert!(all.iter().all(|refusal| refusal.to_string().len() > 20));
+}
+
+/// The words say what happened: it is not policy that changed.
+#[test]
+fn a_stopped_requester_ends_what_it_asked() {
+    let stop = |directory: &mut Directory| {
+        for machine in directory.agents.values_mut() {
+            machine.disabled = true;
+        }
+    };
+    let remove = |directory: &mut Directory| directory.agents.clear();
+    for change in [stop, remove] {
+        for (script, name) in [
+            ("", "requester_stopped"),
+            ("ann+", "requester_stopped"),
+            ("ann-", "denied"),
+        ] {
+            let mut scene = Scene::new(ONE);
+            scene.play(script);
+            change(&mut scene.town.directory);
+            scene.tell(Event::WorldChanged);
+            assert_eq!(scene.case.phase.name(), name, "{script}");
+            let closed = Fact::Closed {
+                closure: Closure::RequesterStopped { who: bot() },
+            };
+            assert_eq!(scene.facts.contains(&closed), name != "denied", "{script}");
+        }
+    }
 }

@@ -29,13 +29,30 @@ use crate::{
     log::Record,
 };
 
+/// What a change gave.
+pub(super) struct Applied {
+    /// For programs.
+    pub(super) result: Value,
+    /// For people: what happened, and what to do next.
+    pub(super) message: String,
+}
+
+impl From<Value> for Applied {
+    fn from(result: Value) -> Self {
+        Self {
+            result,
+            message: "applied".into(),
+        }
+    }
+}
+
 /// Applies the change of a stored request, one at a time.
 pub(super) async fn apply(
     gateway: &Gateway,
     request: &Request,
     permit: Permit,
     countersigned: bool,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Applied> {
     let _one_after_the_other = gateway.changing.lock().await;
     let now = gateway.clock.now();
     let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)?;
@@ -65,43 +82,66 @@ pub(super) async fn apply(
             )
             .await?;
             gateway.engine.world_changed(proposers).await?;
-            Ok(json!({ "bundle": gateway.active().hash }))
+            Ok(json!({ "bundle": gateway.active().hash }).into())
         }
         Proposal::Directory { change, .. } => {
             let by = request.chain.members().map(|member| member.id.clone());
-            change_directory(gateway, &change, now, countersigned, by.collect()).await?;
-            gateway.engine.world_changed(proposers).await?;
-            Ok(json!({ "changed": true }))
+            let changed =
+                change_directory(gateway, &change, now, countersigned, by.collect()).await?;
+            // Also after nothing changed: what an earlier change could not end is ended now.
+            let ended = gateway.engine.world_changed(proposers).await?;
+            Ok(told(&change, changed, ended))
         }
         Proposal::Token { agent, valid_for } => {
             let holder = SubjectId::Agent(agent);
-            issue(
-                gateway,
-                CredentialKind::Token,
-                holder,
-                &proposers,
-                lineage,
-                valid_for,
-            )
-            .await
+            let kind = CredentialKind::Token;
+            let issued = issue(gateway, kind, holder, &proposers, lineage, valid_for).await?;
+            Ok(issued.into())
         }
         Proposal::Link { person } => {
             let holder = SubjectId::Person(person);
-            issue(
-                gateway,
-                CredentialKind::Link,
-                holder,
-                &proposers,
-                lineage,
-                LINK,
-            )
-            .await
+            let kind = CredentialKind::Link;
+            let issued = issue(gateway, kind, holder, &proposers, lineage, LINK).await?;
+            Ok(issued.into())
         }
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
-            Ok(json!({ "revoked": credential }))
+            Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+/// What a change of the directory did, with how many requests `ended` by it.
+fn told(change: &DirectoryChange, changed: bool, ended: usize) -> Applied {
+    let who = subject_of(change);
+    let is_stop = is_stop(change);
+    let mut result = json!({ "changed": changed });
+    if let Some(fields) = result.as_object_mut().filter(|_| is_stop) {
+        fields.insert("requests_ended".into(), json!(ended));
+    }
+    let requests = match ended {
+        0 => "none of its requests waited".into(),
+        1 => "1 waiting request ended".into(),
+        many => format!("{many} waiting requests ended"),
+    };
+    let message = match (change, changed) {
+        (_, false) if is_stop => format!("{who} is already stopped; {requests}"),
+        (_, false) => format!("{who} is like that already"),
+        (DirectoryChange::StartAgent { agent }, true) => format!(
+            "{who} may act again\nIts tokens from before stay void; issue a new one with\n  \
+             countersign agent token {agent}"
+        ),
+        (DirectoryChange::EnablePerson { person }, true) => format!(
+            "{who} may act again\nTheir sessions and tokens from before stay void; they sign in \
+             with a new link from\n  countersign people link {person}"
+        ),
+        (_, true) if is_stop => format!(
+            "{who} is stopped\nIts commands that ran get SIGTERM, and SIGKILL two seconds later; \
+             {requests}; all its tokens, sessions and links are void."
+        ),
+        _ => "applied".into(),
+    };
+    Applied { result, message }
 }
 
 async fn issue(
@@ -233,19 +273,24 @@ fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
     }
 }
 
+/// Makes a change of the directory. Returns whether there was anything to change; what is so
+/// already is not recorded again.
 pub(super) async fn change_directory(
     gateway: &Gateway,
     change: &DirectoryChange,
     at: Timestamp,
     countersigned: bool,
     by: Vec<SubjectId>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let before = gateway.active();
     if !is_stop(change) {
         check_stop_recorded(&before, &subject_of(change))?;
     }
     let mut directory = before.directory.as_ref().clone();
     change.apply(&mut directory, at, countersigned)?;
+    if directory == *before.directory && !before.stops.unrecorded().contains(change) {
+        return Ok(false);
+    }
     let (bundle, request) = (before.bundle.clone(), before.request.clone());
     let mut active = make_active(bundle, Arc::new(directory), before.activated, request)?;
     active.stops = before.stops.clone();
@@ -288,7 +333,7 @@ pub(super) async fn change_directory(
     }
     gateway.store.commit(writes).await?;
     gateway.activate(active);
-    Ok(())
+    Ok(true)
 }
 
 /// Refuses to go on with somebody whose stop is in effect and nowhere recorded: the record would
@@ -330,6 +375,9 @@ pub(super) async fn stop_now(
     let before = gateway.active();
     let mut directory = before.directory.as_ref().clone();
     change.apply(&mut directory, gateway.clock.now(), false)?;
+    if directory == *before.directory {
+        return Ok(());
+    }
     let (bundle, request) = (before.bundle.clone(), before.request.clone());
     let mut active = make_active(bundle, Arc::new(directory), before.activated, request)?;
     active.stops = before.stops.clone();

@@ -23,6 +23,7 @@ use countersign_core::{
 use countersign_policy::Question;
 use serde_json::{Value, json};
 
+use apply::Applied;
 pub use apply::replace_bundle;
 pub(crate) use apply::subject_of;
 pub use proposal::{InvalidProposal, Proposal};
@@ -31,7 +32,7 @@ use crate::{
     active::Active,
     api::{
         deciding,
-        types::{ProposalAnswer, ProposalBody},
+        types::{Approvers, ProposalAnswer, ProposalBody},
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
@@ -92,15 +93,8 @@ async fn propose_recorded(
 ) -> Result<ProposalAnswer, AdminError> {
     match gateway.admission.ask(asked).await? {
         Admitted::Permitted { request, permit } => {
-            let result = execute(gateway, &request, permit, None, false).await?;
-            Ok(answer(
-                gateway,
-                &request.id,
-                "succeeded",
-                Vec::new(),
-                Some(result),
-                "applied",
-            ))
+            let applied = execute(gateway, &request, permit, None, false).await?;
+            Ok(done(gateway, &request.id, applied))
         }
         Admitted::Held(case) => Ok(held(
             gateway,
@@ -123,7 +117,7 @@ async fn propose_recorded(
             gateway,
             &request,
             "denied",
-            Vec::new(),
+            None,
             None,
             &reason.to_string(),
         )),
@@ -152,15 +146,13 @@ pub async fn claim(
     };
     let countersigned = is_countersigned(&stepped.case);
     let request = stepped.case.request;
-    let result = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
-    Ok(answer(
-        gateway,
-        id,
-        "succeeded",
-        Vec::new(),
-        Some(result),
-        "applied",
-    ))
+    let applied = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
+    Ok(done(gateway, id, applied))
+}
+
+fn done(gateway: &Gateway, id: &RequestId, applied: Applied) -> ProposalAnswer {
+    let Applied { result, message } = applied;
+    answer(gateway, id, "succeeded", None, Some(result), &message)
 }
 
 /// Whether somebody of the other side approved; a confirmation does not count.
@@ -180,7 +172,7 @@ async fn execute(
     permit: Permit,
     held: Option<RequestId>,
     countersigned: bool,
-) -> Result<Value, AdminError> {
+) -> Result<Applied, AdminError> {
     let id = permit.id().clone();
     let applied = apply::apply(gateway, request, permit, countersigned).await;
     let (outcome, result) = match &applied {
@@ -288,7 +280,7 @@ fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> Propo
         gateway,
         &case.request.id,
         case.phase.name(),
-        approvers,
+        Some(approvers),
         None,
         message,
     )
@@ -298,7 +290,7 @@ fn answer(
     gateway: &Gateway,
     id: &RequestId,
     state: &str,
-    approvers: Vec<String>,
+    approvers: Option<Approvers>,
     result: Option<Value>,
     message: &str,
 ) -> ProposalAnswer {

@@ -1,10 +1,10 @@
 //! A proposal, read strictly from what a caller sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
     canonical::Hash,
-    id::{AgentId, CredentialId, PersonId, RequestId},
+    id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
     time::Span,
 };
 use countersign_policy::{Bundle, DirectoryChange};
@@ -228,17 +228,20 @@ impl Proposal {
                             "\n`[server]` and `[store]` take effect at the next start.\n",
                         );
                     }
-                    ("Apply a changed bundle".into(), reveal_lines(&diff))
+                    let title = match active.bundle.diff(&bundle).files.as_slice() {
+                        [one] => format!("Change the configuration: {}", one.path),
+                        many => format!("Change the configuration: {} files", many.len()),
+                    };
+                    (title, reveal_lines(&diff))
                 }
                 Err(_) => ("Apply a bundle that can't be read".into(), String::new()),
             },
-            Self::Directory { name, change } => {
+            Self::Directory { change, .. } => {
                 let text = serde_json::to_string_pretty(change).unwrap_or_default();
-                let whom = text_of(change);
-                (format!("{name} {whom}"), text)
+                (title_of(change), text)
             }
             Self::Token { agent, valid_for } => (
-                format!("Issue a token for agent {agent}"),
+                format!("Issue a token for the agent {agent}"),
                 format!("agent      {agent}\nvalid for  {valid_for}\n"),
             ),
             Self::Link { person } => (
@@ -255,17 +258,50 @@ impl Proposal {
     }
 }
 
-fn text_of(change: &DirectoryChange) -> String {
-    let value = serde_json::to_value(change).unwrap_or_default();
-    let field = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let who = field("person")
-        .or_else(|| field("agent"))
-        .or_else(|| field("workload"));
-    match (who, field("group")) {
-        (Some(who), Some(group)) => format!("{who} in {group}"),
-        (Some(who), None) => who,
-        _ => String::new(),
+/// A change of the directory in one line.
+fn title_of(change: &DirectoryChange) -> String {
+    match change {
+        DirectoryChange::AddPerson { person, groups, .. } => {
+            format!("Add the person {person}{}", within(groups))
+        }
+        DirectoryChange::DisablePerson { person } => format!("Disable the person {person}"),
+        DirectoryChange::EnablePerson { person } => format!("Enable the person {person} again"),
+        DirectoryChange::AddMembership { person, group } => {
+            format!("Add {person} to the group {group}")
+        }
+        DirectoryChange::RemoveMembership { person, group } => {
+            format!("Remove {person} from the group {group}")
+        }
+        DirectoryChange::AddAgent {
+            agent,
+            owner,
+            groups,
+        } => format!("Add the agent {agent} of {owner}{}", within(groups)),
+        DirectoryChange::StopAgent { agent } => format!("Stop the agent {agent}"),
+        DirectoryChange::StartAgent { agent } => format!("Start the agent {agent} again"),
+        DirectoryChange::AddWorkload {
+            workload,
+            owner,
+            groups,
+        } => format!("Add the workload {workload} of {owner}{}", within(groups)),
+        DirectoryChange::StopWorkload { workload } => format!("Stop the workload {workload}"),
+        DirectoryChange::StartWorkload { workload } => {
+            format!("Start the workload {workload} again")
+        }
     }
+}
+
+fn within(groups: &BTreeSet<GroupId>) -> String {
+    match groups.len() {
+        0 => String::new(),
+        1 => format!(" to the group {}", listed(groups)),
+        _ => format!(" to the groups {}", listed(groups)),
+    }
+}
+
+fn listed(groups: &BTreeSet<GroupId>) -> String {
+    let names: Vec<_> = groups.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 fn arguments<T: for<'de> Deserialize<'de>>(body: &ProposalBody) -> Result<T, InvalidProposal> {

@@ -34,7 +34,13 @@ async fn nobody_goes_on_before_their_stop_is_recorded() {
     site.get("/", &session)
         .await
         .says("agent:bot is stopped, which is not recorded yet.");
-    change(&stop).await.unwrap();
-    change(&start).await.unwrap();
+    // A stop of the same agent meanwhile is the same stop, and is recorded once.
+    apply::stop_now(gateway, &stop, by.clone()).await.unwrap();
+    for recorded in [true, false] {
+        assert_eq!(change(&stop).await.unwrap(), recorded);
+        assert_eq!(gateway.active().stops.unrecorded(), []);
+        apply::stop_now(gateway, &stop, by.clone()).await.unwrap();
+    }
+    assert!(change(&start).await.unwrap());
     assert!(gateway.active().directory.resolve(&bot).is_some());
 }

@@ -119,7 +119,7 @@ pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiErro
 pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     let code = match error {
         IdentityError::Invalid => "invalid_credential",
-        IdentityError::Disabled(_) => "disabled",
+        IdentityError::Disabled(_) | IdentityError::Removed(_) => "disabled",
         _ => return,
     };
     if !api.may_record_stranger() {

@@ -13,6 +13,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
+use super::types::Approvers;
 use crate::{active::Active, engine::credential, identity::Caller, names::Names};
 
 /// Why a verdict of this caller would be refused now, whatever they type with it.
@@ -126,7 +127,7 @@ fn own(person: &PersonId, case: &Case) -> String {
 
 /// Who could countersign now, as a caller may hear it.
 #[must_use]
-pub fn approvers(active: &Active, case: &Case, now: Timestamp, names: Names) -> Vec<String> {
+pub fn approvers(active: &Active, case: &Case, now: Timestamp, names: Names) -> Approvers {
     let people = lifecycle::eligible_voters(case, active.world(), now);
     names.approvers(&case.request.rules, &people)
 }

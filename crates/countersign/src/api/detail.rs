@@ -85,6 +85,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
             .snapshot
             .target(&request.action.target)
             .and_then(|target| target.exec())
+            .filter(|_| request.action.gate == exec::GATE)
             .map(runs_as),
         advisory: is_advisory(&request.action.gate),
         action: request.presentation.body.clone(),
@@ -95,8 +96,8 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         needs_typed_digest: !request.presentation.allows_one_click(),
         rules: rules(&active, case, names),
         can_sign: match &case.phase {
-            Phase::Held { .. } => approvers(&active, case, now, names),
-            _ => Vec::new(),
+            Phase::Held { .. } => Some(approvers(&active, case, now, names)),
+            _ => None,
         },
         policies: request
             .decided

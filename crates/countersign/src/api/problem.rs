@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use countersign_core::{id::RequestId, lifecycle::Refusal};
+use countersign_core::{id::RequestId, lifecycle::Refusal, subject::SubjectId};
 
 use super::types::Problem;
 use crate::{
@@ -150,10 +150,30 @@ impl From<IdentityError> for ApiError {
                     "Sign in, run `countersign login`, or set COUNTERSIGN_TOKEN to a valid token.",
                 )
             }
-            IdentityError::Disabled(_) => Self::new(StatusCode::FORBIDDEN, "disabled", text),
+            IdentityError::Disabled(who) => {
+                Self::new(StatusCode::FORBIDDEN, "disabled", text).with_detail(how_to_go_on(&who))
+            }
+            IdentityError::Removed(_) => Self::new(StatusCode::FORBIDDEN, "disabled", text)
+                .with_detail("Ask an administrator; nothing was done."),
             IdentityError::Store(error) => EngineError::from(error).into(),
             IdentityError::Engine(error) => error.into(),
         }
+    }
+}
+
+/// Who lets somebody go on who was stopped, and how.
+fn how_to_go_on(who: &SubjectId) -> String {
+    match who {
+        SubjectId::Agent(agent) => format!(
+            "Nothing was done. An administrator can start it again with `countersign agent start \
+             {agent}`; then it needs a new token, from `countersign agent token {agent}`."
+        ),
+        SubjectId::Person(person) => format!(
+            "Nothing was done. An administrator can let you act again with `countersign people \
+             enable {person}`; then you need a new sign-in link, from `countersign people link \
+             {person}`."
+        ),
+        SubjectId::Workload(_) => "Nothing was done. Ask an administrator.".into(),
     }
 }
 
@@ -192,6 +212,7 @@ impl From<ExecError> for ApiError {
             ExecError::Engine(error) => error.into(),
             ExecError::Outstanding(error) => error.into(),
             ExecError::CallerEnded => IdentityError::Invalid.into(),
+            ExecError::CallerStopped(who) => IdentityError::Disabled(who).into(),
             other => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 other.code(),

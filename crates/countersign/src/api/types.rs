@@ -4,8 +4,10 @@
 //! Out of scope: what any of it means; that is the core's.
 //! Invariant: unknown fields in a body are errors, so that a misspelt field is never ignored.
 
+mod approvers;
 mod run;
 
+pub use approvers::Approvers;
 pub use run::{InputsReceived, LocalCommand, RunEvent, RunRequest, TargetInfo};
 
 use std::collections::BTreeMap;
@@ -170,9 +172,9 @@ pub struct RequestDetail {
     pub needs_typed_digest: bool,
     /// The rules and how far each is.
     pub rules: Vec<RuleProgress>,
-    /// Who could countersign now, while held; says so where nobody can.
-    #[serde(default)]
-    pub can_sign: Vec<String>,
+    /// Who could countersign now, while held.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub can_sign: Option<Approvers>,
     /// The statements that decided.
     pub policies: Vec<PolicyLine>,
     /// Votes that stand.
@@ -288,8 +290,9 @@ pub struct ProposalAnswer {
     pub state: String,
     /// Its page.
     pub url: String,
-    /// Who can sign, while held: groups, and, for callers who are people, names.
-    pub approvers: Vec<String>,
+    /// Who can sign, while held.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approvers: Option<Approvers>,
     /// The result once applied, for example a new token, shown once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<Value>,

@@ -31,10 +31,11 @@ Example:
   countersign agent token deploy-bot --expires 7d --reason 'rotation'";
 const STOP_EXAMPLES: &str = "\
 Example:
-  countersign agent stop deploy-bot      # its commands and requests end, its tokens stop working; `start` undoes it";
+  countersign agent stop deploy-bot      # its commands and requests end, its tokens become void";
 const START_EXAMPLES: &str = "\
-Example:
-  countersign agent start deploy-bot --reason 'the loop is fixed'";
+Examples:
+  countersign agent start deploy-bot --reason 'the loop is fixed'
+  countersign agent token deploy-bot      # next: tokens from before stay void";
 const REVOKE_EXAMPLES: &str = "\
 Example:
   countersign agent list                 # shows credentials

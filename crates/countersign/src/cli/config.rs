@@ -109,18 +109,18 @@ impl Sources {
     /// Reads the environment; `url` comes from the command line.
     #[must_use]
     pub(crate) fn of_process(url: Option<String>) -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let text = |value: OsString| value.to_string_lossy().into_owned();
-        let folder = variable("XDG_CONFIG_HOME")
+        let folder = std::env::var_os("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
-            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+            .or_else(|| {
+                let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+                home.map(|home| PathBuf::from(home).join(".config"))
+            });
         Self {
-            url: url
-                .filter(|url| !url.is_empty())
-                .or_else(|| variable(URL_VARIABLE).map(text)),
-            token: variable(TOKEN_VARIABLE).map(text),
-            ca: variable(CA_VARIABLE).map(PathBuf::from),
+            url: url.or_else(|| std::env::var_os(URL_VARIABLE).map(text)),
+            token: std::env::var_os(TOKEN_VARIABLE).map(text),
+            ca: std::env::var_os(CA_VARIABLE).map(PathBuf::from),
             file: folder.map(|folder| folder.join("countersign").join("client.toml")),
         }
     }
@@ -131,6 +131,7 @@ impl Sources {
     /// # Errors
     /// When nothing names a gateway, or what does is wrong.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        self.check_set()?;
         let saved = match &self.file {
             Some(file) => read(file)?.map(|saved| (file.display().to_string(), saved)),
             None => None,
@@ -165,11 +166,31 @@ impl Sources {
         })
     }
 
+    /// Refuses what was set to nothing: a job whose secret is missing must not go on as whoever
+    /// signed in on its machine.
+    fn check_set(&self) -> Result<(), Failure> {
+        let is_blank =
+            |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+        let ca = self.ca.as_ref().is_some_and(|ca| ca.as_os_str().is_empty());
+        let found = [
+            (is_blank(&self.url), URL_VARIABLE),
+            (is_blank(&self.token), TOKEN_VARIABLE),
+            (ca, CA_VARIABLE),
+        ];
+        match found.iter().find(|(blank, _)| *blank) {
+            None => Ok(()),
+            Some((_, name)) => Err(Failure::usage(format!("{name} is set, and empty")).next(
+                format!("give it a value, or unset it to use what is saved: `unset {name}`"),
+            )),
+        }
+    }
+
     /// Who alone vouches for the gateway at `url`, for whoever has no token yet.
     ///
     /// # Errors
-    /// When the configuration file is wrong.
+    /// When the configuration file is wrong, or something was set to nothing.
     pub(crate) fn ca(&self, url: &Url) -> Result<Option<PathBuf>, Failure> {
+        self.check_set()?;
         let saved = self.file.as_deref().map(read).transpose()?.flatten();
         self.ca_for(url, saved.as_ref())
     }

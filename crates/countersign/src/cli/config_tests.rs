@@ -11,6 +11,31 @@ fn sources(url: Option<&str>, token: Option<&str>, file: &Path) -> Sources {
     }
 }
 
+/// A job whose secret is missing does not go on as whoever signed in on its machine.
+#[test]
+fn what_is_set_to_nothing_is_no_reason_to_use_what_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.toml");
+    let url = gateway("https://gate.example.com").unwrap();
+    write(&file, &url, &Token::new("saved").unwrap(), None).unwrap();
+    let blank = [
+        sources(Some(" "), None, &file),
+        sources(None, Some(""), &file),
+        sources(None, Some("\n"), &file),
+        Sources {
+            ca: Some(PathBuf::new()),
+            ..sources(None, None, &file)
+        },
+    ];
+    for sources in blank {
+        let failure = sources.settings().unwrap_err();
+        assert_eq!(failure.exit, super::super::failure::USAGE, "{failure}");
+        assert!(failure.title.contains("is set, and empty"), "{failure}");
+        assert!(sources.ca(&url).is_err());
+    }
+    assert!(sources(None, None, &file).settings().is_ok());
+}
+
 #[test]
 fn only_safe_addresses_are_gateways() {
     for (text, url) in [

@@ -35,7 +35,7 @@ mod whoami;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ErrorKind};
 
 pub(crate) use self::up::first_links;
 use self::{config::Sources, failure::Failure, output::Output};
@@ -113,6 +113,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and versions are errors to clap that belong on standard output.
             let _ = error.print();
+            if let Some(meant) =
+                meant(&args).filter(|_| error.kind() == ErrorKind::InvalidSubcommand)
+            {
+                eprintln!("\nPerhaps you meant: countersign {meant}");
+            }
             if error.use_stderr() && lacks_dashes(&args) {
                 eprintln!(
                     "\nPut `--` before the command, so that its options are not taken for ours:\n  \
@@ -146,6 +151,28 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         output.failure(&failure);
         failure.exit
     }))
+}
+
+/// Words that other programs have for our commands.
+const MEANT: [(&str, &str); 10] = [
+    ("serve", "up"),
+    ("server", "up"),
+    ("start", "up"),
+    ("exec", "run"),
+    ("signin", "login"),
+    ("list", "requests list"),
+    ("approve", "requests approve"),
+    ("deny", "requests deny"),
+    ("verify", "log verify"),
+    ("apply", "policy apply"),
+];
+
+/// The command that somebody means who writes another program's word for it.
+fn meant(args: &[OsString]) -> Option<&'static str> {
+    let mut words = args.iter().skip(1).filter_map(|word| word.to_str());
+    let word = words.find(|word| !word.starts_with('-'))?;
+    let found = MEANT.iter().find(|(theirs, _)| *theirs == word);
+    found.map(|(_, ours)| *ours)
 }
 
 /// Whether this is a `run` whose command does not stand after `--`.

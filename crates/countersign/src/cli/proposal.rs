@@ -138,9 +138,10 @@ fn tell_held(answer: &ProposalAnswer, output: &mut Output) -> Result<(), Failure
         return output.result(answer, |_, _| String::new());
     }
     let paint = output.note_paint();
+    let who = answer.approvers.clone().unwrap_or_default();
     let values = [
         ("page", shown(&answer.url)),
-        ("can sign", text::list(&answer.approvers)),
+        ("can sign", shown(&who.to_string())),
     ];
     let state = paint.yellow(&format!("{}:", shown(&answer.state)));
     output.note(format!(
@@ -178,11 +179,15 @@ pub(crate) fn print(answer: &ProposalAnswer, output: &mut Output) -> Result<(), 
 }
 
 fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
-    let mut parts = vec![format!(
-        "{} {}",
-        paint.green("Done:"),
-        shown(&answer.message)
-    )];
+    let changed = answer
+        .result
+        .as_ref()
+        .and_then(|result| result.get("changed"));
+    let word = match changed.and_then(Value::as_bool) {
+        Some(false) => paint.yellow("Nothing changed:"),
+        _ => paint.green("Done:"),
+    };
+    let mut parts = vec![format!("{word} {}", text::shown_lines(&answer.message))];
     let field = |name: &str| {
         answer
             .result
@@ -209,7 +214,9 @@ fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
             until(answer),
             shown(link)
         ));
-    } else if let Some(result) = &answer.result {
+    } else if let Some(result) = &answer.result
+        && changed.is_none()
+    {
         parts.push(text::outline(result, paint));
     }
     parts.join("\n\n")
@@ -238,7 +245,7 @@ mod tests {
 
     fn answer(state: &str, result: &str) -> String {
         json_answer(&format!(
-            r#"{{"request":"req_1","state":"{state}","url":"https://gate.example.com/requests/req_1","approvers":["group:admins"],"result":{result},"message":"agent:bot has a new token."}}"#
+            r#"{{"request":"req_1","state":"{state}","url":"https://gate.example.com/requests/req_1","approvers":{{"count":1,"people":[],"from":["group:admins"]}},"result":{result},"message":"agent:bot has a new token."}}"#
         ))
     }
 
@@ -279,7 +286,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 Done: agent:bot has a new token.
 
                 Token, until 1970-01-01T00:00:00.000Z
@@ -312,6 +319,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_so_already_is_no_change() {
+        for (result, said) in [
+            (
+                r#"{"changed":true}"#,
+                expect![[r#"
+                    Done: agent:bot has a new token.
+                "#]],
+            ),
+            (
+                r#"{"changed":false}"#,
+                expect![[r#"
+                    Nothing changed: agent:bot has a new token.
+                "#]],
+            ),
+        ] {
+            check(vec![answer("succeeded", result)], "1m", 0, said).await;
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_not_approved_is_not_claimed() {
         check(
             vec![answer("held", "null"), json_answer(&detail("held"))],
@@ -320,7 +347,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 countersign: req_1 still waits for people; nothing was changed yet
                   once it is approved: countersign requests apply req_1
                   take it back:        countersign requests cancel req_1
@@ -334,7 +361,7 @@ mod tests {
             expect![[r#"
                 held: req_1
                   page      https://gate.example.com/requests/req_1
-                  can sign  group:admins
+                  can sign  group:admins (1 person now)
                 countersign: req_1 is denied (dana@example.com: fine); nothing was changed
                   see why: countersign requests show req_1
             "#]],

@@ -14,6 +14,25 @@ fn the_definition_holds_together() {
 }
 
 #[test]
+fn words_of_other_programs_lead_to_ours() {
+    let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+    for (line, found) in [
+        ("countersign serve", Some("up")),
+        ("countersign --json approve req_1", Some("requests approve")),
+        ("countersign up", None),
+        ("countersign", None),
+    ] {
+        assert_eq!(meant(&args(line)), found, "{line}");
+    }
+    for (theirs, ours) in MEANT {
+        let refused = parse(&format!("countersign {theirs}")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidSubcommand, "{theirs}");
+        let help = parse(&format!("countersign {ours} --help")).unwrap_err();
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp, "{ours}");
+    }
+}
+
+#[test]
 fn accepted_lines() {
     for line in [
         "countersign run --target t -- ls -la --help",
@@ -45,6 +64,10 @@ fn accepted_lines() {
         "countersign policy apply dir --reason why --wait 5m",
         "countersign policy show --file countersign.toml",
         "countersign log verify data --key k --checkpoint c",
+        "countersign log verify data --key gate.key --vote-key vote.key",
+        "countersign log list",
+        "countersign log list data --kind policy.decided --kind refused --since 2h --last 5",
+        "countersign log list data --request req_1",
         "countersign log checkpoint",
         "countersign log key",
         "countersign agent add bot --owner olga@example.com --group a --group b",

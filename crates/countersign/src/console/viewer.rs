@@ -68,7 +68,10 @@ impl<'a> Viewer<'a> {
             installation: installation(self.api),
             person: Some(SignedIn {
                 name: self.session.person.to_string(),
-                roles: auditor.then(|| "auditor".to_owned()).into_iter().collect(),
+                roles: auditor
+                    .then(|| "reads everything".to_owned())
+                    .into_iter()
+                    .collect(),
                 until: Some(Moment::new(caller.credential.expires.to_string())),
             }),
             waiting: words::count(waiting),

@@ -4,7 +4,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_core::{lifecycle::Event, time::Timestamp};
+use countersign_core::{
+    lifecycle::Event,
+    request::{Closure, Phase},
+    time::Timestamp,
+};
 use countersign_store::Store;
 use tokio::sync::mpsc;
 
@@ -142,7 +146,8 @@ async fn tick(turns: &mut Turns) {
 async fn judge_again(
     turns: &mut Turns,
     proposers: std::collections::BTreeSet<countersign_core::id::PersonId>,
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
+    let mut stopped = 0;
     for phase in ["held", "approved"] {
         let ids = turns.parts.store.in_phase(phase).await?;
         for some in ids.chunks(BATCH / 2) {
@@ -154,9 +159,16 @@ async fn judge_again(
                 [step(grew), step(Event::WorldChanged)]
             });
             for done in turns.run(events.collect()).await {
-                done?;
+                if let Done::Stepped(stepped) = done?
+                    && let Phase::Closed {
+                        closure: Closure::RequesterStopped { .. },
+                        ..
+                    } = stepped.case.phase
+                {
+                    stopped += 1;
+                }
             }
         }
     }
-    Ok(())
+    Ok(stopped)
 }

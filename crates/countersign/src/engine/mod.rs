@@ -146,7 +146,7 @@ enum Command {
     },
     WorldChanged {
         proposers: std::collections::BTreeSet<PersonId>,
-        answer: Answer<()>,
+        answer: Answer<usize>,
     },
 }
 
@@ -213,14 +213,14 @@ impl Engine {
     }
 
     /// Judges every open case again after directory or rules changed. `proposers` count as *self*
-    /// for the cases that are open now.
+    /// for the cases that are open now. Returns how many ended because their requester was stopped.
     ///
     /// # Errors
     /// [`EngineError`] when not all could be judged; claims judge again anyway.
     pub async fn world_changed(
         &self,
         proposers: std::collections::BTreeSet<PersonId>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<usize, EngineError> {
         self.ask(|answer| Command::WorldChanged { proposers, answer })
             .await
     }

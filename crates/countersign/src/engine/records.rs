@@ -185,6 +185,7 @@ fn closed_reason(closure: &Closure) -> CloseReason {
         Closure::Amended { .. } => CloseReason::Amended,
         Closure::Unreachable { .. } => CloseReason::Unreachable,
         Closure::PolicyChanged { .. } => CloseReason::PolicyChanged,
+        Closure::RequesterStopped { .. } => CloseReason::RequesterStopped,
     }
 }
 

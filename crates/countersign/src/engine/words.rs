@@ -63,5 +63,8 @@ fn closure_words(closure: &Closure, names: Names) -> String {
         Closure::Amended { by, into } => format!("{} proposes {into} instead", person(by)),
         Closure::Unreachable { .. } => "nobody is left who could approve it".into(),
         Closure::PolicyChanged { detail } => format!("policy changed: {detail}"),
+        Closure::RequesterStopped { who } => {
+            format!("{} was stopped or disabled", names.subject(who))
+        }
     }
 }

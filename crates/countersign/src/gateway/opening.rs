@@ -95,7 +95,7 @@ impl Opening {
         let begun = how_far(&log_dir, stored.is_none(), options.recovering)?;
         let first_start = is_first(store.as_ref(), stored.is_none(), begun).await?;
         let fresh = stored.is_none() && !log_dir.join("journal").exists();
-        let keys = Arc::new(Keys::open(&data.join("keys"), "countersign/log", fresh)?);
+        let keys = Arc::new(Keys::open(&data.join("keys"), fresh)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(now())?));
         let (log, resumed) = Log::open(&log_dir, keys.clone(), &instance, now())?;
         write_public_keys(&log_dir, &keys)?;

@@ -3,7 +3,8 @@
 //! In scope: issuing credentials, telling callers apart, proving fresh acts.
 //! Out of scope: what a caller may do; policy and the core decide that.
 //! Invariant: a secret is kept only as a hash and shown once. Whoever is unknown, disabled,
-//! expired or revoked is nobody. Tokens never vote: only a [`Caller`] with a session has an
+//! expired or revoked is nobody; only whoever has a credential that a stop of its holder
+//! ended is told that. Tokens never vote: only a [`Caller`] with a session has an
 //! [`Assurance`].
 
 mod act;
@@ -53,9 +54,12 @@ pub enum IdentityError {
     /// It is not one of ours, or over. The reasons are not told apart to strangers.
     #[error("the credential is unknown, used, expired or revoked")]
     Invalid,
-    /// Its holder can do nothing any more.
-    #[error("`{0}` is unknown or disabled")]
-    Disabled(String),
+    /// It would be good if its holder had not been stopped or disabled.
+    #[error("`{0}` is stopped or disabled")]
+    Disabled(SubjectId),
+    /// It would be good if there still were its holder.
+    #[error("`{0}` was removed")]
+    Removed(SubjectId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,27 +171,40 @@ impl Identity {
             .filter(|one| one.kind == kind)
             .ok_or(IdentityError::Invalid)?;
         let now = self.clock.now();
-        if ended(&credential, now) || self.ended_with_session(&credential).await? {
+        let session = self.session_of(&credential).await?;
+        // Whoever has a credential that ended by itself learns nothing about its holder.
+        if ended_by_itself(&credential, now) || session.as_ref().is_some_and(revoked_by_itself) {
             return Err(IdentityError::Invalid);
         }
         let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
         let directory = self.active.borrow().directory.clone();
-        let subject = directory.resolve(&id);
-        let subject = subject.ok_or_else(|| IdentityError::Disabled(credential.holder.clone()))?;
+        let Some(subject) = directory.resolve(&id) else {
+            return Err(match directory.knows(&id) {
+                true => IdentityError::Disabled(id),
+                false => IdentityError::Removed(id),
+            });
+        };
+        // Whoever goes on after a stop does so with new credentials.
+        if ended(&credential, now) || session.is_some_and(|one| one.revoked.is_some()) {
+            return Err(IdentityError::Invalid);
+        }
         Ok(Caller {
             subject,
             credential,
         })
     }
 
-    /// Whether a token was made out of a session that was ended since.
-    async fn ended_with_session(&self, token: &StoredCredential) -> Result<bool, StoreError> {
+    /// The session that a token was made out of, and with which it ends.
+    async fn session_of(
+        &self,
+        token: &StoredCredential,
+    ) -> Result<Option<StoredCredential>, StoreError> {
         let parent = token.parent.as_ref();
         let Some(parent) = parent.filter(|_| token.kind == CredentialKind::Token) else {
-            return Ok(false);
+            return Ok(None);
         };
         let session = self.store.credential(parent).await?;
-        Ok(session.is_some_and(|one| one.kind == CredentialKind::Session && one.revoked.is_some()))
+        Ok(session.filter(|one| one.kind == CredentialKind::Session))
     }
 
     /// Whether a caller who came earlier is still who they were: for connections that last.
@@ -197,7 +214,8 @@ impl Identity {
             return false;
         };
         // What can't be read is not relied on.
-        let over = self.ended_with_session(&stored).await.unwrap_or(true);
+        let session = self.session_of(&stored).await;
+        let over = session.map_or(true, |one| one.is_some_and(|one| one.revoked.is_some()));
         !over
             && !ended(&stored, self.clock.now())
             && self
@@ -234,6 +252,7 @@ impl Identity {
             expires: now.after(issue.valid_for),
             used: None,
             revoked: None,
+            revoked_with_holder: false,
             extra: json!({ "lineage": issue.lineage }),
         };
         let record = self.issued(&credential, &issue.holder, now);
@@ -359,6 +378,15 @@ impl Identity {
 #[must_use]
 pub fn ended(credential: &StoredCredential, now: Timestamp) -> bool {
     credential.used.is_some() || credential.revoked.is_some() || credential.expires <= now
+}
+
+/// Whether a credential would be over even if its holder had not been stopped.
+fn ended_by_itself(credential: &StoredCredential, now: Timestamp) -> bool {
+    credential.used.is_some() || revoked_by_itself(credential) || credential.expires <= now
+}
+
+fn revoked_by_itself(credential: &StoredCredential) -> bool {
+    credential.revoked.is_some() && !credential.revoked_with_holder
 }
 
 /// Reads `agent:deploy-bot`.

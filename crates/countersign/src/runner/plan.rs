@@ -262,7 +262,7 @@ fn session(exec: &ExecTarget, overlaid: Option<&Value>) -> Value {
     let credentials: Vec<_> = exec
         .credentials
         .iter()
-        .map(|one| json!({ "as": one.as_env, "from": format!("{:?}", one.source) }))
+        .map(|one| json!({ "as": one.as_env, "from": one.source.to_string() }))
         .collect();
     json!({
         "workdir": exec.workdir,

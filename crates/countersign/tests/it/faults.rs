@@ -62,6 +62,14 @@ impl Drop for Disk {
     }
 }
 
+/// A gateway whose log is on a small disk; `None` where none can be mounted.
+async fn log_on_a_small_disk() -> Option<(Disk, Lab)> {
+    let place = Place::new(|_| {});
+    fs::create_dir_all(place.log()).unwrap();
+    let disk = Disk::mount(&place.log(), "1m")?;
+    Some((disk, Lab::at(place).await))
+}
+
 /// Reads, which need no record, still work; everything else is refused as what it is.
 async fn everything_is_refused(lab: &Lab, bot: &Caller, ann: &Caller, held: &str) {
     for command in [
@@ -133,12 +141,9 @@ impl Lab {
 
 #[tokio::test]
 async fn a_full_disk_under_the_log() {
-    let place = Place::new(|_| {});
-    fs::create_dir_all(place.log()).unwrap();
-    let Some(disk) = Disk::mount(&place.log(), "1m") else {
+    let Some((disk, lab)) = log_on_a_small_disk().await else {
         return;
     };
-    let lab = Lab::at(place).await;
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     lab.keep("ada").await;
     let twin = lab.token("agent:twin").await;
@@ -190,12 +195,9 @@ async fn a_full_disk_under_the_log() {
 /// The claim itself meets the full disk: nothing runs, and the case does not hang.
 #[tokio::test]
 async fn a_claim_on_a_full_disk_runs_nothing() {
-    let place = Place::new(|_| {});
-    fs::create_dir_all(place.log()).unwrap();
-    let Some(disk) = Disk::mount(&place.log(), "1m") else {
+    let Some((disk, lab)) = log_on_a_small_disk().await else {
         return;
     };
-    let lab = Lab::at(place).await;
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     let id = bot.held("./tally one x").await;
     ann.approve(&id).await;
@@ -222,12 +224,9 @@ async fn a_claim_on_a_full_disk_runs_nothing() {
 /// The disk fills while a command runs: its end is told with a warning and recorded later.
 #[tokio::test]
 async fn an_outcome_is_recorded_when_there_is_space_again() {
-    let place = Place::new(|_| {});
-    fs::create_dir_all(place.log()).unwrap();
-    let Some(disk) = Disk::mount(&place.log(), "1m") else {
+    let Some((disk, lab)) = log_on_a_small_disk().await else {
         return;
     };
-    let lab = Lab::at(place).await;
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     let id = bot.held("sh -c sleep${IFS}1;echo${IFS}held>>ran").await;
     ann.approve(&id).await;

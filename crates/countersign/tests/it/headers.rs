@@ -157,13 +157,6 @@ async fn an_idempotency_key_is_for_one_body() {
         .refused("another body", 422, "key_reused");
     let many = futures_util::future::join_all((0..16).map(|_| say("hello"))).await;
     assert!(many.iter().all(|answer| answer.status == 200));
-    let stored = lab
-        .gateway
-        .store
-        .case(&id.parse().unwrap())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(stored.case.conversation.len(), 1);
+    assert_eq!(lab.stored(&id).await.conversation.len(), 1);
     lab.nothing_ran().await;
 }

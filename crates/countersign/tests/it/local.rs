@@ -239,7 +239,15 @@ async fn a_held_command_runs_here_once_it_is_approved() {
         .ann
         .request(reqwest::Method::GET, &format!("/requests/{id}"));
     let page = page.send().await.unwrap().text().await.unwrap();
-    assert!(page.contains("Advisory gate."), "{page}");
+    for (part, said) in [
+        ("Advisory gate.", true),
+        ("The caller runs it itself; nobody makes sure", true),
+        ("stored copy", false),
+        ("Runs as", false),
+    ] {
+        assert_eq!(page.contains(part), said, "{part}: {page}");
+    }
+    assert_eq!(seen["runs_as"], Value::Null);
     let inbox = bench.ann.request(reqwest::Method::GET, "/");
     let inbox = inbox.send().await.unwrap().text().await.unwrap();
     assert!(inbox.contains("advisory gate"), "{inbox}");
@@ -306,10 +314,22 @@ async fn without_a_permit_nothing_runs() {
     let bench = Bench::new().await;
     let denied = bench.run(&[], &["./wipe"]).await;
     assert_eq!(denied.status.code(), Some(77), "{}", errors(&denied));
+    // Nobody has a page to look at; what there is to know is said.
+    let said = errors(&denied);
+    assert!(
+        said.contains("asked as `agent:bot`") && !said.contains("requests show"),
+        "{said}"
+    );
     let held = bench.run(&["--wait", "0s"], &["./deploy", "x"]).await;
     assert_eq!(held.status.code(), Some(75), "{}", errors(&held));
     let id = bench.held().await;
+    let waiting = bench.command(&["--wait", "60s"], &["./deploy", "x"]);
+    let waiting = tokio::spawn(finish(waiting));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     bench.ann.vote(&id, "deny").await.expect(200);
+    let refused = waiting.await.unwrap();
+    let why = format!("see why: countersign requests show {id}");
+    assert!(errors(&refused).contains(&why), "{}", errors(&refused));
     let denied = bench.run(&["--wait", "0s"], &["./deploy", "x"]).await;
     assert_eq!(denied.status.code(), Some(77), "{}", errors(&denied));
     // Only a target that says so may be used like this.
@@ -343,7 +363,9 @@ async fn without_a_permit_nothing_runs() {
         bench.run(&files, &["./deploy", "x"]).await.status.code(),
         Some(64)
     );
-    assert_eq!(bench.run(&[], &["./gone"]).await.status.code(), Some(64));
+    let gone = bench.run(&[], &["./gone"]).await;
+    assert_eq!(gone.status.code(), Some(64));
+    assert!(!errors(&gone).contains("gateway's"), "{}", errors(&gone));
     assert_eq!(bench.ran(), "");
 }
 

@@ -210,14 +210,7 @@ async fn people_act_on_one_request_at_once() {
         for call in waiting {
             call.await.unwrap();
         }
-        let stored = lab
-            .gateway
-            .store
-            .case(&id.parse().unwrap())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(stored.case.conversation.len(), said);
+        assert_eq!(lab.stored(&id).await.conversation.len(), said);
         assert!(lab.place.ran_with(&format!("r{round}")) <= 1);
     }
     until("every run has ended", || async {

@@ -5,13 +5,36 @@ use countersign_store::CredentialKind;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::support::{Lab, argv, journal::Entry};
+use crate::support::{Lab, argv, journal::Entry, process::countersign};
 
 /// The kinds of records of one request, in order.
 fn kinds(lab: &Lab, id: &str) -> Vec<String> {
     let entries = lab.records();
     let of = entries.iter().filter(|entry| entry.request() == Some(id));
     of.map(|entry| entry.kind().to_owned()).collect()
+}
+
+/// Asserts that `countersign log list` has every record, and everybody in them by name.
+fn assert_listed(lab: &Lab) {
+    let mut command = countersign();
+    command.args(["log", "list", "--last", "0", "--json"]);
+    let listed = command.arg(lab.place.data()).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let mut lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let counted = lines.pop().unwrap();
+    let records = lab.records();
+    assert_eq!(counted, json!({ "listed": records.len(), "left_out": 0 }));
+    for (line, record) in lines.iter().zip(&records) {
+        assert_eq!(line["kind"], record.kind());
+        let is_known = !line["who"].as_str().unwrap_or_default().starts_with("ref:");
+        assert!(is_known, "{line}");
+        let is_about = record.request().is_some();
+        assert_eq!(line["action"].is_string(), is_about, "{line}");
+        assert!(line["who"].is_string() || !is_about, "{line}");
+    }
 }
 
 #[tokio::test]
@@ -78,6 +101,7 @@ async fn the_life_of_a_request_is_recorded() {
         .map(|within| within.seq)
         .collect();
     assert_eq!(numbers, (0..16).collect::<Vec<_>>());
+    assert_listed(&lab);
     lab.verify().await;
 }
 
@@ -128,6 +152,7 @@ async fn every_end_is_recorded() {
         assert_eq!(closed.field("why"), why, "{what}");
     }
     assert_eq!(kinds(&lab, &again), ["action.requested", "policy.decided"]);
+    assert_listed(&lab);
     lab.verify().await;
 }
 
@@ -206,6 +231,7 @@ async fn every_change_of_countersign_itself_is_recorded() {
         .rfind(|entry| entry.kind() == "policy.decided")
         .unwrap();
     assert_eq!(denied.field("decision"), "deny");
+    assert_listed(&lab);
     lab.verify().await;
 }
 

@@ -1,5 +1,7 @@
 //! One record of every kind, for this crate's tests.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn rule() -> RuleName {
@@ -163,6 +165,12 @@ fn the_names_of_kinds_are_fixed() {
             value.as_object().unwrap().keys().next().unwrap().clone()
         })
         .collect();
+    let known: Vec<_> = one_of_each().iter().map(Body::kind).collect();
+    assert_eq!(names, known);
+    assert_eq!(
+        BTreeSet::from_iter(known),
+        Body::KINDS.iter().copied().collect()
+    );
     expect_test::expect![[r#"
         instance.started
         heartbeat

@@ -91,6 +91,8 @@ words! {
         Unreachable,
         /// At the claim, current policy said otherwise.
         PolicyChanged,
+        /// Whoever asked, or somebody they act for, was stopped, disabled or removed.
+        RequesterStopped,
     }
     /// How a bundle became active.
     ActivatedBy {

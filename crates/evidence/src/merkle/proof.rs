@@ -10,7 +10,7 @@
 
 use countersign_core::canonical::Hash;
 
-use super::{empty_root, node_hash};
+use super::{empty_root, node_hash, root_above};
 
 /// Why a proof cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,15 +63,8 @@ pub fn subtrees_of(leaves: &[Hash]) -> impl Fn(u32, u64) -> Option<Hash> + '_ {
     move |level, position| {
         let width = 1usize.checked_shl(level)?;
         let start = usize::try_from(position).ok()?.checked_mul(width)?;
-        let mut row = leaves.get(start..start.checked_add(width)?)?.to_vec();
-        while let [_, _, ..] = row.as_slice() {
-            let (pairs, _) = row.as_chunks::<2>();
-            row = pairs
-                .iter()
-                .map(|[left, right]| node_hash(*left, *right))
-                .collect();
-        }
-        row.first().copied()
+        let row = leaves.get(start..start.checked_add(width)?)?;
+        Some(root_above(row.to_vec()))
     }
 }
 

@@ -67,9 +67,12 @@ problems! {
         /// A frame does not fit its checks.
         #[error("{0}")]
         JournalDamaged(Corrupt),
-        /// The journal ends inside a frame.
-        #[error("the journal ends inside the frame at byte {at}; the last write was cut short")]
+        /// The journal ends inside a frame that no checkpoint covers.
+        #[error("the journal ends with the beginning of a record, at byte {at}: a write that a crash cut short, or one under way; that is no damage, nobody was told of that record, and the gateway's next start removes it")]
         TornTail { at: u64 },
+        /// The journal ends inside a frame that was whole when a checkpoint was signed.
+        #[error("the journal ends inside the record at byte {at}, which a signed checkpoint covers whole")]
+        CutInside { at: u64 },
         /// A leaf cannot be read or is not canonical.
         #[error("the leaf was refused: {0}")]
         LeafRefused(InvalidLeaf),
@@ -283,8 +286,7 @@ impl Problem {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            // Bytes beyond the checkpoint are a write in progress; before it, the journal is
-            // also shorter than the checkpoint.
+            // Bytes beyond every checkpoint are a write in progress.
             Self::TornTail { .. }
             | Self::NotUnderCheckpoint { .. }
             | Self::EvidenceLeftOut

@@ -5,7 +5,10 @@
 //! Invariant: every pattern that matches contributes its effect, so a second pattern can only make
 //! the answer stricter; a call that matches none is `exec:run` on the target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use countersign_core::{
     action::{Effect, Resource, UNCLASSIFIED},
@@ -24,6 +27,18 @@ pub enum CredentialSource {
     File(String),
     /// The standard output of a command.
     Command(Vec<String>),
+}
+
+/// Where a credential comes from, as reviewers read it and digests bind it.
+impl fmt::Display for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "variable {}", name.escape_debug()),
+            Self::File(path) => write!(f, "file {}", path.escape_debug()),
+            // Quoted, so that no two commands read the same.
+            Self::Command(argv) => write!(f, "command {argv:?}"),
+        }
+    }
 }
 
 /// A secret that the command sees and the caller does not.
@@ -203,6 +218,21 @@ fn whole_target(target: &TargetId, action: &str) -> Option<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_credential_comes_from_is_read_without_doubt() {
+        let command = |argv: &[&str]| {
+            CredentialSource::Command(argv.iter().map(|word| (*word).to_owned()).collect())
+        };
+        for (source, text) in [
+            (CredentialSource::Env("KEY".into()), "variable KEY"),
+            (CredentialSource::File("a\nb".into()), "file a\\nb"),
+            (command(&["a", "b c"]), "command [\"a\", \"b c\"]"),
+            (command(&["a", "b", "c"]), "command [\"a\", \"b\", \"c\"]"),
+        ] {
+            assert_eq!(source.to_string(), text);
+        }
+    }
 
     fn pattern(
         argv: &[&str],

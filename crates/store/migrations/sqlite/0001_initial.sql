@@ -35,7 +35,7 @@ CREATE TABLE cases (
     ),
     CONSTRAINT case_phase_is_known CHECK (phase IN (
         'held', 'approved', 'running', 'succeeded', 'failed', 'unknown', 'denied', 'expired',
-        'unclaimed', 'cancelled', 'amended', 'unreachable', 'policy_changed'
+        'unclaimed', 'cancelled', 'amended', 'unreachable', 'policy_changed', 'requester_stopped'
     )),
     CONSTRAINT case_deadline_while_open CHECK (
         (phase IN ('held', 'approved')) = (deadline IS NOT NULL)
@@ -45,7 +45,7 @@ CREATE TABLE cases (
     ),
     CONSTRAINT case_refuse_until_once_closed CHECK (
         (phase IN ('denied', 'expired', 'unclaimed', 'cancelled', 'amended', 'unreachable',
-                   'policy_changed')) = (refuse_until IS NOT NULL)
+                   'policy_changed', 'requester_stopped')) = (refuse_until IS NOT NULL)
     ),
     -- Deferred, because one commit brings the running case and its permit in either order.
     FOREIGN KEY (permit, id) REFERENCES permits (id, request) DEFERRABLE INITIALLY DEFERRED
@@ -212,6 +212,8 @@ CREATE TABLE credentials (
     expires   INTEGER NOT NULL,
     used      INTEGER,
     revoked   INTEGER,
+    -- Whether that was because its holder was stopped.
+    revoked_with_holder INTEGER NOT NULL,
     extra     TEXT    NOT NULL,
     CONSTRAINT credential_kind_is_known CHECK (kind IN ('link', 'session', 'token')),
     CONSTRAINT credential_secret_is_a_hash CHECK (length(secret) = 32),
@@ -221,7 +223,10 @@ CREATE TABLE credentials (
         OR substr(holder, 1, 9) = 'workload:'
     ),
     CONSTRAINT session_is_a_persons CHECK (kind <> 'session' OR substr(holder, 1, 7) = 'person:'),
-    CONSTRAINT only_links_are_used CHECK (kind = 'link' OR used IS NULL)
+    CONSTRAINT only_links_are_used CHECK (kind = 'link' OR used IS NULL),
+    CONSTRAINT holders_take_what_is_revoked CHECK (
+        revoked_with_holder = 0 OR (revoked_with_holder = 1 AND revoked IS NOT NULL)
+    )
 ) STRICT;
 
 CREATE INDEX credentials_by_holder ON credentials (holder, issued, id);
@@ -245,7 +250,9 @@ BEGIN
             THEN RAISE(ABORT, 'credential_is_fixed')
         WHEN OLD.used IS NOT NULL AND NEW.used IS NOT OLD.used
             THEN RAISE(ABORT, 'link_is_used_once')
-        WHEN OLD.revoked IS NOT NULL AND NEW.revoked IS NOT OLD.revoked
+        WHEN OLD.revoked IS NOT NULL
+             AND (NEW.revoked IS NOT OLD.revoked
+                  OR NEW.revoked_with_holder <> OLD.revoked_with_holder)
             THEN RAISE(ABORT, 'revocation_stays')
     END;
 END;

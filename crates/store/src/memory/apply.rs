@@ -50,7 +50,7 @@ impl Batch<'_> {
             Write::UseCredential { id, at } => self.use_credential(&id, at),
             Write::RevokeCredential { id, at } => self.revoke_tree(id, at),
             Write::RevokeHolder { holder, at } => {
-                self.revoke_where(at, |credential| credential.holder == holder);
+                self.revoke_where(at, true, |credential| credential.holder == holder);
                 Ok(())
             }
             Write::RememberUnknown { key, .. } => {
@@ -191,11 +191,16 @@ impl Batch<'_> {
             let children: Vec<_> = parented.map(|c| c.id.clone()).collect();
             tree.extend(children);
         }
-        self.revoke_where(at, |credential| tree.contains(&credential.id));
+        self.revoke_where(at, false, |credential| tree.contains(&credential.id));
         Ok(())
     }
 
-    fn revoke_where(&mut self, at: Timestamp, wanted: impl Fn(&StoredCredential) -> bool) {
+    fn revoke_where(
+        &mut self,
+        at: Timestamp,
+        with_holder: bool,
+        wanted: impl Fn(&StoredCredential) -> bool,
+    ) {
         let known = self.state.credentials.values();
         let standing: Vec<_> = known
             .filter(|credential| credential.revoked.is_none() && wanted(credential))
@@ -203,6 +208,7 @@ impl Batch<'_> {
             .collect();
         for mut credential in standing {
             credential.revoked = Some(at);
+            credential.revoked_with_holder = with_holder;
             self.put(
                 |s| &mut s.credentials,
                 credential.id.clone(),

@@ -37,8 +37,8 @@ pub(super) async fn insert(
     let issuer = credential.issued_by.as_ref();
     let insert = query(
         "INSERT INTO credentials (id, kind, secret, holder, issued_by, parent, issued, expires, \
-                                  used, revoked, extra) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                                  used, revoked, revoked_with_holder, extra) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(credential.id.as_str().to_owned())
     .bind(kind_name(credential.kind))
@@ -50,6 +50,7 @@ pub(super) async fn insert(
     .bind(credential.expires.0)
     .bind(credential.used.map(|at| at.0))
     .bind(credential.revoked.map(|at| at.0))
+    .bind(credential.revoked_with_holder)
     .bind(credential.extra.to_string());
     run(connection, insert).await
 }
@@ -93,7 +94,10 @@ pub(super) async fn revoke_holder(
     holder: &str,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let revoke = query("UPDATE credentials SET revoked = $2 WHERE holder = $1 AND revoked IS NULL");
+    let revoke = query(
+        "UPDATE credentials SET revoked = $2, revoked_with_holder = 1 \
+         WHERE holder = $1 AND revoked IS NULL",
+    );
     run(connection, revoke.bind(holder.to_owned()).bind(at.0)).await
 }
 
@@ -114,6 +118,7 @@ fn decode(row: &SqliteRow) -> Result<StoredCredential, StoreError> {
         expires: Timestamp(always("expires")?),
         used: moment("used")?.map(Timestamp),
         revoked: moment("revoked")?.map(Timestamp),
+        revoked_with_holder: row.try_get("revoked_with_holder").map_err(reading)?,
         extra: json(&text("extra")?)?,
     })
 }

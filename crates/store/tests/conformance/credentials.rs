@@ -33,6 +33,7 @@ pub(crate) fn credential(number: u128, kind: CredentialKind, holder: &str) -> St
         expires: Timestamp(2_000),
         used: None,
         revoked: None,
+        revoked_with_holder: false,
         extra: json!({}),
     }
 }
@@ -160,6 +161,7 @@ async fn revoking_cascades(store: Any) {
     for (number, moment) in (1..).zip(moments) {
         let found = store.credential(&id(number)).await.unwrap().unwrap();
         assert_eq!(found.revoked, moment.map(Timestamp), "{number}");
+        assert!(!found.revoked_with_holder, "{number}");
     }
 }
 
@@ -181,10 +183,14 @@ async fn a_holder_is_revoked_whole(store: Any) {
         at: Timestamp(at),
     };
     store.commit(vec![stop(1_200)]).await.unwrap();
-    store.commit(vec![stop(1_300)]).await.unwrap();
+    store
+        .commit(vec![stop(1_300), revoke(2, 1_400)])
+        .await
+        .unwrap();
     for (number, moment) in [(1, Some(1_100)), (2, Some(1_200)), (3, None)] {
         let found = store.credential(&id(number)).await.unwrap().unwrap();
         assert_eq!(found.revoked, moment.map(Timestamp), "{number}");
+        assert_eq!(found.revoked_with_holder, number == 2, "{number}");
     }
 }
 

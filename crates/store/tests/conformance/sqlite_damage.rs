@@ -177,13 +177,21 @@ const OF_THE_REST: &[(&str, &str)] = &[
     ),
     (
         "INSERT INTO credentials VALUES \
-                 ('c', 'session', zeroblob(32), 'agent:a', NULL, NULL, 0, 0, NULL, NULL, '{}')",
+                 ('c', 'session', zeroblob(32), 'agent:a', NULL, NULL, 0, 0, NULL, NULL, 0, '{}')",
         "session_is_a_persons",
     ),
     (
         "INSERT INTO credentials VALUES \
-                 ('c', 'key', zeroblob(32), 'agent:a', NULL, NULL, 0, 0, NULL, NULL, '{}')",
+                 ('c', 'key', zeroblob(32), 'agent:a', NULL, NULL, 0, 0, NULL, NULL, 0, '{}')",
         "credential_kind_is_known",
+    ),
+    (
+        "UPDATE credentials SET revoked_with_holder = 1 WHERE kind = 'link'",
+        "revocation_stays",
+    ),
+    (
+        "UPDATE credentials SET revoked_with_holder = 1 WHERE revoked IS NULL",
+        "holders_take_what_is_revoked",
     ),
     ("DELETE FROM credentials", "credential_stays"),
     (

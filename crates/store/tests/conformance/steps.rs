@@ -17,7 +17,7 @@ stores!(
     the_permit_is_fixed,
 );
 
-const PHASES: [&str; 13] = [
+const PHASES: [&str; 14] = [
     "held",
     "approved",
     "running",
@@ -31,6 +31,7 @@ const PHASES: [&str; 13] = [
     "amended",
     "unreachable",
     "policy_changed",
+    "requester_stopped",
 ];
 
 fn in_phase(case: &Case, name: &str, permit: u128) -> Case {
@@ -57,6 +58,9 @@ fn in_phase(case: &Case, name: &str, permit: u128) -> Case {
         "policy_changed" => Closure::PolicyChanged {
             detail: "no".into(),
         },
+        "requester_stopped" => Closure::RequesterStopped {
+            who: case.request.chain.requester.id.clone(),
+        },
         other => panic!("{other}"),
     };
     closed(case, closure, 4_000)
@@ -78,6 +82,7 @@ fn way(name: &str) -> &[&str] {
         "amended" => &["amended"],
         "unreachable" => &["unreachable"],
         "policy_changed" => &["approved", "policy_changed"],
+        "requester_stopped" => &["requester_stopped"],
         other => panic!("{other}"),
     }
 }

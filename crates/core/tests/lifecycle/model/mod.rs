@@ -143,7 +143,7 @@ fn random_lives_reach_every_phase() {
         "failed",
         "unknown",
     ];
-    let more = ["unreachable", "policy_changed"];
+    let more = ["unreachable", "policy_changed", "requester_stopped"];
     let all: BTreeSet<_> = closures.into_iter().chain(others).chain(more).collect();
     assert_eq!(phases, all);
 }

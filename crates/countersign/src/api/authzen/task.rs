@@ -273,6 +273,10 @@ fn ended(closure: &Closure, names: Names) -> (&'static str, String) {
             "the approval lapsed before it was used; ask again".into(),
         ),
         Closure::Cancelled { by } => ("cancelled", format!("{} cancelled it", names.subject(by))),
+        Closure::RequesterStopped { who } => (
+            "cancelled",
+            format!("{} was stopped or disabled", names.subject(who)),
+        ),
         Closure::Unreachable { .. } => (
             "failed",
             "nobody is left who could approve it; ask an administrator".into(),

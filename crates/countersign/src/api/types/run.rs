@@ -13,6 +13,8 @@ use countersign_runner::resolve::Resolved;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Approvers;
+
 /// A command to run through the exec gate.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,9 +76,8 @@ pub enum RunEvent {
         url: String,
         /// The rules to satisfy.
         rules: Vec<String>,
-        /// Who can sign now, by name, or that nobody can; for callers who are machines, whom the
-        /// rules name and how many can.
-        approvers: Vec<String>,
+        /// Who can sign now.
+        approvers: Approvers,
         /// When waiting ends in denial.
         #[schema(value_type = i64)]
         expires: Timestamp,
@@ -177,7 +178,29 @@ pub enum RunEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         #[schema(value_type = Option<String>)]
         amended: Option<RequestId>,
+        /// Its page, where there is one: nobody looks at what policy refuses.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        page: Option<String>,
     },
+}
+
+impl RunEvent {
+    /// A refusal; `page` is where people see why, if they can.
+    #[must_use]
+    pub fn refused(
+        request: Option<RequestId>,
+        code: &str,
+        message: String,
+        page: Option<String>,
+    ) -> Self {
+        Self::Refused {
+            request,
+            code: code.into(),
+            message,
+            amended: None,
+            page,
+        }
+    }
 }
 
 /// Uploaded inputs.

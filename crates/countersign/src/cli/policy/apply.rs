@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_checked_and_shown_is_proposed() {
-        let answer = r#"{"request":"req_1","state":"succeeded","url":"u","approvers":[],"message":"Active."}"#;
+        let answer = r#"{"request":"req_1","state":"succeeded","url":"u","message":"Active."}"#;
         let (status, seen, said) =
             apply(example::GOOD, vec![active("# old\n"), json_answer(answer)]).await;
         assert_eq!(status, 0);

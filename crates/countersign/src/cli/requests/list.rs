@@ -64,7 +64,8 @@ pub(crate) struct Args {
 /// A day in milliseconds.
 const DAY: i64 = 86_400_000;
 
-fn since(text: &str) -> Result<Timestamp, String> {
+/// Reads where a list begins: a span before now, a day, or a moment.
+pub(in crate::cli) fn since(text: &str) -> Result<Timestamp, String> {
     day(text).map_or_else(|| moment(text), Ok)
 }
 

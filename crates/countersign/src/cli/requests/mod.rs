@@ -10,6 +10,7 @@ mod tell;
 mod watch;
 
 use clap::Subcommand;
+pub(super) use list::since;
 
 use super::{config::Sources, failure::Failure, output::Output};
 

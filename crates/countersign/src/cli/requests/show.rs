@@ -3,7 +3,7 @@
 use countersign_core::{approval::vote::Verdict, id::RequestId, time::Timestamp};
 
 use crate::{
-    api::types::{MessageLine, RequestDetail, RuleProgress, VoteLine},
+    api::types::{MessageLine, RequestDetail, RequestLine, RuleProgress, VoteLine},
     cli::{
         client::{At, Client},
         clock::now,
@@ -44,8 +44,8 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         }
     };
     let mut rules: Vec<_> = detail.rules.iter().map(|r| rule(r, paint)).collect();
-    if !detail.can_sign.is_empty() {
-        rules.push(format!("  can sign now: {}", text::list(&detail.can_sign)));
+    if let Some(who) = &detail.can_sign {
+        rules.push(format!("  can sign now: {}", shown(&who.to_string())));
     }
     part("Approvals", rules);
     part(
@@ -75,11 +75,21 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     parts.join("\n\n")
 }
 
+/// When something happens without anybody, and what.
+fn deadline(line: &RequestLine, now: Timestamp) -> String {
+    let how = match line.state.as_str() {
+        "held" => "ends unless somebody decides",
+        "approved" => "the approval ends",
+        _ => "changes by itself",
+    };
+    line.deadline.map_or_else(String::new, |at| {
+        format!(", {how} {}", text::relative(at, now))
+    })
+}
+
 fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     let line = &detail.line;
-    let deadline = line.deadline.map_or_else(String::new, |at| {
-        format!(", changes by itself {}", text::relative(at, now))
-    });
+    let deadline = deadline(line, now);
     let gate = if detail.advisory {
         "advisory: the requester itself executes"
     } else {
@@ -243,7 +253,7 @@ mod tests {
               it says   │ model m-1
                         │ reason:
                         │ ship 1.2
-              asked     2m ago, changes by itself in 28m
+              asked     2m ago, ends unless somebody decides in 28m
               digest    ab12
               page      https://gate.example.com/requests/req_1
 

@@ -8,7 +8,7 @@ use crate::cli::{
     testing::{Stub, detail, json_answer, problem, stream_answer},
 };
 
-const HELD: &str = r#"{"event":"held","request":"req_1","url":"https://gate.example.com/requests/req_1","rules":["dba"],"approvers":["group:dba"],"expires":0,"attached":false}"#;
+const HELD: &str = r#"{"event":"held","request":"req_1","url":"https://gate.example.com/requests/req_1","rules":["dba"],"approvers":{"count":1,"people":[],"from":["group:dba"]},"expires":0,"attached":false}"#;
 const PROGRESS: &str =
     r#"{"event":"progress","request":"req_1","text":"dana asked: which\u001b branch?"}"#;
 const STARTED: &str = r#"{"event":"started","request":"req_1","permit":"permit_1"}"#;
@@ -69,7 +69,7 @@ async fn held_then_run_has_the_status_of_the_command() {
         vec![stream_answer(&lines, true)],
         3,
         expect![[r#"
-            countersign: req_1 is held until dba is satisfied by group:dba (0s left): https://gate.example.com/requests/req_1
+            countersign: req_1 is held until dba is satisfied by group:dba (1 person now) (0s left): https://gate.example.com/requests/req_1
         "#]],
     )
     .await;
@@ -84,7 +84,7 @@ async fn on_a_terminal_the_wait_is_shown() {
         Held: req_1
           page       https://gate.example.com/requests/req_1
           rules      dba
-          can sign   group:dba
+          can sign   group:dba (1 person now)
           time left  0s
           Ctrl-C stops waiting here; the request goes on.
           · dana asked: which⟨U+001B⟩ branch?

@@ -131,7 +131,7 @@ enum StartError {
 }
 
 fn not_found(error: ResolveError) -> Failure {
-    let mut text = error.to_string().replace("the runner's path", "your PATH");
+    let mut text = error.to_string();
     if let Some(cause) = std::error::Error::source(&error) {
         text = format!("{text}: {cause}");
     }

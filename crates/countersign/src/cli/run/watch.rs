@@ -103,8 +103,17 @@ impl Watch {
                 code,
                 message,
                 amended,
+                page,
             } => {
-                return Err(refused(request, &code, message, amended));
+                let next = next(&code, request.as_ref(), amended.as_ref(), page.is_some());
+                return Err(Failure {
+                    exit: REFUSED,
+                    kind: code,
+                    title: format!("refused: {message}"),
+                    detail: next,
+                    http: None,
+                    request,
+                });
             }
         }
         Ok(None)
@@ -129,7 +138,8 @@ impl Watch {
         }
         self.shown = Some(request.clone());
         let left = text::rough(expires.millis_since(now));
-        let (rules, approvers, url) = (text::list(rules), text::list(approvers), text::shown(url));
+        let approvers = text::shown(&approvers.to_string());
+        let (rules, url) = (text::list(rules), text::shown(url));
         if !output.is_watched() {
             let local = if *advisory {
                 ", then runs here (advisory)"
@@ -283,27 +293,25 @@ fn still_held(request: &RequestId, url: &str) -> Failure {
     .exit(HELD)
 }
 
-fn refused(
-    request: Option<RequestId>,
+/// What to do about a refusal, if anything.
+fn next(
     code: &str,
-    message: String,
-    amended: Option<RequestId>,
-) -> Failure {
-    let next = match (&amended, &request) {
+    request: Option<&RequestId>,
+    amended: Option<&RequestId>,
+    has_page: bool,
+) -> Option<String> {
+    match (amended, request) {
         (Some(amended), _) => Some(format!(
             "read the amended action: countersign requests show {amended}\n\
              to run it instead: countersign run --claim {amended}"
         )),
-        (None, Some(request)) => Some(format!("see why: countersign requests show {request}")),
-        (None, None) => None,
-    };
-    Failure {
-        exit: REFUSED,
-        kind: code.to_owned(),
-        title: format!("refused: {message}"),
-        detail: next,
-        http: None,
-        request,
+        (None, Some(request)) if has_page => {
+            Some(format!("see why: countersign requests show {request}"))
+        }
+        (None, Some(_)) if code == "denied" => {
+            Some("a person sees what decides with `countersign policy explain`".into())
+        }
+        (None, _) => None,
     }
 }
 

@@ -122,6 +122,7 @@ fn decided(case: &Case) -> String {
             Closure::Amended { by, .. } => format!("{by} proposed another action"),
             Closure::Unreachable { .. } => "Nobody is left who could approve it".into(),
             Closure::PolicyChanged { .. } => "Current policy did not allow it".into(),
+            Closure::RequesterStopped { who } => format!("{} was stopped or disabled", who.name()),
         },
     }
 }

@@ -80,6 +80,7 @@ fn phase_detail(case: &Case) -> String {
             format!("It concerns {}.", words::rules(&names))
         }
         Closure::PolicyChanged { detail } => words::sentence(detail),
+        Closure::RequesterStopped { who } => format!("It concerns {}.", who.name()),
         Closure::Expired | Closure::Unclaimed => String::new(),
     }
 }

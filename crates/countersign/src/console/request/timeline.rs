@@ -233,6 +233,7 @@ fn closed(closure: &Closure, at: Timestamp) -> Option<Timed> {
             format!("too few people are left for {}", words::rules(&names))
         }
         Closure::PolicyChanged { detail } => detail.clone(),
+        Closure::RequesterStopped { who } => format!("{} was stopped or disabled", who.name()),
     };
     Some(with_detail(event(EventKind::Closed, at, None), detail))
 }

@@ -332,7 +332,7 @@ async fn a_request_is_seen_by_those_it_concerns_only() {
     }
     // An auditor reads it and decides nothing.
     let seen = site.get(&path, &ada).await;
-    seen.is(200).says("secret reason").says("auditor");
+    seen.is(200).says("secret reason").says("reads everything");
     assert!(!seen.text.contains("Approve this action"));
 }
 

@@ -55,7 +55,7 @@ async fn a_form_becomes_a_held_request_that_another_countersigns() {
     site.get("/people", &sam)
         .await
         .says("waits for you")
-        .says("person-add new@example.com");
+        .says("Add the person new@example.com");
     let review = site.get(&path, &sam).await;
     site.post(&format!("{path}/approve"), &sam, review.form(&[]))
         .await

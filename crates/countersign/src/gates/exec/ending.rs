@@ -86,12 +86,7 @@ pub(super) fn last_event(
         stopped,
     } = executed;
     if let Some(error) = error.filter(|_| ended.outcome == Outcome::Failed) {
-        return RunEvent::Refused {
-            request: None,
-            code: "not_run".into(),
-            message: error.told(names),
-            amended: None,
-        };
+        return RunEvent::refused(None, "not_run", error.told(names), None);
     }
     let unrecorded = recorded.err().map(|error| {
         format!(
@@ -111,13 +106,14 @@ pub(super) fn last_event(
     }
 }
 
-/// What a waiting caller is told of a request that is no longer open.
-pub(super) fn ended_event(case: &Case, names: Names) -> RunEvent {
+/// What a waiting caller is told of a request that is no longer open, whose page is `page`.
+pub(super) fn ended_event(case: &Case, page: String, names: Names) -> RunEvent {
     let refused = |code: &str, message: String, amended| RunEvent::Refused {
         request: Some(case.request.id.clone()),
         code: code.into(),
         message,
         amended,
+        page: Some(page.clone()),
     };
     match &case.phase {
         Phase::Closed { closure, .. } => {
@@ -157,6 +153,9 @@ fn closed(closure: &Closure, names: Names) -> (String, Option<RequestId>) {
         }
         Closure::PolicyChanged { detail } => {
             format!("current policy no longer allows it: {detail}")
+        }
+        Closure::RequesterStopped { who } => {
+            format!("{} was stopped or disabled", names.subject(who))
         }
     };
     (message, None)

@@ -195,13 +195,10 @@ impl Run {
         let awaited = match handed {
             Ok(awaited) => awaited,
             Err(mismatch) => {
-                let refused = RunEvent::Refused {
-                    request: Some(request.id),
-                    code: "not_run".into(),
-                    message: mismatch.to_string(),
-                    amended: None,
-                };
-                self.send(refused).await;
+                let page = has_case.then(|| gateway.request_url(&request.id));
+                let why = mismatch.to_string();
+                self.send(RunEvent::refused(Some(request.id), "not_run", why, page))
+                    .await;
                 return Ok(());
             }
         };
@@ -251,13 +248,11 @@ impl Run {
         self.outstanding
             .settle(&self.gateway, awaited, outcome, result)
             .await;
-        let refused = RunEvent::Refused {
-            request: Some(awaited.of.request.clone()),
-            code: "not_run".into(),
-            message: told,
-            amended: None,
-        };
-        self.send(refused).await;
+        let request = Some(awaited.of.request.clone());
+        let page = awaited.has_case;
+        let page = page.then(|| self.gateway.request_url(&awaited.of.request));
+        self.send(RunEvent::refused(request, "not_run", told, page))
+            .await;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! one way never runs the other way: the gate is part of the action.
 
 mod asking;
+mod denial;
 mod ending;
 mod local;
 mod present;
@@ -65,6 +66,9 @@ pub enum ExecError {
     /// The caller's credential came to an end while it waited.
     #[error("your credential was revoked or ended while the request waited; nothing was run")]
     CallerEnded,
+    /// The caller was stopped while it waited.
+    #[error("`{0}` was stopped or disabled while the request waited; nothing was run")]
+    CallerStopped(SubjectId),
     /// A target whose commands only the gateway runs.
     #[error(
         "the target `{0}` does not let callers run its commands themselves; run it without \
@@ -94,6 +98,7 @@ impl ExecError {
             Self::Engine(EngineError::TooManyHeld(..)) => "too_many_held",
             Self::Engine(EngineError::TooManyHeldInAll(_)) => "too_many_held_in_all",
             Self::CallerEnded => "unauthenticated",
+            Self::CallerStopped(_) => "disabled",
             Self::NotAdvisory(_) => "not_advisory",
             Self::Outstanding(_) => "too_many_outstanding",
             Self::Engine(_) => "unavailable",
@@ -122,15 +127,8 @@ pub async fn serve(
         names: Names::to(&caller),
     };
     if let Err(error) = run.serve(&caller, call).await {
-        let request = None;
-        let (code, message) = (error.code().into(), crate::explain(&error));
-        run.send(RunEvent::Refused {
-            request,
-            code,
-            message,
-            amended: None,
-        })
-        .await;
+        let refused = RunEvent::refused(None, error.code(), crate::explain(&error), None);
+        run.send(refused).await;
     }
 }
 
@@ -181,16 +179,10 @@ impl Run {
                 policies,
             } => {
                 self.gateway.uploads.release(&request);
-                let message = self.denial(&reason, &policies);
-                let code = "denied".into();
-                let request = Some(request);
-                self.send(RunEvent::Refused {
-                    request,
-                    code,
-                    message,
-                    amended: None,
-                })
-                .await;
+                let active = self.gateway.active();
+                let why = denial::words(&active, caller, &reason, &policies);
+                let denied = RunEvent::refused(Some(request), "denied", why, None);
+                self.send(denied).await;
                 Ok(())
             }
             Admitted::Held(case) => self.wait_for(caller, case.request.id, wait, false).await,
@@ -245,31 +237,6 @@ impl Run {
         }
     }
 
-    fn denial(
-        &self,
-        reason: &countersign_core::decision::DenyReason,
-        policies: &std::collections::BTreeSet<countersign_core::id::PolicyId>,
-    ) -> String {
-        let active = self.gateway.active();
-        let said: Vec<_> = policies
-            .iter()
-            .map(|id| {
-                match active
-                    .snapshot
-                    .statement(id)
-                    .and_then(|one| one.reason.clone())
-                {
-                    Some(why) => format!("{id}: {why}"),
-                    None => id.to_string(),
-                }
-            })
-            .collect();
-        match said.is_empty() {
-            true => reason.to_string(),
-            false => format!("{reason} ({})", said.join("; ")),
-        }
-    }
-
     /// Waits until the request is approved, then claims and runs it.
     async fn wait_for(
         &self,
@@ -287,7 +254,12 @@ impl Run {
             let changed = waiter.changed();
             // Whoever was refused meanwhile neither learns more nor runs anything.
             if !self.gateway.identity.is_current(caller).await {
-                return Err(ExecError::CallerEnded);
+                let who = &caller.subject.id;
+                let goes_on = self.gateway.active().directory.resolve(who).is_some();
+                return Err(match goes_on {
+                    true => ExecError::CallerEnded,
+                    false => ExecError::CallerStopped(who.clone()),
+                });
             }
             let case = self.gateway.case_of(caller, &id).await?;
             self.check_gate(&case)?;
@@ -312,7 +284,8 @@ impl Run {
                     claimed => return claimed,
                 },
                 _ => {
-                    self.send(ended_event(&case, self.names)).await;
+                    let page = self.gateway.request_url(&id);
+                    self.send(ended_event(&case, page, self.names)).await;
                     return Ok(());
                 }
             }
@@ -450,12 +423,10 @@ impl Run {
         self.stream(output).await;
         let last = match running.await {
             Ok((executed, recorded)) => last_event(executed, recorded, self.names),
-            Err(error) => RunEvent::Refused {
-                request: None,
-                code: "unavailable".into(),
-                message: format!("the runner failed: {error}"),
-                amended: None,
-            },
+            Err(error) => {
+                let why = format!("the runner failed: {error}");
+                RunEvent::refused(None, "unavailable", why, None)
+            }
         };
         self.send(last).await;
     }

@@ -21,20 +21,17 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let key = SigningKey::from_seed("log.example.com", &[7; 32]).unwrap();
-        let (journal, publisher) = open(dir.path(), &key);
-        Self {
-            dir,
-            key,
-            journal,
-            publisher,
-        }
+        Self::open(tempfile::tempdir().unwrap(), key)
     }
 
     /// As after a new start of the process.
     fn reopen(self) -> Self {
         let Self { dir, key, .. } = self;
+        Self::open(dir, key)
+    }
+
+    fn open(dir: tempfile::TempDir, key: SigningKey) -> Self {
         let (journal, publisher) = open(dir.path(), &key);
         Self {
             dir,

@@ -33,12 +33,33 @@ pub(crate) fn standard(work: &Path) -> BTreeMap<String, String> {
     let config = CONFIG
         .replace("{work}", work.to_str().unwrap())
         .replace("{run_as}", run_as)
+        .replace("{people}", &people())
         .replace("{commands}", &commands());
     BTreeMap::from([
         ("countersign.toml".into(), config),
         ("approvals.toml".into(), APPROVALS.into()),
         ("policies/all.cedar".into(), format!("{POLICIES}{}", held())),
     ])
+}
+
+/// Everybody, with their groups. Pat may ask and may decide, but not both on one request.
+const PEOPLE: [(&str, &[&str]); 10] = [
+    ("ann", &["reviewers"]),
+    ("bob", &["reviewers"]),
+    ("cyd", &["reviewers", "security"]),
+    ("sid", &["security"]),
+    ("dan", &["reviewers"]),
+    ("pat", &["agents", "reviewers"]),
+    ("olga", &["reviewers"]),
+    ("ada", &["admins"]),
+    ("abe", &["admins"]),
+    ("ray", &["admins", "reviewers"]),
+];
+
+fn people() -> String {
+    let person =
+        |(name, groups): &(&str, &[&str])| format!("[person.{name}]\ngroups = {groups:?}\n");
+    PEOPLE.iter().map(person).collect()
 }
 
 /// The names under which `tally` is called: each is an action, and those behind `free` and `slow`
@@ -88,28 +109,7 @@ listen = "127.0.0.1:0"
 [group.agents]
 [group.crowd]
 
-[person.ann]
-groups = ["reviewers"]
-[person.bob]
-groups = ["reviewers"]
-[person.cyd]
-groups = ["reviewers", "security"]
-[person.sid]
-groups = ["security"]
-[person.dan]
-groups = ["reviewers"]
-# May ask and may decide, but not both on one request.
-[person.pat]
-groups = ["agents", "reviewers"]
-[person.olga]
-groups = ["reviewers"]
-[person.ada]
-groups = ["admins"]
-[person.abe]
-groups = ["admins"]
-[person.ray]
-groups = ["admins", "reviewers"]
-
+{people}
 [agent.bot]
 owner = "olga"
 groups = ["agents"]

@@ -22,6 +22,7 @@ use countersign::{
 };
 use countersign_core::{
     id::{CredentialId, PersonId},
+    request::Case,
     subject::SubjectId,
     time::Span,
 };
@@ -311,16 +312,15 @@ impl Lab {
         applied.body
     }
 
+    /// A request as the store has it.
+    pub(crate) async fn stored(&self, id: &str) -> Case {
+        let stored = self.gateway.store.case(&id.parse().unwrap()).await;
+        stored.unwrap().unwrap().case
+    }
+
     /// The state of a request, from the store.
     pub(crate) async fn state(&self, id: &str) -> String {
-        let stored = self
-            .gateway
-            .store
-            .case(&id.parse().unwrap())
-            .await
-            .unwrap()
-            .unwrap();
-        stored.case.phase.name().to_owned()
+        self.stored(id).await.phase.name().to_owned()
     }
 
     /// Asserts that nothing ran at the target and that the log verifies.

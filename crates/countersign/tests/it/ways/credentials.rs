@@ -232,17 +232,112 @@ async fn a_stopped_agent_is_refused_at_once() {
         ),
     ] {
         let answer = bot.post(path, &body).await;
-        assert!([401, 403].contains(&answer.status), "{answer:?}");
+        answer.refused("a stopped agent", 403, "disabled");
+        let detail = answer.text("detail");
+        assert!(detail.contains("countersign agent start bot"), "{detail}");
+        assert!(!answer.body.to_string().contains("ada"), "{answer:?}");
     }
-    let events = waiting.await.unwrap();
-    assert_eq!(events.last().unwrap()["event"], "refused", "{events:?}");
+    let (event, code) = super::end(&waiting.await.unwrap());
+    assert_eq!(event, "refused");
+    assert!(
+        ["disabled", "requester_stopped"].contains(&code.as_str()),
+        "{code}"
+    );
     // Its requests ended with it, the approved one and the one that waited.
     for id in [&approved, &held] {
-        assert_eq!(lab.state(id).await, "policy_changed");
+        assert_eq!(lab.state(id).await, "requester_stopped");
     }
     // A new token for it can't be had, and one made before works no more.
     let token = ada.propose("agent-token", json!({ "agent": "bot" })).await;
     token.refused("a token for a stopped agent", 409, "not_applied");
+    lab.nothing_ran().await;
+}
+
+/// What is so already is said and not recorded again; what a stop ended is counted.
+#[tokio::test]
+async fn a_second_stop_changes_nothing() {
+    let lab = Lab::new().await;
+    let (bot, ada) = (lab.bot().await, lab.session("ada").await);
+    let id = bot.held("./tally one x").await;
+    bot.held("./tally one y").await;
+    let agent = json!({ "agent": "bot" });
+    let before = lab.records().len();
+    let mut told = Vec::new();
+    for operation in ["agent-stop", "agent-stop", "agent-start", "agent-start"] {
+        let answer = match operation {
+            "agent-stop" => ada.propose(operation, agent.clone()).await.body,
+            _ => lab.change_by("ada", operation, agent.clone()).await,
+        };
+        assert_eq!(answer["state"], "succeeded", "{answer}");
+        told.push((answer["result"].clone(), answer["message"].to_string()));
+    }
+    let results: Vec<_> = told.iter().map(|(result, _)| result.clone()).collect();
+    assert_eq!(
+        results,
+        [
+            json!({ "changed": true, "requests_ended": 2 }),
+            json!({ "changed": false, "requests_ended": 0 }),
+            json!({ "changed": true }),
+            json!({ "changed": false }),
+        ]
+    );
+    for (part, (_, message)) in [
+        "2 waiting requests ended",
+        "already stopped",
+        "agent token bot",
+    ]
+    .iter()
+    .zip(&told)
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(lab.state(&id).await, "requester_stopped");
+    let records = lab.records();
+    let changes = records[before..]
+        .iter()
+        .filter(|one| one.kind() == "directory.changed");
+    let whats: Vec<_> = changes.map(|one| one.field("what").clone()).collect();
+    assert_eq!(whats, ["stop_agent", "start_agent"]);
+    lab.nothing_ran().await;
+}
+
+/// Only who has a credential that the stop ended learns of the stop.
+#[tokio::test]
+async fn strangers_do_not_learn_who_is_stopped() {
+    let lab = Lab::new().await;
+    let (bot, ada) = (lab.bot().await, lab.session("ada").await);
+    let (lost, id) = lab.issue(CredentialKind::Token, "agent:bot", None).await;
+    let lost = Caller {
+        secret: lost,
+        csrf: None,
+        ..ada.clone()
+    };
+    let made_up = Caller {
+        secret: format!("{}x", bot.secret),
+        csrf: None,
+        ..ada.clone()
+    };
+    let by_itself = json!({ "credential": id });
+    ada.propose("credential-revoke", by_itself)
+        .await
+        .expect(200);
+    let stop = ada.propose("agent-stop", json!({ "agent": "bot" })).await;
+    assert_eq!(stop.text("state"), "succeeded", "{stop:?}");
+    let told = async |code: (u16, &str)| {
+        bot.get("/v1/whoami")
+            .await
+            .refused("the agent", code.0, code.1);
+        for (what, caller) in [("revoked before", &lost), ("made up", &made_up)] {
+            let answer = caller.get("/v1/whoami").await;
+            answer.refused(what, 401, "unauthenticated");
+        }
+    };
+    told((403, "disabled")).await;
+    // What was issued before the stop stays void once the agent goes on.
+    lab.change_by("ada", "agent-start", json!({ "agent": "bot" }))
+        .await;
+    told((401, "unauthenticated")).await;
+    lab.bot().await.get("/v1/whoami").await.expect(200);
     lab.nothing_ran().await;
 }
 

@@ -22,14 +22,7 @@ fn act(lab: &Lab, caller: &Caller, id: &str, digest: &str, age: i64) -> String {
 
 /// The digest of a request, whether or not the caller may see it.
 async fn digest(lab: &Lab, id: &str) -> String {
-    let stored = lab
-        .gateway
-        .store
-        .case(&id.parse().unwrap())
-        .await
-        .unwrap()
-        .unwrap();
-    stored.case.request.digest.to_string()
+    lab.stored(id).await.request.digest.to_string()
 }
 
 /// Votes with a genuine act, so that it is the core that refuses and not the page.

@@ -155,6 +155,17 @@ fn the_end_of_the_journal_is_told_as_it_is() {
         Problem::TornTail { at: last as u64 }
     );
     assert!(torn.passed());
+    // What a checkpoint covers was whole once, whoever kept that checkpoint.
+    for (own, kept) in [(32, &[][..]), (31, &[32][..])] {
+        let note = |size| checkpoint(&frames[..size]);
+        let kept: Vec<String> = kept.iter().map(|size| note(*size)).collect();
+        let kept: Vec<&[u8]> = kept.iter().map(String::as_bytes).collect();
+        let own = note(own);
+        let cut = verify_journal(&bytes[..last + 5], trust(), own.as_bytes(), &kept);
+        let inside = Problem::CutInside { at: last as u64 };
+        assert_eq!(cut.findings[0].problem, inside);
+        assert!(!cut.passed());
+    }
     let mut damaged = bytes.clone();
     damaged[last + 30] ^= 1;
     let corrupt = Corrupt {

@@ -1,0 +1,64 @@
+//! Who could countersign a request now.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Who could countersign a request now, as the caller may hear it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Approvers {
+    /// How many people can.
+    pub count: u64,
+    /// Some of them by name, ten at most; none for callers who are machines.
+    pub people: Vec<String>,
+    /// Whom the rules name, such as `group:dba`.
+    pub from: Vec<String>,
+}
+
+/// As a list in a sentence.
+impl fmt::Display for Approvers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = u64::try_from(self.people.len()).unwrap_or(u64::MAX);
+        let from = self.from.join(", ");
+        match (self.count, named) {
+            (0, _) => write!(f, "nobody now (the rules name {from})"),
+            (1, 0) => write!(f, "{from} (1 person now)"),
+            (many, 0) => write!(f, "{from} ({many} people now)"),
+            (many, _) => {
+                f.write_str(&self.people.join(", "))?;
+                match many.saturating_sub(named) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_says_who() {
+        let who = |count, people: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let (people, from) = (owned(people), owned(&["group:dba", "group:ops"]));
+            Approvers {
+                count,
+                people,
+                from,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            who(0, &[]),
+            "nobody now (the rules name group:dba, group:ops)"
+        );
+        assert_eq!(who(1, &[]), "group:dba, group:ops (1 person now)");
+        assert_eq!(who(5, &[]), "group:dba, group:ops (5 people now)");
+        assert_eq!(who(2, &["ann", "bob"]), "ann, bob");
+        assert_eq!(who(5, &["ann", "bob"]), "ann, bob and 3 more");
+    }
+}

@@ -1,0 +1,182 @@
+//! `countersign log`: the record, without asking whoever wrote it.
+//!
+//! In scope: finding the log's files and reading the journal one frame at a time; fetching a
+//! checkpoint or key to keep.
+//! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]).
+//! Invariant: at most two pieces of a journal are in memory, however long it is.
+
+mod list;
+mod verify;
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use countersign_evidence::frame::{
+    Decoder, MAX_EVIDENCE_BYTES, MAX_LEAF_BYTES, OVERHEAD_BYTES, Step,
+};
+use serde_json::json;
+
+use super::{
+    client::{At, Client},
+    config::Sources,
+    failure::Failure,
+    output::Output,
+};
+
+/// How much is read at once; at least one whole frame fits.
+const PIECE: usize = MAX_LEAF_BYTES + MAX_EVIDENCE_BYTES + OVERHEAD_BYTES;
+
+const CHECKPOINT_EXAMPLES: &str = "\
+Example:
+  countersign log checkpoint > 2026-03-01.checkpoint    # keep it where the gateway can't write";
+const KEY_EXAMPLES: &str = "\
+Example:
+  countersign log key > gate.example.com.key            # keep it where the gateway can't write";
+
+/// Subcommands of `countersign log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Verify a gateway's record from its files; needs no gateway
+    Verify(verify::Args),
+    /// List what a gateway recorded, from its files; needs no gateway
+    List(list::Args),
+    /// Print the latest signed checkpoint, to keep
+    #[command(after_help = CHECKPOINT_EXAMPLES)]
+    Checkpoint,
+    /// Print the log's verifier key, to keep
+    #[command(after_help = KEY_EXAMPLES)]
+    Key,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// When the files can't be read, or the gateway can't be reached.
+pub(crate) async fn run(
+    command: Command,
+    sources: &Sources,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    match command {
+        Command::Verify(args) => verify::verify(args, output),
+        Command::List(args) => list::list(&args, output),
+        Command::Checkpoint => fetch("checkpoint", sources, output).await,
+        Command::Key => fetch("key", sources, output).await,
+    }
+}
+
+async fn fetch(what: &str, sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
+    let client = Client::new(&sources.settings()?)?;
+    let text = client.text(At::new(&["log", what])).await?;
+    if output.is_json() {
+        output.result(&json!({ what: text }), |_, _| String::new())?;
+    } else {
+        // Signatures hold over these very bytes.
+        output.bytes(text.as_bytes())?;
+    }
+    Ok(0)
+}
+
+/// The directory with the log's files.
+fn folder(path: &Path) -> PathBuf {
+    if path.is_file() {
+        return path
+            .parent()
+            .map_or_else(|| PathBuf::from("."), Path::to_owned);
+    }
+    let inside = [path.join("log"), path.join("data/log")];
+    let found = inside.into_iter().find(|inside| inside.is_dir());
+    found.unwrap_or_else(|| path.to_owned())
+}
+
+/// The journal that a path names.
+fn journal(path: &Path) -> PathBuf {
+    match path.is_file() {
+        true => path.to_owned(),
+        false => folder(path).join("journal"),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("`{}` can't be read: {error}", path.display()))
+        .next("name the gateway's data directory, its `log` directory or the journal in it")
+}
+
+/// Gives `each` every frame of the journal and then what comes after the last one, holding at most
+/// two pieces in memory.
+fn steps(
+    journal: &Path,
+    piece: usize,
+    mut each: impl FnMut(Step<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| unreadable(journal, &error);
+    let mut file = File::open(journal).map_err(failed)?;
+    let (mut bytes, mut offset) = (Vec::new(), 0_u64);
+    let limit = u64::try_from(piece).unwrap_or(u64::MAX);
+    loop {
+        let read = (&mut file)
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        let mut decoder = Decoder::new(&bytes, offset);
+        let end = loop {
+            match decoder.step() {
+                frame @ Step::Frame(_) => each(frame)?,
+                end => break end,
+            }
+        };
+        let more_could_follow = matches!(end, Step::Incomplete { .. } | Step::End);
+        if read == 0 || !more_could_follow {
+            return each(end);
+        }
+        let used = decoder.offset().saturating_sub(offset);
+        offset = decoder.offset();
+        bytes.drain(..usize::try_from(used).unwrap_or(usize::MAX).min(bytes.len()));
+    }
+}
+
+/// Journals on disk for the tests of the subcommands.
+#[cfg(test)]
+mod testing {
+    use countersign_evidence::{
+        checkpoint::Checkpoint,
+        frame::{Frame, encode},
+        key::SigningKey,
+        merkle::{Tree, leaf_hash},
+    };
+
+    use super::*;
+
+    pub(super) fn signer(seed: u8) -> SigningKey {
+        SigningKey::from_seed("gate.example.com", &[seed; 32]).unwrap()
+    }
+
+    /// A data directory whose journal holds these leaves, each with its evidence.
+    pub(super) fn data(entries: &[(Vec<u8>, Vec<u8>)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        fs::create_dir(&log).unwrap();
+        let (mut journal, mut tree) = (Vec::new(), Tree::new());
+        for (leaf, evidence) in entries {
+            encode(Frame { leaf, evidence }, &mut journal).unwrap();
+            tree.push(leaf_hash(leaf));
+        }
+        let key = signer(7);
+        let checkpoint = Checkpoint::of("gate.example.com", &tree)
+            .sign(&key)
+            .unwrap();
+        fs::write(log.join("journal"), journal).unwrap();
+        fs::write(log.join("checkpoint"), checkpoint).unwrap();
+        fs::write(log.join("key.pub"), format!("{}\n", key.verifying())).unwrap();
+        fs::write(log.join("vote-key.pub"), format!("{}\n", key.verifying())).unwrap();
+        directory
+    }
+}

@@ -1,0 +1,298 @@
+//! `countersign log verify`: whether a record holds.
+//!
+//! In scope: journal, checkpoint and keys from disk; printing what the verifier found, and what
+//! the keys and checkpoints that it was given can show at all.
+//! Out of scope: the verification itself, which is the evidence crate's.
+//! Invariant: the exit status is 0 only when nothing failed. A file that is not what it was given
+//! as is a wrong command line, never a finding about the record.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use countersign_evidence::{
+    checkpoint::Checkpoint,
+    key::VerifyingKey,
+    verify::{Area, Finding, Report, Severity, Trust, Verifier},
+};
+use serde_json::{Value, json};
+
+use super::{PIECE, folder, journal, read, steps};
+use crate::cli::{
+    failure::{Failure, GENERAL},
+    output::Output,
+    text::{Paint, shown},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign log verify data
+  countersign log verify data --key gate.example.com.key                # a key you kept yourself
+  countersign log verify data --checkpoint last-week.txt --json         # nothing older was rewritten
+
+Keys and checkpoints from the directory itself show that it agrees with itself. Only a key and a
+checkpoint that you kept elsewhere show that nobody replaced the whole of it.
+Exit status: 0 verified, 1 not verified, 64 a key or checkpoint that is none.";
+
+/// Arguments of `countersign log verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The gateway's data directory, its `log` directory, or the journal in it
+    #[arg(value_name = "DIR|FILE")]
+    path: PathBuf,
+    /// The verifier key of the log, or a file with it, instead of the one in the directory
+    #[arg(long, value_name = "KEY|FILE")]
+    key: Option<String>,
+    /// A verifier key of votes, or a file with some, instead of the one in the directory
+    #[arg(long = "vote-key", value_name = "KEY|FILE")]
+    vote_keys: Vec<String>,
+    /// A checkpoint kept earlier, that this record must continue
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    others: Vec<PathBuf>,
+}
+
+/// What of it all was given by the auditor, rather than taken from beside the record.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    log_key: bool,
+    /// `None` when there were no keys of votes at all.
+    vote_keys: Option<bool>,
+    checkpoint: bool,
+}
+
+/// Verifies a record and prints what was found.
+///
+/// # Errors
+/// When the files can't be read or are not what they were given as.
+pub(super) fn verify(args: Args, output: &mut Output) -> Result<u8, Failure> {
+    let folder = folder(&args.path);
+    let log_key = match &args.key {
+        Some(given) => one(given_keys("--key", given)?, "--key")?,
+        None => {
+            let path = folder.join("key.pub");
+            let keys = kept_beside(&path)?.ok_or_else(|| missing(&path))?;
+            one(keys, &path.display().to_string())?
+        }
+    };
+    let mut votes = Vec::new();
+    for given in &args.vote_keys {
+        votes.extend(given_keys("--vote-key", given)?);
+    }
+    let votes = match votes.is_empty() {
+        true => kept_beside(&folder.join("vote-key.pub"))?,
+        false => Some(votes),
+    };
+    let checkpoint = read(&folder.join("checkpoint"))?;
+    let mut others = Vec::new();
+    for path in &args.others {
+        others.push(kept_checkpoint(path, &log_key)?);
+    }
+    let others: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
+    let kept = Kept {
+        log_key: args.key.is_some(),
+        vote_keys: votes.as_ref().map(|_| !args.vote_keys.is_empty()),
+        checkpoint: !args.others.is_empty(),
+    };
+    let trust = Trust {
+        log: log_key,
+        votes,
+    };
+    let mut verifier = Verifier::new(trust, &checkpoint, &others);
+    steps(&journal(&args.path), PIECE, |step| {
+        verifier.ended(step);
+        Ok(())
+    })?;
+    print(&verifier.finish(), kept, output)
+}
+
+fn missing(path: &Path) -> Failure {
+    Failure::usage(format!("`{}` can't be read", path.display()))
+        .next("name the gateway's data directory, or give the key with `--key`")
+}
+
+/// The keys of a file beside the record; `None` without such a file.
+fn kept_beside(path: &Path) -> Result<Option<Vec<VerifyingKey>>, Failure> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    keys(&text, &path.display().to_string()).map(Some)
+}
+
+/// The keys of an option, which holds one or names a file.
+fn given_keys(option: &str, given: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    match Path::new(given).is_file() {
+        true => {
+            let bytes = read(Path::new(given))?;
+            keys(&String::from_utf8_lossy(&bytes), given)
+        }
+        false => keys(given, option),
+    }
+}
+
+/// Keys, one a line.
+fn keys(text: &str, from: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Result<Vec<VerifyingKey>, _> = lines.map(str::parse).collect();
+    match keys {
+        Ok(keys) if !keys.is_empty() => Ok(keys),
+        Ok(_none) => Err(no_key(from, "it is empty")),
+        Err(error) => Err(no_key(from, &error.to_string())),
+    }
+}
+
+fn no_key(from: &str, why: &str) -> Failure {
+    Failure::usage(format!("`{from}` holds no verifier key: {why}"))
+        .next("give what `countersign log key` prints, like gate.example.com+1a2b3c4d+AQ…, or a file with it")
+}
+
+fn one(keys: Vec<VerifyingKey>, from: &str) -> Result<VerifyingKey, Failure> {
+    match <[VerifyingKey; 1]>::try_from(keys) {
+        Ok([key]) => Ok(key),
+        Err(_several) => Err(no_key(from, "it has several, and a log has one")),
+    }
+}
+
+/// A checkpoint that the auditor kept. One that is none, or of another log, says nothing about
+/// this record; one of this log whose signature fails does.
+fn kept_checkpoint(path: &Path, log: &VerifyingKey) -> Result<Vec<u8>, Failure> {
+    let wrong = |what: String| {
+        Failure::usage(format!("`{}` is {what}", path.display())).next(format!(
+            "give a file as `countersign log checkpoint` printed it for `{}`",
+            log.name()
+        ))
+    };
+    let bytes = read(path)?;
+    let checkpoint =
+        Checkpoint::peek(&bytes).map_err(|error| wrong(format!("no checkpoint: {error}")))?;
+    match checkpoint.origin == log.name() {
+        true => Ok(bytes),
+        false => Err(wrong(format!(
+            "a checkpoint of the log `{}`",
+            checkpoint.origin
+        ))),
+    }
+}
+
+fn print(report: &Report, kept: Kept, output: &mut Output) -> Result<u8, Failure> {
+    for finding in &report.findings {
+        output.result(&finding_json(finding), |_, paint| {
+            finding_line(finding, paint)
+        })?;
+    }
+    output.result(&summary_json(report, kept), |_, paint| {
+        summary(report, kept, paint)
+    })?;
+    Ok(if report.passed() { 0 } else { GENERAL })
+}
+
+fn finding_line(finding: &Finding, paint: Paint) -> String {
+    let kind = match finding.problem.severity() {
+        Severity::Note => paint.yellow("note"),
+        Severity::Failure => paint.red("failure"),
+    };
+    format!("{kind}: {}", shown(&finding.to_string()))
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "entry": finding.entry,
+        "request": finding.request,
+        "severity": match finding.problem.severity() {
+            Severity::Note => "note",
+            Severity::Failure => "failure",
+        },
+        "area": match finding.problem.area() {
+            Area::Integrity => "integrity",
+            Area::Completeness => "completeness",
+            Area::Rules => "rules",
+        },
+        "problem": finding.problem.to_string(),
+    })
+}
+
+fn summary_json(report: &Report, kept: Kept) -> Value {
+    let limits = not_proven(kept);
+    let limits: Vec<_> = limits.iter().map(|limit| limit.join(" ")).collect();
+    json!({
+        "verified": report.passed(),
+        "entries": report.entries,
+        "requests": report.requests,
+        "integrity": report.holds(Area::Integrity),
+        "completeness": report.holds(Area::Completeness),
+        "rules": report.holds(Area::Rules),
+        "unlisted_failures": report.unlisted_failures,
+        "given": {
+            "key": kept.log_key,
+            "vote_key": kept.vote_keys == Some(true),
+            "checkpoint": kept.checkpoint,
+        },
+        "not_proven": limits,
+    })
+}
+
+/// The two verdicts: whether the record can be believed, and whether what it says kept the rules.
+/// Where it holds, also what that does not show.
+fn summary(report: &Report, kept: Kept, paint: Paint) -> String {
+    let whole = report.holds(Area::Integrity) && report.holds(Area::Completeness);
+    let record = if whole {
+        paint.green("The record holds: nothing was changed, cut off or left out.")
+    } else {
+        paint.red("The record does not hold: it was changed, cut off or has gaps.")
+    };
+    let rules = match (report.holds(Area::Rules), whole) {
+        (true, true) => paint.green("The rules were kept in everything it records."),
+        (true, false) => paint.yellow("Of what can be read, everything kept the rules."),
+        (false, _) => paint.red("The rules were broken."),
+    };
+    let unlisted = match report.unlisted_failures {
+        0 => String::new(),
+        more => format!("\n{more} more failures are not listed."),
+    };
+    let limits: String = not_proven(kept)
+        .iter()
+        .filter(|_| whole)
+        .map(|[what, why, give]| {
+            let title = paint.yellow("Not proven:");
+            format!("\n{title} {what}\n  {why}\n  {give}")
+        })
+        .collect();
+    format!(
+        "{} entries, {} requests{unlisted}\n{record}\n{rules}{limits}",
+        report.entries, report.requests
+    )
+}
+
+/// What even a record that holds does not show: what, why, and what would show it.
+fn not_proven(kept: Kept) -> Vec<[&'static str; 3]> {
+    let log = match (kept.log_key, kept.checkpoint) {
+        (false, false) => Some([
+            "that this is the gateway's record.",
+            "Key and checkpoint lay beside it and were trusted on sight: another record with its own \
+             looks the same.",
+            "Give `--key` and `--checkpoint` that were kept elsewhere.",
+        ]),
+        (false, true) => Some([
+            "that the gateway signed what follows the checkpoint you gave.",
+            "The key lay beside the record and was trusted on sight.",
+            "Give a `--key` that was kept elsewhere.",
+        ]),
+        (true, false) => Some([
+            "that this is the newest record, and the only one.",
+            "An older copy, or another record by whoever has the gateway's key, looks the same.",
+            "Give a `--checkpoint` that was kept elsewhere.",
+        ]),
+        (true, true) => None,
+    };
+    let votes = (kept.vote_keys == Some(false)).then_some([
+        "that people's votes were signed by the gateway.",
+        "The key of votes lay beside the record and was trusted on sight.",
+        "Give a `--vote-key` that was kept elsewhere.",
+    ]);
+    log.into_iter().chain(votes).collect()
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
