@@ -24,6 +24,7 @@ mod input;
 mod limits;
 mod local;
 mod many;
+mod receipts;
 mod record;
 mod shown;
 mod starting;

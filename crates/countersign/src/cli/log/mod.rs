@@ -2,10 +2,13 @@
 //!
 //! In scope: finding the log's files and reading the journal one frame at a time; fetching a
 //! checkpoint or key to keep.
-//! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]).
+//! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]), one request's part
+//! of it ([`receipt`]).
 //! Invariant: at most two pieces of a journal are in memory, however long it is.
 
+mod keys;
 mod list;
+mod receipt;
 mod verify;
 
 use std::{
@@ -44,6 +47,8 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// List what a gateway recorded, from its files; needs no gateway
     List(list::Args),
+    /// Write a receipt: what the log says of one request, with its proofs
+    Prove(receipt::Args),
     /// Print the latest signed checkpoint, to keep
     #[command(after_help = CHECKPOINT_EXAMPLES)]
     Checkpoint,
@@ -64,6 +69,7 @@ pub(crate) async fn run(
     match command {
         Command::Verify(args) => verify::verify(args, output),
         Command::List(args) => list::list(&args, output),
+        Command::Prove(args) => receipt::prove(&args, output),
         Command::Checkpoint => fetch("checkpoint", sources, output).await,
         Command::Key => fetch("key", sources, output).await,
     }

@@ -2,23 +2,19 @@
 //!
 //! In scope: journal, checkpoint and keys from disk; printing what the verifier found, and what
 //! the keys and checkpoints that it was given can show at all.
-//! Out of scope: the verification itself, which is the evidence crate's.
-//! Invariant: the exit status is 0 only when nothing failed. A file that is not what it was given
-//! as is a wrong command line, never a finding about the record.
+//! Out of scope: the verification itself, which is the evidence crate's; receipts ([`receipt`]).
+//! Invariant: the exit status is 0 only when nothing failed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use countersign_evidence::{
-    checkpoint::Checkpoint,
-    key::VerifyingKey,
-    verify::{Area, Finding, Report, Severity, Trust, Verifier},
-};
+use countersign_evidence::verify::{Area, Finding, Report, Severity, Trust, Verifier};
 use serde_json::{Value, json};
 
-use super::{PIECE, folder, journal, read, steps};
+use super::{
+    PIECE, folder, journal,
+    keys::{given_keys, kept_beside, kept_checkpoint, one},
+    read, receipt, steps,
+};
 use crate::cli::{
     failure::{Failure, GENERAL},
     output::Output,
@@ -30,6 +26,7 @@ Examples:
   countersign log verify data
   countersign log verify data --key gate.example.com.key                # a key you kept yourself
   countersign log verify data --checkpoint last-week.txt --json         # nothing older was rewritten
+  countersign log verify req_01j9….receipt --key gate.example.com.key   # one request, without the log
 
 Keys and checkpoints from the directory itself show that it agrees with itself. Only a key and a
 checkpoint that you kept elsewhere show that nobody replaced the whole of it.
@@ -39,7 +36,7 @@ Exit status: 0 verified, 1 not verified, 64 a key or checkpoint that is none.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The gateway's data directory, its `log` directory, or the journal in it
+    /// The gateway's data directory, its `log` directory, the journal in it, or a receipt
     #[arg(value_name = "DIR|FILE")]
     path: PathBuf,
     /// The verifier key of the log, or a file with it, instead of the one in the directory
@@ -67,22 +64,29 @@ struct Kept {
 /// # Errors
 /// When the files can't be read or are not what they were given as.
 pub(super) fn verify(args: Args, output: &mut Output) -> Result<u8, Failure> {
+    let given = args.key.as_ref();
+    let given = given.map(|key| one(given_keys("--key", key)?, "--key"));
+    let given = given.transpose()?;
+    let mut votes = Vec::new();
+    for given in &args.vote_keys {
+        votes.extend(given_keys("--vote-key", given)?);
+    }
+    let votes = (!votes.is_empty()).then_some(votes);
+    if let Some(receipt) = receipt::read(&args.path)? {
+        return receipt::verify(&receipt, given, votes, output);
+    }
     let folder = folder(&args.path);
-    let log_key = match &args.key {
-        Some(given) => one(given_keys("--key", given)?, "--key")?,
+    let log_key = match given {
+        Some(key) => key,
         None => {
             let path = folder.join("key.pub");
             let keys = kept_beside(&path)?.ok_or_else(|| missing(&path))?;
             one(keys, &path.display().to_string())?
         }
     };
-    let mut votes = Vec::new();
-    for given in &args.vote_keys {
-        votes.extend(given_keys("--vote-key", given)?);
-    }
-    let votes = match votes.is_empty() {
-        true => kept_beside(&folder.join("vote-key.pub"))?,
-        false => Some(votes),
+    let votes = match votes {
+        Some(votes) => Some(votes),
+        None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
     let mut others = Vec::new();
@@ -112,75 +116,18 @@ fn missing(path: &Path) -> Failure {
         .next("name the gateway's data directory, or give the key with `--key`")
 }
 
-/// The keys of a file beside the record; `None` without such a file.
-fn kept_beside(path: &Path) -> Result<Option<Vec<VerifyingKey>>, Failure> {
-    let Ok(text) = fs::read_to_string(path) else {
-        return Ok(None);
-    };
-    keys(&text, &path.display().to_string()).map(Some)
-}
-
-/// The keys of an option, which holds one or names a file.
-fn given_keys(option: &str, given: &str) -> Result<Vec<VerifyingKey>, Failure> {
-    match Path::new(given).is_file() {
-        true => {
-            let bytes = read(Path::new(given))?;
-            keys(&String::from_utf8_lossy(&bytes), given)
-        }
-        false => keys(given, option),
-    }
-}
-
-/// Keys, one a line.
-fn keys(text: &str, from: &str) -> Result<Vec<VerifyingKey>, Failure> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let keys: Result<Vec<VerifyingKey>, _> = lines.map(str::parse).collect();
-    match keys {
-        Ok(keys) if !keys.is_empty() => Ok(keys),
-        Ok(_none) => Err(no_key(from, "it is empty")),
-        Err(error) => Err(no_key(from, &error.to_string())),
-    }
-}
-
-fn no_key(from: &str, why: &str) -> Failure {
-    Failure::usage(format!("`{from}` holds no verifier key: {why}"))
-        .next("give what `countersign log key` prints, like gate.example.com+1a2b3c4d+AQ…, or a file with it")
-}
-
-fn one(keys: Vec<VerifyingKey>, from: &str) -> Result<VerifyingKey, Failure> {
-    match <[VerifyingKey; 1]>::try_from(keys) {
-        Ok([key]) => Ok(key),
-        Err(_several) => Err(no_key(from, "it has several, and a log has one")),
-    }
-}
-
-/// A checkpoint that the auditor kept. One that is none, or of another log, says nothing about
-/// this record; one of this log whose signature fails does.
-fn kept_checkpoint(path: &Path, log: &VerifyingKey) -> Result<Vec<u8>, Failure> {
-    let wrong = |what: String| {
-        Failure::usage(format!("`{}` is {what}", path.display())).next(format!(
-            "give a file as `countersign log checkpoint` printed it for `{}`",
-            log.name()
-        ))
-    };
-    let bytes = read(path)?;
-    let checkpoint =
-        Checkpoint::peek(&bytes).map_err(|error| wrong(format!("no checkpoint: {error}")))?;
-    match checkpoint.origin == log.name() {
-        true => Ok(bytes),
-        false => Err(wrong(format!(
-            "a checkpoint of the log `{}`",
-            checkpoint.origin
-        ))),
-    }
-}
-
-fn print(report: &Report, kept: Kept, output: &mut Output) -> Result<u8, Failure> {
+/// Prints what was found, one line each.
+pub(super) fn print_findings(report: &Report, output: &mut Output) -> Result<(), Failure> {
     for finding in &report.findings {
         output.result(&finding_json(finding), |_, paint| {
             finding_line(finding, paint)
         })?;
     }
+    Ok(())
+}
+
+fn print(report: &Report, kept: Kept, output: &mut Output) -> Result<u8, Failure> {
+    print_findings(report, output)?;
     output.result(&summary_json(report, kept), |_, paint| {
         summary(report, kept, paint)
     })?;

@@ -1,5 +1,7 @@
 //! Verification of records on disk.
 
+use std::fs;
+
 use countersign_evidence::{checkpoint::Checkpoint, key::SigningKey, merkle::Tree};
 use expect_test::expect;
 

@@ -1,0 +1,76 @@
+//! Verifier keys and checkpoints, as an auditor keeps them.
+//!
+//! In scope: reading them from options, from files, and from beside a record.
+//! Out of scope: what they show.
+//! Invariant: a file that is not what it was given as is a wrong command line, never a finding
+//! about the record.
+
+use std::{fs, path::Path};
+
+use countersign_evidence::{checkpoint::Checkpoint, key::VerifyingKey};
+
+use super::read;
+use crate::cli::failure::Failure;
+
+/// The keys of a file beside the record; `None` without such a file.
+pub(super) fn kept_beside(path: &Path) -> Result<Option<Vec<VerifyingKey>>, Failure> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    keys(&text, &path.display().to_string()).map(Some)
+}
+
+/// The keys of an option, which holds one or names a file.
+pub(super) fn given_keys(option: &str, given: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    match Path::new(given).is_file() {
+        true => {
+            let bytes = read(Path::new(given))?;
+            keys(&String::from_utf8_lossy(&bytes), given)
+        }
+        false => keys(given, option),
+    }
+}
+
+/// Keys, one a line.
+fn keys(text: &str, from: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Result<Vec<VerifyingKey>, _> = lines.map(str::parse).collect();
+    match keys {
+        Ok(keys) if !keys.is_empty() => Ok(keys),
+        Ok(_none) => Err(no_key(from, "it is empty")),
+        Err(error) => Err(no_key(from, &error.to_string())),
+    }
+}
+
+fn no_key(from: &str, why: &str) -> Failure {
+    Failure::usage(format!("`{from}` holds no verifier key: {why}"))
+        .next("give what `countersign log key` prints, like gate.example.com+1a2b3c4d+AQ…, or a file with it")
+}
+
+pub(super) fn one(keys: Vec<VerifyingKey>, from: &str) -> Result<VerifyingKey, Failure> {
+    match <[VerifyingKey; 1]>::try_from(keys) {
+        Ok([key]) => Ok(key),
+        Err(_several) => Err(no_key(from, "it has several, and a log has one")),
+    }
+}
+
+/// A checkpoint that the auditor kept. One that is none, or of another log, says nothing about
+/// this record; one of this log whose signature fails does.
+pub(super) fn kept_checkpoint(path: &Path, log: &VerifyingKey) -> Result<Vec<u8>, Failure> {
+    let wrong = |what: String| {
+        Failure::usage(format!("`{}` is {what}", path.display())).next(format!(
+            "give a file as `countersign log checkpoint` printed it for `{}`",
+            log.name()
+        ))
+    };
+    let bytes = read(path)?;
+    let checkpoint =
+        Checkpoint::peek(&bytes).map_err(|error| wrong(format!("no checkpoint: {error}")))?;
+    match checkpoint.origin == log.name() {
+        true => Ok(bytes),
+        false => Err(wrong(format!(
+            "a checkpoint of the log `{}`",
+            checkpoint.origin
+        ))),
+    }
+}
