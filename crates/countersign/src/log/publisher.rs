@@ -238,6 +238,8 @@ impl Publisher {
 
     /// Writes files and their directories through to the disk.
     fn write(&self, files: impl IntoIterator<Item = (Name, Vec<u8>)>) -> anyhow::Result<()> {
+        // A log that was removed is not brought back without its journal.
+        anyhow::ensure!(self.dir.is_dir(), "`{}` is gone", self.dir.display());
         let mut directories = BTreeSet::new();
         for (name, bytes) in files {
             let path = self.dir.join(name.to_string());
