@@ -117,9 +117,12 @@ pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiErro
 /// Records that somebody came with a credential that is none. Limited, so that strangers can't
 /// fill the log.
 pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
-    let code = match error {
-        IdentityError::Invalid => "invalid_credential",
-        IdentityError::Disabled(_) | IdentityError::Removed(_) => "disabled",
+    let (code, holder) = match error {
+        IdentityError::Invalid => ("invalid_credential", None),
+        // It was theirs, whatever it is worth now.
+        IdentityError::Disabled(holder) | IdentityError::Removed(holder) => {
+            ("disabled", Some(holder))
+        }
         _ => return,
     };
     if !api.may_record_stranger() {
@@ -128,12 +131,12 @@ pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     let record = Record {
         at: api.gateway.clock.now(),
         body: Body::Refused(Refused {
-            by: None,
+            by: holder.map(|id| api.gateway.keys.pseudonyms.of(id)),
             code: code.into(),
         }),
         digest: None,
         request: None,
-        evidence: json!({}),
+        evidence: holder.map_or_else(|| json!({}), |id| json!({ "by": id })),
     };
     if let Err(error) = api.gateway.log.record(record).await {
         tracing::error!(%error, "a refused attempt was not recorded");

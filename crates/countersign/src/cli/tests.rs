@@ -70,6 +70,7 @@ fn accepted_lines() {
         "countersign log list data --request req_1",
         "countersign log checkpoint",
         "countersign log key",
+        "countersign log key --votes",
         "countersign agent add bot --owner olga@example.com --group a --group b",
         "countersign agent list",
         "countersign agent token bot --expires 7d",

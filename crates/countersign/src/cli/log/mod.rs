@@ -38,7 +38,8 @@ Example:
   countersign log checkpoint > 2026-03-01.checkpoint    # keep it where the gateway can't write";
 const KEY_EXAMPLES: &str = "\
 Example:
-  countersign log key > gate.example.com.key            # keep it where the gateway can't write";
+  countersign log key > gate.example.com.key            # keep it where the gateway can't write
+  countersign log key --votes > gate.example.com.votes.key";
 
 /// Subcommands of `countersign log`.
 #[derive(Debug, Subcommand)]
@@ -54,7 +55,11 @@ pub(crate) enum Command {
     Checkpoint,
     /// Print the log's verifier key, to keep
     #[command(after_help = KEY_EXAMPLES)]
-    Key,
+    Key {
+        /// The verifier key of votes instead
+        #[arg(long)]
+        votes: bool,
+    },
 }
 
 /// Runs a subcommand.
@@ -71,7 +76,8 @@ pub(crate) async fn run(
         Command::List(args) => list::list(&args, output),
         Command::Prove(args) => receipt::prove(&args, output),
         Command::Checkpoint => fetch("checkpoint", sources, output).await,
-        Command::Key => fetch("key", sources, output).await,
+        Command::Key { votes: false } => fetch("key", sources, output).await,
+        Command::Key { votes: true } => fetch("vote-key", sources, output).await,
     }
 }
 

@@ -243,6 +243,14 @@ async fn a_stopped_agent_is_refused_at_once() {
         ["disabled", "requester_stopped"].contains(&code.as_str()),
         "{code}"
     );
+    // Each attempt is recorded, and whose it was.
+    let refused = lab
+        .records()
+        .into_iter()
+        .filter(|one| one.kind() == "refused" && one.field("code") == "disabled");
+    let by: Vec<_> = refused.map(|one| one.evidence["by"].clone()).collect();
+    let bot = json!({ "type": "agent", "id": "bot" });
+    assert_eq!(by, [bot.clone(), bot]);
     // Its requests ended with it, the approved one and the one that waited.
     for id in [&approved, &held] {
         assert_eq!(lab.state(id).await, "requester_stopped");
