@@ -1,6 +1,6 @@
 //! `countersign log prove` and `log verify FILE`: one request, shown to somebody without the log.
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
 use serde_json::Value;
 
@@ -103,6 +103,10 @@ async fn a_receipt_shows_one_request_and_nothing_else() {
     assert_eq!(
         fs::read_to_string(&file).unwrap(),
         bench.receipt(&bench.ran, &[])
+    );
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
     );
     let again = bench.log(&[&["prove", &bench.ran], &to[..]].concat());
     assert_eq!(again.status.code(), Some(64), "{}", errors(&again));

@@ -6,8 +6,9 @@
 //! nothing is said about a receipt: it holds none of its own.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -199,7 +200,10 @@ fn write(args: &Args, text: &str, output: &mut Output) -> Result<(), Failure> {
         Failure::usage(format!("`{}` can't be written: {error}", path.display()))
             .next("name a file that does not exist yet")
     };
-    let mut file = File::create_new(path).map_err(failed)?;
+    // What was asked, and by whom, is for whoever is given the file.
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
