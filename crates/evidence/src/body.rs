@@ -414,6 +414,18 @@ records! {
         issuer: Option<Ref>,
         /// What it is.
         kind: CredentialKind,
+        /// Which key, when it is a passkey.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        passkey: Option<EnrolledKey>,
+    }
+
+    /// The key of a passkey.
+    EnrolledKey {
+        /// SHA-256 of the public key (COSE).
+        #[serde(with = "hex")]
+        key: Hash,
+        /// The host name it is for.
+        site: String,
     }
 
     /// A credential was revoked.

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
 use countersign_core::{
+    approval::rule::Approver,
     digest::action_digest,
     directory::Directory,
     id::PersonId,
@@ -104,11 +105,63 @@ pub(super) async fn apply(
             let issued = issue(gateway, kind, holder, &proposers, lineage, LINK).await?;
             Ok(issued.into())
         }
+        Proposal::Passkey { person, passkey } => {
+            check_enrolment(&gateway.active(), &person, countersigned)?;
+            let enrolled = gateway.identity.enrol(&person, &passkey, lineage).await?;
+            Ok(json!({ "passkey": enrolled.id }).into())
+        }
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
             Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+/// Refuses a passkey that its holder alone stands behind, where its signature can count.
+fn check_enrolment(active: &Active, person: &PersonId, countersigned: bool) -> anyhow::Result<()> {
+    if active.directory.active_person(person).is_none() {
+        bail!("`{person}` is unknown or disabled");
+    }
+    if !countersigned && can_countersign(active, person) {
+        bail!(
+            "{person} can countersign, so that a second person must countersign their passkeys; \
+             hold `countersign:passkey-add` under an approval rule"
+        );
+    }
+    Ok(())
+}
+
+/// Whether any rule can take a person's signature for somebody else.
+fn can_countersign(active: &Active, person: &PersonId) -> bool {
+    let directory = &active.directory;
+    let owns = || {
+        let machines = directory
+            .agents
+            .values()
+            .chain(directory.workloads.values());
+        machines
+            .flat_map(|one| &one.owner)
+            .any(|owner| owner == person)
+    };
+    let leads = || {
+        let mut people = directory.people.values();
+        people.any(|one| one.manager.as_ref() == Some(person))
+    };
+    let named = |approver: &Approver| match approver {
+        Approver::Group(group) => directory
+            .people
+            .get(person)
+            .is_some_and(|one| one.groups.contains_key(group)),
+        Approver::User(user) => user == person,
+        Approver::OwnerOfResource => owns(),
+        Approver::ManagerOfRequester => leads(),
+    };
+    active.world().rules.values().any(|rule| {
+        let stages = rule.stages.iter().flat_map(|stage| &stage.from);
+        let late = rule.escalate.iter().flat_map(|more| &more.to);
+        let emergency = rule.emergency.iter().flat_map(|one| &one.from);
+        stages.chain(late).chain(emergency).any(named)
+    })
 }
 
 /// What a change of the directory did, with how many requests `ended` by it.

@@ -71,6 +71,7 @@ fn kind(credential: &StoredCredential) -> &'static str {
         CredentialKind::Link => "link",
         CredentialKind::Session => "session",
         CredentialKind::Token => "token",
+        CredentialKind::Passkey => "passkey",
     }
 }
 

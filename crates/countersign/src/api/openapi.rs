@@ -213,6 +213,9 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
         types::SayBody,
         types::TargetInfo,
         types::VoteBody,
+        types::ToSign,
+        types::SigningOptions,
+        crate::identity::passkey::Signed,
         types::WhoAmI,
     ]
 }

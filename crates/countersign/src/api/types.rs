@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::identity::passkey::Signed;
+
 /// An error, as RFC 9457 problem details (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -78,6 +80,41 @@ pub struct VoteBody {
     pub typed_digest: Option<String>,
     /// The proof of a fresh act, from the request's page or `GET /v1/requests/ID`.
     pub act: String,
+    /// What the voter's passkey signed, where a rule demands it; see
+    /// `POST /v1/requests/ID/passkey`.
+    #[serde(default)]
+    pub passkey: Option<Signed>,
+}
+
+/// The vote that a passkey is to sign.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToSign {
+    /// `approve` or `deny`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// Why; the same text goes with the vote.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The digest of the action shown.
+    pub digest: String,
+    /// The proof of a fresh act.
+    pub act: String,
+}
+
+/// What a passkey is asked to sign. Bytes are base64url without padding.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SigningOptions {
+    /// Goes back with the vote, in `passkey.challenge`.
+    pub token: String,
+    /// WebAuthn's `challenge`.
+    pub challenge: String,
+    /// What the challenge is made of: the statement that is signed.
+    pub statement: String,
+    /// The authenticator's names of the passkeys that can sign.
+    pub passkeys: Vec<String>,
+    /// WebAuthn's `rpId`.
+    pub site: String,
 }
 
 /// A comment, question or answer.

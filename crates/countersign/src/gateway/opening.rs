@@ -192,7 +192,7 @@ impl Opening {
             clock.clone(),
             keys.clone(),
             watched,
-        );
+        )?;
         let machine = machine(&self.data, &self.config)?;
         let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
         Ok(Gateway {

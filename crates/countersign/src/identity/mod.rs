@@ -8,6 +8,8 @@
 //! [`Assurance`].
 
 mod act;
+pub mod challenge;
+pub mod passkey;
 mod secret;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -24,6 +26,7 @@ use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Wri
 use serde_json::json;
 
 pub use act::{Acts, StaleAct};
+use challenge::Challenges;
 pub use secret::{Kind, Secret};
 
 use crate::{
@@ -75,6 +78,8 @@ pub struct Caller {
     pub subject: Subject,
     /// With what.
     pub credential: StoredCredential,
+    /// The passkeys that they can sign votes with; only sessions have any.
+    pub passkeys: Vec<StoredCredential>,
 }
 
 impl Caller {
@@ -83,21 +88,25 @@ impl Caller {
     pub fn assurance(&self) -> Option<Assurance> {
         match self.credential.kind {
             CredentialKind::Session => Some(Assurance::Session),
-            CredentialKind::Link | CredentialKind::Token => None,
+            CredentialKind::Link | CredentialKind::Token | CredentialKind::Passkey => None,
         }
+    }
+
+    /// How strongly the caller can be identified: with a passkey, if they have one.
+    #[must_use]
+    pub fn strongest(&self) -> Option<Assurance> {
+        let session = self.assurance()?;
+        Some(match self.passkeys.is_empty() {
+            true => session,
+            false => Assurance::Passkey,
+        })
     }
 
     /// Everybody who had a hand in this credential: who issued it, the link it came from, the
     /// session in which that was proposed, and so on. Any of them could have used it.
     #[must_use]
     pub fn lineage(&self) -> BTreeSet<PersonId> {
-        let kept = self.credential.extra.get("lineage").cloned();
-        let kept: BTreeSet<PersonId> = kept
-            .and_then(|value| serde_json::from_value(value).ok())
-            .unwrap_or_default();
-        kept.into_iter()
-            .chain(self.credential.issued_by.clone())
-            .collect()
+        lineage_of(&self.credential)
     }
 
     /// The person, when the caller is one.
@@ -110,6 +119,18 @@ impl Caller {
     }
 }
 
+/// Everybody who had a hand in a credential.
+#[must_use]
+pub fn lineage_of(credential: &StoredCredential) -> BTreeSet<PersonId> {
+    let kept = credential.extra.get("lineage").cloned();
+    let kept: BTreeSet<PersonId> = kept
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_default();
+    kept.into_iter()
+        .chain(credential.issued_by.clone())
+        .collect()
+}
+
 /// Knows callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
@@ -118,6 +139,8 @@ pub struct Identity {
     clock: Arc<Clock>,
     keys: Arc<Keys>,
     active: ActivePolicy,
+    challenges: Arc<Challenges>,
+    counts: Arc<passkey::Counts>,
 }
 
 /// What to issue.
@@ -139,21 +162,25 @@ pub struct Issue {
 
 impl Identity {
     /// Identity over a store.
-    #[must_use]
+    ///
+    /// # Errors
+    /// The system's random generator failed.
     pub fn new(
         store: Arc<dyn Store>,
         log: Log,
         clock: Arc<Clock>,
         keys: Arc<Keys>,
         active: ActivePolicy,
-    ) -> Self {
-        Self {
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             store,
             log,
             clock,
             keys,
             active,
-        }
+            challenges: Arc::new(Challenges::new()?),
+            counts: Arc::default(),
+        })
     }
 
     /// Who sends this secret as a credential of `kind`.
@@ -188,9 +215,14 @@ impl Identity {
         if ended(&credential, now) || session.is_some_and(|one| one.revoked.is_some()) {
             return Err(IdentityError::Invalid);
         }
+        let passkeys = match (&subject.id, kind) {
+            (SubjectId::Person(person), CredentialKind::Session) => self.passkeys(person).await?,
+            _ => Vec::new(),
+        };
         Ok(Caller {
             subject,
             credential,
+            passkeys,
         })
     }
 
@@ -238,7 +270,7 @@ impl Identity {
         let secret = Secret::new(match issue.kind {
             CredentialKind::Link => Kind::Link,
             CredentialKind::Session => Kind::Session,
-            CredentialKind::Token => Kind::Token,
+            CredentialKind::Token | CredentialKind::Passkey => Kind::Token,
         })
         .map_err(|error| EngineError::Internal(error.to_string()))?;
         let credential = StoredCredential {
@@ -272,7 +304,9 @@ impl Identity {
                 CredentialKind::Link => body::CredentialKind::Link,
                 CredentialKind::Session => body::CredentialKind::Session,
                 CredentialKind::Token => body::CredentialKind::Token,
+                CredentialKind::Passkey => body::CredentialKind::Passkey,
             },
+            passkey: None,
         });
         let evidence = json!({
             "holder": credential.holder,
@@ -340,6 +374,7 @@ impl Identity {
             Caller {
                 subject: link.subject,
                 credential,
+                passkeys: Vec::new(),
             },
         ))
     }

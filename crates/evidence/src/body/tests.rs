@@ -140,7 +140,11 @@ fn controls(by: Ref, hash: Hash, credential: CredentialId) -> Vec<Body> {
             credential: credential.clone(),
             holder: by,
             issuer: Some(by),
-            kind: CredentialKind::Link,
+            kind: CredentialKind::Passkey,
+            passkey: Some(EnrolledKey {
+                key: hash,
+                site: "gate.example.com".into(),
+            }),
         }),
         Body::CredentialRevoked(CredentialRevoked { credential }),
         Body::DirectoryChanged(DirectoryChanged {
