@@ -209,6 +209,7 @@ fn person(name: &str, groups: &[&str]) -> PersonRow {
         manager: String::new(),
         disabled: false,
         last_seen: Some(ago(7_300)),
+        passkeys: vec![],
     }
 }
 
@@ -288,6 +289,7 @@ pub(crate) fn people() -> PeoplePage {
             PersonRow {
                 disabled: true,
                 last_seen: None,
+                passkeys: vec![],
                 ..person("pat@example.com", &[])
             },
         ],

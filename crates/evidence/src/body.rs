@@ -83,6 +83,7 @@ kinds! {
     "credential.issued" => CredentialIssued(CredentialIssued),
     "credential.revoked" => CredentialRevoked(CredentialRevoked),
     "directory.changed" => DirectoryChanged(DirectoryChanged),
+    "change.stored" => ChangeStored(ChangeStored),
     "recovered" => Recovered(Recovered),
     "security.event" => SecurityEvent(SecurityEvent),
 }
@@ -112,6 +113,7 @@ impl Body {
             | Self::CredentialIssued(_)
             | Self::CredentialRevoked(_)
             | Self::DirectoryChanged(_)
+            | Self::ChangeStored(_)
             | Self::Recovered(_)
             | Self::SecurityEvent(_) => false,
         }
@@ -439,6 +441,12 @@ records! {
         /// Who.
         subject: Ref,
         /// What, as a short code.
+        what: String,
+    }
+
+    /// A change that was recorded before is stored now: a restart finds it, and nothing older.
+    ChangeStored {
+        /// Of what, as a short code.
         what: String,
     }
 

@@ -336,6 +336,7 @@ impl Fill<'_> {
                 manager: self.s(),
                 disabled: false,
                 last_seen: Some(self.moment()),
+                passkeys: self.list(),
             }],
             machines: vec![MachineRow {
                 kind: PartyKind::Workload,

@@ -25,7 +25,10 @@ use super::Proposal;
 use crate::{
     active::Active,
     bundle_files::problems_error,
-    gateway::{Gateway, make_active, stored_bundle},
+    gateway::{
+        Gateway, make_active, stored_bundle,
+        world::{self, World},
+    },
     identity::{Issue, LINK},
     log::Record,
 };
@@ -262,6 +265,10 @@ pub async fn replace_bundle(
             kept.push(Write::ChangeDirectory(entry));
         }
     }
+    let world = World {
+        now: world::hash_of(&bundle, &directory)?,
+        was: world::stored(gateway.store.as_ref()).await?,
+    };
     for change in before.stops.unrecorded() {
         // Somebody whom the new files don't have can't do anything either.
         let _gone = change.apply(&mut directory, now, false);
@@ -275,7 +282,7 @@ pub async fn replace_bundle(
         by,
         previous: Some(before.hash),
     };
-    let evidence = json!({ "files": active.bundle.files() });
+    let evidence = world.beside(json!({ "files": active.bundle.files() }));
     let body = Body::PolicyActivated(body);
     gateway
         .log
@@ -295,6 +302,7 @@ pub async fn replace_bundle(
     writes.extend(kept);
     gateway.store.commit(writes).await?;
     gateway.activate(active);
+    world::stored_as(&gateway.log, now, world.now).await;
     Ok(())
 }
 
@@ -362,7 +370,12 @@ pub(super) async fn change_directory(
             .unwrap_or("change")
             .into(),
     });
-    let evidence = json!({ "change": value, "countersigned": countersigned });
+    let mut evidence = json!({ "change": value, "countersigned": countersigned });
+    let store = gateway.store.as_ref();
+    let world = World::changed_by(store, change, at, countersigned).await?;
+    if let Some(world) = world {
+        evidence = world.beside(evidence);
+    }
     gateway
         .log
         .record(Record {
@@ -386,6 +399,9 @@ pub(super) async fn change_directory(
     }
     gateway.store.commit(writes).await?;
     gateway.activate(active);
+    if let Some(world) = world {
+        world::stored_as(&gateway.log, at, world.now).await;
+    }
     Ok(true)
 }
 

@@ -13,7 +13,7 @@ pub mod detail;
 mod events;
 pub mod explaining;
 mod log;
-mod manage;
+pub(crate) mod manage;
 pub mod narrowing;
 pub mod openapi;
 pub mod problem;

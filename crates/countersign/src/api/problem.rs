@@ -150,7 +150,7 @@ impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
         let text = explain(&error);
         match error {
-            IdentityError::Missing | IdentityError::Invalid => {
+            IdentityError::Missing | IdentityError::Invalid | IdentityError::Forged => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", text).with_detail(
                     "Sign in, run `countersign login`, or set COUNTERSIGN_TOKEN to a valid token.",
                 )

@@ -383,6 +383,10 @@ pub struct PersonLine {
     pub manager: Option<String>,
     /// Whether disabled.
     pub disabled: bool,
+    /// Their passkeys that are good now, by the name under which they can be revoked.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub passkeys: Vec<CredentialId>,
 }
 
 /// An agent or workload of the directory.
@@ -406,7 +410,7 @@ pub struct CredentialLine {
     /// Name.
     #[schema(value_type = String)]
     pub id: CredentialId,
-    /// `link`, `session` or `token`.
+    /// `link`, `session`, `token` or `passkey`.
     pub kind: String,
     /// Who had it issued.
     pub issued_by: Option<String>,

@@ -81,7 +81,7 @@ pub(super) async fn take(State(api): State<Api>, Path(secret): Path<String>) -> 
 async fn no_link(api: &Api, error: IdentityError) -> Response {
     record_stranger(api, &error).await;
     let error = match error {
-        IdentityError::Missing | IdentityError::Invalid => ApiError::new(
+        IdentityError::Missing | IdentityError::Invalid | IdentityError::Forged => ApiError::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
             "this sign-in link can't be used: it was used before, has expired, or never was one",

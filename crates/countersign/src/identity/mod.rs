@@ -10,6 +10,7 @@
 mod act;
 pub mod challenge;
 pub mod passkey;
+mod seal;
 mod secret;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -57,6 +58,9 @@ pub enum IdentityError {
     /// It is not one of ours, or over. The reasons are not told apart to strangers.
     #[error("the credential is unknown, used, expired or revoked")]
     Invalid,
+    /// It is in the database, and this installation did not issue it so.
+    #[error("the credential is unknown, used, expired or revoked")]
+    Forged,
     /// It would be good if its holder had not been stopped or disabled.
     #[error("`{0}` is stopped or disabled")]
     Disabled(SubjectId),
@@ -197,6 +201,9 @@ impl Identity {
         let credential = found
             .filter(|one| one.kind == kind)
             .ok_or(IdentityError::Invalid)?;
+        if !seal::holds(&self.keys, &credential) {
+            return Err(IdentityError::Forged);
+        }
         let now = self.clock.now();
         let session = self.session_of(&credential).await?;
         // Whoever has a credential that ended by itself learns nothing about its holder.
@@ -273,7 +280,7 @@ impl Identity {
             CredentialKind::Token | CredentialKind::Passkey => Kind::Token,
         })
         .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let credential = StoredCredential {
+        let mut credential = StoredCredential {
             id: CredentialId::from_bits(ids::bits(now)?),
             kind: issue.kind,
             secret: secret.hash(),
@@ -285,8 +292,11 @@ impl Identity {
             used: None,
             revoked: None,
             revoked_with_holder: false,
-            extra: json!({ "lineage": issue.lineage }),
+            extra: json!({}),
         };
+        let extra = json!({ "lineage": issue.lineage });
+        seal::put(&self.keys, &mut credential, extra)
+            .map_err(|error| EngineError::Internal(error.to_string()))?;
         let record = self.issued(&credential, &issue.holder, now);
         Ok((secret, credential, record))
     }

@@ -7,13 +7,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
+use axum::http::Uri;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
     approval::vote::{PasskeySignature, Vote},
-    canonical::{Hash, to_canonical},
+    canonical::Hash,
     id::{CredentialId, PersonId},
     subject::SubjectId,
     time::{Span, Timestamp},
@@ -30,7 +32,7 @@ use serde_json::json;
 use super::{
     Caller, Identity, IdentityError, Issue, SESSION, Secret,
     challenge::{self, StaleChallenge},
-    ended,
+    ended, seal,
 };
 use crate::{engine::EngineError, ids, keys::Keys, log::Record};
 
@@ -85,13 +87,6 @@ pub struct Enrolled {
     pub label: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Extra {
-    enrolled: Enrolled,
-    lineage: BTreeSet<PersonId>,
-    seal: Hash,
-}
-
 /// What a browser gives of a passkey that signed. Bytes are base64url without padding.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -130,15 +125,23 @@ impl Counts {
 /// # Errors
 /// [`PasskeyError::NoSite`] for addresses that browsers make no passkeys for.
 pub fn site(url: &str) -> Result<RelyingParty, PasskeyError> {
-    let url: reqwest::Url = url.parse().map_err(|_| PasskeyError::NoSite)?;
-    let host = url.domain().ok_or(PasskeyError::NoSite)?.to_owned();
+    let url: Uri = url.parse().map_err(|_| PasskeyError::NoSite)?;
+    let (scheme, host) = match (url.scheme_str(), url.host()) {
+        (Some(scheme), Some(host)) => (scheme, host.to_ascii_lowercase()),
+        _ => return Err(PasskeyError::NoSite),
+    };
     let local = host == "localhost" || host.ends_with(".localhost");
-    if url.scheme() != "https" && !local {
+    let address = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    if address || (scheme != "https" && !local) {
         return Err(PasskeyError::NoSite);
     }
+    // As browsers write it: without the port that the scheme has by itself.
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let port = url.port_u16().filter(|port| *port != usual);
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
     Ok(RelyingParty {
+        origin: format!("{scheme}://{host}{port}"),
         id: host,
-        origin: url.origin().ascii_serialization(),
     })
 }
 
@@ -148,8 +151,7 @@ pub fn enrolled(credential: &StoredCredential) -> Option<Enrolled> {
     if credential.kind != CredentialKind::Passkey {
         return None;
     }
-    let extra: Extra = serde_json::from_value(credential.extra.clone()).ok()?;
-    Some(extra.enrolled)
+    serde_json::from_value(credential.extra.get("enrolled")?.clone()).ok()
 }
 
 /// The first 16 digits of the hash of a public key, by which two people can compare it.
@@ -257,13 +259,8 @@ impl Identity {
             revoked_with_holder: false,
             extra: json!({}),
         };
-        let seal = seal(&self.keys, &credential, enrolled, &lineage)?;
-        credential.extra = serde_json::to_value(Extra {
-            enrolled: enrolled.clone(),
-            lineage,
-            seal,
-        })
-        .map_err(internal)?;
+        let extra = json!({ "enrolled": enrolled, "lineage": lineage });
+        seal::put(&self.keys, &mut credential, extra).map_err(internal)?;
         let key = URL_SAFE_NO_PAD.decode(&enrolled.public_key);
         let body = Body::CredentialIssued(CredentialIssued {
             credential: credential.id.clone(),
@@ -304,7 +301,7 @@ impl Identity {
         let found = self.store.credential_by_secret(&secret).await;
         let found = found.map_err(IdentityError::from)?;
         let passkey =
-            found.filter(|one| !ended(one, self.clock.now()) && is_sealed(&self.keys, one));
+            found.filter(|one| !ended(one, self.clock.now()) && seal::holds(&self.keys, one));
         let passkey = passkey.ok_or(PasskeyError::Unknown)?;
         let known = enrolled(&passkey).ok_or(PasskeyError::Unknown)?;
         let challenge = challenge::value(&signed.challenge);
@@ -405,26 +402,6 @@ impl Identity {
     }
 }
 
-/// What shows that this installation enrolled a passkey: a row written by hand has none.
-fn seal(
-    keys: &Keys,
-    credential: &StoredCredential,
-    enrolled: &Enrolled,
-    lineage: &BTreeSet<PersonId>,
-) -> Result<Hash, EngineError> {
-    let sealed = ("passkey", &credential.id, &credential.holder);
-    let sealed = to_canonical(&(sealed, enrolled, lineage))
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
-    Ok(Hash::keyed(&keys.act, &sealed))
-}
-
-fn is_sealed(keys: &Keys, credential: &StoredCredential) -> bool {
-    let extra: Option<Extra> = serde_json::from_value(credential.extra.clone()).ok();
-    extra.is_some_and(|extra| {
-        seal(keys, credential, &extra.enrolled, &extra.lineage).is_ok_and(|seal| seal == extra.seal)
-    })
-}
-
 /// The passkeys of a person that are good at `now`, newest first.
 ///
 /// # Errors
@@ -438,7 +415,7 @@ pub async fn good(
     let holder = SubjectId::Person(person.clone()).to_string();
     let mut all = store.credentials(Some(&holder)).await?;
     let is_passkey = |one: &StoredCredential| one.kind == CredentialKind::Passkey;
-    all.retain(|one| is_passkey(one) && !ended(one, now) && is_sealed(keys, one));
+    all.retain(|one| is_passkey(one) && !ended(one, now) && seal::holds(keys, one));
     Ok(all)
 }
 
@@ -478,11 +455,15 @@ mod tests {
         assert_eq!(id(port), named("gate.example.com", port));
         let local = "http://localhost:7070";
         assert_eq!(id(local), named("localhost", local));
+        let usual = "https://Gate.example.com:443";
+        assert_eq!(id(usual), named("gate.example.com", gate));
         for url in [
             "http://gate.example.com",
             "https://10.0.0.1",
             "http://127.0.0.1:7",
+            "https://[::1]",
             "x",
+            "",
         ] {
             assert_eq!(id(url), None, "{url}");
         }

@@ -26,7 +26,7 @@ use super::{
     journal::{self, Durable, Journal, Noted, OpenPermit},
     publisher::{Publisher, Publishing},
 };
-use crate::keys::Keys;
+use crate::{gateway::world::World, keys::Keys};
 
 /// Writers that can wait at once.
 const QUEUE: usize = 8_192;
@@ -83,6 +83,8 @@ pub struct Resumed {
     pub open: BTreeMap<PermitId, OpenPermit>,
     /// Whether the log was empty.
     pub empty: bool,
+    /// People and policies after the last change of them, as the log has it.
+    pub(crate) world: Option<World>,
 }
 
 impl Log {
@@ -104,6 +106,7 @@ impl Log {
             outbox: journal.position.outbox,
             open: journal.position.open.clone(),
             empty: journal.tree.size() == 0,
+            world: journal.position.world.map(|(now, was)| World { now, was }),
         };
         let (size_out, size) = watch::channel(journal.tree.size());
         let (fault_out, fault) = watch::channel(None);

@@ -151,6 +151,9 @@ fn controls(by: Ref, hash: Hash, credential: CredentialId) -> Vec<Body> {
             subject: by,
             what: "joined".into(),
         }),
+        Body::ChangeStored(ChangeStored {
+            what: "people_and_policies".into(),
+        }),
         Body::Recovered(Recovered {
             what: "administrator".into(),
         }),
@@ -196,6 +199,7 @@ fn the_names_of_kinds_are_fixed() {
         credential.issued
         credential.revoked
         directory.changed
+        change.stored
         recovered
         security.event"#]]
     .assert_eq(&names.join("\n"));

@@ -442,6 +442,18 @@ async fn a_passkey_written_into_the_database_is_none() {
     forged.extra["enrolled"]["public_key"] = json!(encode(&cose));
     let write = countersign_store::Write::InsertCredential(Box::new(forged));
     store.commit(vec![write]).await.unwrap();
+    // A session that somebody gave themselves is none either.
+    let sessions = |one: &&countersign_store::StoredCredential| {
+        one.kind == countersign_store::CredentialKind::Session
+    };
+    let mut session = stored.iter().find(sessions).unwrap().clone();
+    let secret = format!("css_{}", "A".repeat(43));
+    session.id = countersign_core::id::CredentialId::from_bits(78);
+    session.secret = countersign_core::canonical::Hash::of(secret.as_bytes());
+    let write = countersign_store::Write::InsertCredential(Box::new(session));
+    store.commit(vec![write]).await.unwrap();
+    let cookie = format!("__Host-countersign_session={secret}");
+    site.get("/inbox", &cookie).await.is(401);
     let page = site.get("/passkeys", &sam).await;
     assert_eq!(page.text.matches("fingerprint <code>").count(), 1);
     let made = site.json("/sign-in/options", ("", ""), "").await;

@@ -133,9 +133,9 @@ fn a_signature_that_is_missing_or_another_is_found() {
     // Whoever has the gateway's own keys can say anything but what the passkey signed.
     let mut unsigned = statement.clone();
     unsigned.signature = None;
-    let missing = Problem::SignatureMissing { voter };
-    assert_eq!(with(vote(HELD, MINUTE, &unsigned)), [missing.clone()]);
-    assert_eq!(with(vote(HELD, MINUTE, &statement)), [missing]);
+    let missing = [Problem::SignatureMissing { voter }];
+    assert_eq!(with(vote(HELD, MINUTE, &unsigned)), missing);
+    assert_eq!(with(vote(HELD, MINUTE, &statement)), missing);
     let (forged, of_forged) = dana_votes(&other);
     let found = with(draft(&forged, &of_forged));
     assert!(
