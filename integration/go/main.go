@@ -3,9 +3,11 @@
 // are beginnings of it and of each other.
 //
 //	check DIR KEYFILE [OLDER-CHECKPOINT]...
+//	check notes
 //
 // Every tile is made again from the entries and compared. Where that leads to another root than the
-// one that was signed, the tiles that do lead there tell which entry is wrong.
+// one that was signed, the tiles that do lead there tell which entry is wrong. `notes` asks Go about
+// notes on standard input instead.
 package main
 
 import (
@@ -267,11 +269,17 @@ func run(dir, keyFile string, older []string) error {
 }
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: check DIR KEYFILE [OLDER-CHECKPOINT]...")
+	var err error
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "notes":
+		err = notes(os.Stdin)
+	case len(os.Args) >= 3:
+		err = run(os.Args[1], os.Args[2], os.Args[3:])
+	default:
+		fmt.Fprintln(os.Stderr, "usage: check DIR KEYFILE [OLDER-CHECKPOINT]... | check notes")
 		os.Exit(64)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
