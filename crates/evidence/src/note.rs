@@ -110,23 +110,21 @@ impl Note {
 /// # Errors
 /// [`InvalidNote::Form`] when the text does not end in a line feed or is empty,
 /// [`InvalidNote::Characters`] when it holds another control character,
-/// [`InvalidNote::TooLong`] when the text alone exceeds the limit.
+/// [`InvalidNote::TooLong`] when nobody would read the note.
 pub fn sign(text: &str, key: &SigningKey) -> Result<String, InvalidNote> {
     check_characters(text)?;
     if !text.ends_with('\n') {
         return Err(InvalidNote::Form);
     }
-    if text.len() > MAX_NOTE_BYTES {
-        return Err(InvalidNote::TooLong(text.len()));
-    }
     let verifying = key.verifying();
     let mut signature = verifying.id().0.to_vec();
     signature.extend(key.sign(text.as_bytes()));
-    Ok(format!(
-        "{text}\n{DASH}{} {}\n",
-        verifying.name(),
-        STANDARD.encode(signature)
-    ))
+    let name = verifying.name();
+    let note = format!("{text}\n{DASH}{name} {}\n", STANDARD.encode(signature));
+    match note.len() {
+        length if length > MAX_NOTE_BYTES => Err(InvalidNote::TooLong(length)),
+        _ => Ok(note),
+    }
 }
 
 struct Signature<'a> {
