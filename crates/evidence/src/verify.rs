@@ -9,13 +9,16 @@
 //! Specification: integrity is RFC 6962 and the commitments of [`evidence`](crate::evidence);
 //! completeness and rules are listed at [`Problem`].
 
+mod action;
 mod finding;
+mod grounds;
 mod instances;
 mod quorum;
 mod receipt;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod votes;
 
 pub use receipt::verify_receipt;
@@ -34,11 +37,14 @@ use crate::{
     key::VerifyingKey,
     leaf::Leaf,
     merkle::{Tree, leaf_hash},
+    tile::Name,
 };
 
 use finding::Findings;
+use grounds::Grounds;
 use instances::Instances;
 use requests::Requests;
+use tiles::Tiles;
 
 /// What the auditor trusts.
 #[derive(Debug, Clone)]
@@ -56,9 +62,11 @@ pub struct Verifier {
     tree: Tree,
     /// The size of the checkpoint that opened; `None` when it did not.
     covered: Option<u64>,
+    tiles: Option<Tiles>,
     /// Roots that signed checkpoints state, by size.
     stated: BTreeMap<u64, Vec<Hash>>,
     instances: Instances,
+    grounds: Grounds,
     requests: Requests,
     findings: Findings,
 }
@@ -94,13 +102,23 @@ impl Verifier {
             votes: trust.votes,
             tree: Tree::new(),
             covered,
+            tiles: None,
             stated,
             instances: Instances::default(),
+            grounds: Grounds::default(),
             requests: Requests::default(),
             findings,
         };
         verifier.compare_root();
         verifier
+    }
+
+    /// Has the published tiles and bundles compared, too, which `read` gives. Called before the first
+    /// entry.
+    #[must_use]
+    pub fn with_tiles(self, read: impl Fn(Name) -> Option<Vec<u8>> + 'static) -> Self {
+        let tiles = Some(Tiles::new(self.covered.unwrap_or(0), Box::new(read)));
+        Self { tiles, ..self }
     }
 
     /// Verifies the next entry.
@@ -109,6 +127,10 @@ impl Verifier {
         let hash = leaf_hash(frame.leaf);
         self.tree.push(hash);
         self.compare_root();
+        let tiles = self.tiles.as_mut();
+        for problem in tiles.map_or_else(Vec::new, |tiles| tiles.entry(frame.leaf, hash)) {
+            self.findings.push(None, None, problem);
+        }
         let leaf = match Leaf::parse(frame.leaf) {
             Ok(leaf) => leaf,
             Err(error) => {
@@ -120,6 +142,7 @@ impl Verifier {
         let mut problems = Vec::new();
         check_evidence(&leaf, frame.evidence, &mut problems);
         self.instances.apply(&leaf, hash, index, &mut problems);
+        self.grounds.apply(&leaf, &mut problems);
         match &leaf.request {
             Some(place) => {
                 let has_reason = match &leaf.body {
@@ -215,10 +238,20 @@ fn check_evidence(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
         None if stored.is_empty() => {}
         None => problems.push(Problem::EvidenceUnexpected),
         Some(_) if stored.is_empty() => problems.push(Problem::EvidenceMissing),
-        Some(commitment) => {
-            if let Err(error) = evidence::check(stored, commitment) {
-                problems.push(Problem::EvidenceRefused(error));
-            }
-        }
+        Some(commitment) => match evidence::check(stored, commitment) {
+            Ok(()) => check_action(leaf, stored, problems),
+            Err(error) => problems.push(Problem::EvidenceRefused(error)),
+        },
+    }
+}
+
+/// Whether the evidence of a request's first record shows the action that its digest is of.
+fn check_action(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
+    let (Body::ActionRequested(_), Some(place)) = (&leaf.body, &leaf.request) else {
+        return;
+    };
+    if leaf.digest.is_some() && action::digest(stored, &place.id) != leaf.digest {
+        let what = "action that is shown";
+        problems.push(Problem::DigestMismatch { what });
     }
 }

@@ -7,11 +7,14 @@
 
 use std::fmt;
 
-use countersign_core::id::{PermitId, RequestId, RuleName};
+use countersign_core::{
+    canonical::Hash,
+    id::{CredentialId, PermitId, RequestId, RuleName},
+};
 
 use crate::{
     checkpoint::InvalidCheckpoint, evidence::InvalidEvidence, frame::Corrupt, leaf::InvalidLeaf,
-    merkle::proof::InvalidProof, reference::Ref, vote::InvalidVote,
+    merkle::proof::InvalidProof, reference::Ref, tile::Name, vote::InvalidVote,
 };
 
 /// The most findings a report lists.
@@ -103,6 +106,12 @@ problems! {
         /// The tree is not the one a checkpoint was signed over.
         #[error("the first {size} entries are not those the checkpoint of that size was signed over")]
         RootMismatch { size: u64 },
+        /// A published tile or bundle is another than the journal makes.
+        #[error("`{name}` is not what the journal makes of it")]
+        TileDiffers { name: Name },
+        /// A tile or bundle that the checkpoint needs is not published.
+        #[error("`{name}` is missing, although the checkpoint needs it")]
+        TileMissing { name: Name },
         /// Entries that no given checkpoint covers yet.
         #[error("{entries} entries from here on are not yet under a checkpoint")]
         NotUnderCheckpoint { entries: u64 },
@@ -191,6 +200,24 @@ problems! {
         /// The record says something else than was signed.
         #[error("the record's `{field}` is not what was signed")]
         VoteDiffers { field: &'static str },
+        /// A vote by a credential that no record issued.
+        #[error("the credential `{credential}` of the vote was never issued: no record says so")]
+        CredentialUnknown { credential: CredentialId },
+        /// A vote by a token or a link.
+        #[error("the credential `{credential}` of the vote is not a session, and nothing else votes")]
+        CredentialNeverVotes { credential: CredentialId },
+        /// A vote by somebody else's credential.
+        #[error("the credential `{credential}` of the vote was issued to somebody else")]
+        CredentialOfOther { credential: CredentialId },
+        /// A vote that names another issuer of its credential.
+        #[error("the credential `{credential}` of the vote was issued by somebody else than it says")]
+        CredentialIssuerDiffers { credential: CredentialId },
+        /// A vote after its credential's end.
+        #[error("the credential `{credential}` was revoked before it voted")]
+        CredentialRevoked { credential: CredentialId },
+        /// A decision by a bundle that was not active then.
+        #[error("policy decided by the bundle `{bundle}`, which was not active: no record activated it, or another one had decided since")]
+        BundleNotActive { bundle: Hash },
         /// Votes' signatures were not checked.
         #[error("no vote keys were given, so the signatures of votes were not checked")]
         VotesUnchecked,

@@ -10,6 +10,9 @@ mod integrity;
 mod receipts;
 mod report;
 mod rules;
+mod seeds;
+mod tamper;
+mod tiles;
 
 use build::{Log, good};
 
@@ -19,7 +22,7 @@ use super::*;
 fn the_untampered_log_passes() {
     let report = good().verify();
     assert_eq!(report.findings, []);
-    assert_eq!((report.entries, report.requests), (32, 6));
+    assert_eq!((report.entries, report.requests), (38, 6));
     assert!(report.passed() && report.holds(Area::Rules));
 }
 

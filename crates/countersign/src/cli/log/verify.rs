@@ -1,11 +1,14 @@
 //! `countersign log verify`: whether a record holds.
 //!
-//! In scope: journal, checkpoint and keys from disk; printing what the verifier found, and what
+//! In scope: journal, tiles, checkpoint and keys from disk; printing what the verifier found, and what
 //! the keys and checkpoints that it was given can show at all.
 //! Out of scope: the verification itself, which is the evidence crate's; receipts ([`receipt`]).
 //! Invariant: the exit status is 0 only when nothing failed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use countersign_evidence::verify::{Area, Finding, Report, Severity, Trust, Verifier};
 use serde_json::{Value, json};
@@ -104,6 +107,10 @@ pub(super) fn verify(args: Args, output: &mut Output) -> Result<u8, Failure> {
         votes,
     };
     let mut verifier = Verifier::new(trust, &checkpoint, &others);
+    // A journal that was copied without them holds all the same.
+    if folder.join("tile").is_dir() {
+        verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
+    }
     steps(&journal(&args.path), PIECE, |step| {
         verifier.ended(step);
         Ok(())
