@@ -110,6 +110,13 @@ pub(super) struct Draft {
     pub(super) value: Option<Value>,
 }
 
+impl Draft {
+    /// Whether it issued somebody's session.
+    pub(super) fn is_session_of(&self, name: &str) -> bool {
+        matches!(&self.body, Body::CredentialIssued(issued) if issued.credential == session(name))
+    }
+}
+
 pub(super) fn control(body: Body) -> Draft {
     Draft {
         at: 0,
@@ -388,7 +395,7 @@ impl Log {
 
     /// The record that issued somebody's session.
     pub(super) fn session_of(&mut self, name: &str) -> &mut CredentialIssued {
-        let of = |draft: &&mut Draft| matches!(&draft.body, Body::CredentialIssued(issued) if issued.credential == session(name));
+        let of = |draft: &&mut Draft| draft.is_session_of(name);
         self.0.iter_mut().find(of).unwrap().credential()
     }
 

@@ -373,7 +373,7 @@ fn about_grounds() -> Vec<Row> {
     vec![
         (
             "a session put into the database by hand",
-            sealed(|log| log.0.retain(|draft| !is_session_of(draft, DANA))),
+            sealed(|log| log.0.retain(|draft| !draft.is_session_of(DANA))),
             "was never issued: no record says so",
         ),
         (
@@ -417,10 +417,6 @@ fn about_grounds() -> Vec<Row> {
             "names another policy bundle than the decision it rests on",
         ),
     ]
-}
-
-fn is_session_of(draft: &Draft, name: &str) -> bool {
-    matches!(&draft.body, Body::CredentialIssued(issued) if issued.credential == session(name))
 }
 
 /// What a crash leaves, and decisions that were under way, are no findings.
