@@ -10,6 +10,7 @@
 //! completeness and rules are listed at [`Problem`].
 
 mod action;
+mod examine;
 mod finding;
 mod grounds;
 mod instances;
@@ -21,11 +22,12 @@ mod tests;
 mod tiles;
 mod votes;
 
+pub use examine::{Examined, Examiner};
 pub use receipt::verify_receipt;
 
 pub use finding::{Area, Finding, MAX_FINDINGS, Problem, Report, Severity};
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use countersign_core::canonical::Hash;
 
@@ -36,7 +38,7 @@ use crate::{
     frame::{Decoder, Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
-    merkle::{Tree, leaf_hash},
+    merkle::Tree,
     tile::Name,
 };
 
@@ -58,7 +60,7 @@ pub struct Trust {
 /// Verifies a journal entry by entry.
 #[derive(Debug)]
 pub struct Verifier {
-    votes: Option<Vec<VerifyingKey>>,
+    votes: Option<Arc<[VerifyingKey]>>,
     tree: Tree,
     /// The size of the checkpoint that opened; `None` when it did not.
     covered: Option<u64>,
@@ -99,7 +101,7 @@ impl Verifier {
             findings.push(None, None, Problem::VotesUnchecked);
         }
         let mut verifier = Self {
-            votes: trust.votes,
+            votes: trust.votes.map(Into::into),
             tree: Tree::new(),
             covered,
             tiles: None,
@@ -123,15 +125,37 @@ impl Verifier {
 
     /// Verifies the next entry.
     pub fn entry(&mut self, frame: Frame<'_>) {
+        let examined = self.examiner().examine(frame);
+        self.take(examined);
+    }
+
+    /// What examines entries for this verifier, in any order and in any thread.
+    #[must_use]
+    pub fn examiner(&self) -> Examiner {
+        Examiner {
+            votes: self.votes.clone(),
+            for_tiles: self.tiles.is_some(),
+        }
+    }
+
+    /// Verifies the next entry, which was examined before.
+    pub fn take(&mut self, examined: Examined) {
+        let Examined {
+            hash,
+            leaf,
+            entry,
+            has_reason,
+            mut problems,
+            of_vote,
+        } = examined;
         let index = self.tree.size();
-        let hash = leaf_hash(frame.leaf);
         self.tree.push(hash);
         self.compare_root();
         let tiles = self.tiles.as_mut();
-        for problem in tiles.map_or_else(Vec::new, |tiles| tiles.entry(frame.leaf, hash)) {
+        for problem in tiles.map_or_else(Vec::new, |tiles| tiles.entry(&entry, hash)) {
             self.findings.push(None, None, problem);
         }
-        let leaf = match Leaf::parse(frame.leaf) {
+        let leaf = match leaf {
             Ok(leaf) => leaf,
             Err(error) => {
                 self.findings
@@ -139,21 +163,11 @@ impl Verifier {
                 return;
             }
         };
-        let mut problems = Vec::new();
-        check_evidence(&leaf, frame.evidence, &mut problems);
         self.instances.apply(&leaf, hash, index, &mut problems);
         self.grounds.apply(&leaf, &mut problems);
+        problems.extend(of_vote);
         match &leaf.request {
-            Some(place) => {
-                let has_reason = match &leaf.body {
-                    Body::ApprovalDecided(vote) => {
-                        let known = self.votes.as_deref();
-                        votes::check(&leaf, place, vote, frame.evidence, known, &mut problems)
-                    }
-                    _ => false,
-                };
-                self.requests.apply(&leaf, place, has_reason, &mut problems);
-            }
+            Some(place) => self.requests.apply(&leaf, place, has_reason, &mut problems),
             None if leaf.body.needs_request() => problems.push(Problem::RequestMissing),
             None => {}
         }

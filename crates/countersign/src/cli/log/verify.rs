@@ -14,9 +14,9 @@ use countersign_evidence::verify::{Area, Finding, Report, Severity, Trust, Verif
 use serde_json::{Value, json};
 
 use super::{
-    PIECE, folder, journal,
+    folder, journal,
     keys::{given_keys, kept_beside, kept_checkpoint, one},
-    read, receipt, steps,
+    parallel, read, receipt,
 };
 use crate::cli::{
     failure::{Failure, GENERAL},
@@ -111,10 +111,7 @@ pub(super) fn verify(args: Args, output: &mut Output) -> Result<u8, Failure> {
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
     }
-    steps(&journal(&args.path), PIECE, |step| {
-        verifier.ended(step);
-        Ok(())
-    })?;
+    parallel::verify(&journal(&args.path), parallel::PIECE, &mut verifier)?;
     print(&verifier.finish(), kept, output)
 }
 

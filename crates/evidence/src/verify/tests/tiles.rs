@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{build::*, *};
 use crate::{
     body::{Body, Counters},
+    merkle::leaf_hash,
     tile::{self, Edge, Kind},
 };
 
