@@ -1,6 +1,7 @@
 //! Writes a log of many entries through the gateway's own sequencer, for other programs to check.
 //!
-//! `long_log DIR ENTRIES`. Checkpoints of several sizes on the way are kept as `kept.SIZE`.
+//! `long_log DIR ENTRIES`. Checkpoints of several sizes on the way are kept as `kept.SIZE`. Entry 300
+//! is as long as an entry can be.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -10,15 +11,23 @@ use countersign::{
     log::{Log, Record},
 };
 use countersign_core::time::Timestamp;
-use countersign_evidence::body::{Body, SecurityEvent};
+use countersign_evidence::{
+    body::{Body, SecurityEvent},
+    frame::MAX_LEAF_BYTES,
+};
 use serde_json::json;
 
 /// Records written at once.
 const BATCH: u64 = 500;
+/// The longest entry, and the bytes of its code: what a leaf has beside it, here, is 246 bytes.
+const LONGEST: (u64, usize) = (300, MAX_LEAF_BYTES - 246);
 
 fn record(number: u64) -> Record {
     let event = SecurityEvent {
-        code: format!("test-{number}"),
+        code: match number == LONGEST.0 {
+            true => "x".repeat(LONGEST.1),
+            false => format!("test-{number}"),
+        },
     };
     Record {
         at: Timestamp(1_700_000_000_000),

@@ -123,6 +123,12 @@ pub fn check(bytes: &[u8], commitment: Hash) -> Result<(), InvalidEvidence> {
     Ok(())
 }
 
+/// The value's bytes in stored evidence, which are JSON only where [`check`] found what was
+/// committed to; `None` where the outer form is wrong.
+pub(crate) fn value(bytes: &[u8]) -> Option<&[u8]> {
+    split(bytes).map(|(_, value)| value)
+}
+
 fn split(bytes: &[u8]) -> Option<([u8; 32], &[u8])> {
     let (salt, rest) = bytes
         .strip_prefix(BEFORE_SALT)?

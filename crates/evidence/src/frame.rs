@@ -132,6 +132,24 @@ fn first<const N: usize>(hash: Hash) -> [u8; N] {
     hash.0.first_chunk().copied().unwrap_or([0; N])
 }
 
+/// Where the frame at the start of `bytes` ends if its header is right, for handing parts of a journal
+/// to several readers: nothing of the frame is checked but the header. `None` where it ends beyond the
+/// bytes or the header is damaged, which [`Decoder`] says.
+#[must_use]
+pub fn end_of_first(bytes: &[u8]) -> Option<usize> {
+    let (lengths, rest) = bytes.split_first_chunk::<LENGTHS_BYTES>()?;
+    let [MAGIC, a, b, c, d, e, f, g, h] = *lengths else {
+        return None;
+    };
+    if first::<4>(Hash::of(lengths)) != *rest.first_chunk::<4>()? {
+        return None;
+    }
+    let leaf = limited([a, b, c, d], MAX_LEAF_BYTES).ok()?;
+    let evidence = limited([e, f, g, h], MAX_EVIDENCE_BYTES).ok()?;
+    let end = OVERHEAD_BYTES + leaf + evidence;
+    (end <= bytes.len()).then_some(end)
+}
+
 /// Reads frame after frame from bytes in memory.
 #[derive(Debug, Clone)]
 pub struct Decoder<'a> {
@@ -297,6 +315,21 @@ mod tests {
                 matches!(step, Step::Corrupt(found) if found.at == at),
                 "bit {bit}: {step:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_header_tells_where_a_frame_ends() {
+        let first = journal(&[(vec![1; 20], vec![2; 5])]);
+        let whole = journal(&[(vec![1; 20], vec![2; 5]), (vec![], vec![])]);
+        assert_eq!(end_of_first(&whole), Some(first.len()));
+        assert_eq!(end_of_first(&whole[first.len()..]), Some(OVERHEAD_BYTES));
+        assert_eq!(end_of_first(&first[..first.len() - 1]), None);
+        assert_eq!(end_of_first(&[]), None);
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(end_of_first(&changed), None, "bit {bit}");
         }
     }
 

@@ -74,9 +74,15 @@ impl fmt::Debug for KeyId {
     }
 }
 
-pub(crate) fn is_name(name: &str) -> bool {
-    let acceptable = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-    !name.is_empty() && name.len() <= 200 && name.chars().all(acceptable)
+/// Whether a name may stand in a signature line. A line of a key that is not known must be ignored,
+/// so nothing more than the specification is asked of its name.
+pub(crate) fn is_signer_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
+}
+
+/// Whether a name may be given to a key here.
+fn is_name(name: &str) -> bool {
+    is_signer_name(name) && name.len() <= 200 && !name.contains(char::is_control)
 }
 
 /// A public key with its name.

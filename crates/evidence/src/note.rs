@@ -7,7 +7,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::key::{KeyId, SigningKey, VerifyingKey, is_name};
+use crate::key::{KeyId, SigningKey, VerifyingKey, is_signer_name};
 
 /// The largest note read, in bytes.
 pub const MAX_NOTE_BYTES: usize = 1_000_000;
@@ -64,9 +64,14 @@ impl Note {
             let is_signer =
                 |key: &&VerifyingKey| key.name() == signature.name && key.id() == signature.id;
             if let Some(key) = known.iter().find(is_signer) {
-                key.verify(text.as_bytes(), &signature.bytes)
-                    .map_err(|_| InvalidNote::BadSignature(key.label()))?;
-                signers.push(key.label());
+                let label = key.label();
+                if key.verify(text.as_bytes(), &signature.bytes).is_err() {
+                    return Err(InvalidNote::BadSignature(label));
+                }
+                // Who signs twice is one signer all the same.
+                if !signers.contains(&label) {
+                    signers.push(label);
+                }
             }
         }
         if signers.is_empty() {
@@ -105,23 +110,21 @@ impl Note {
 /// # Errors
 /// [`InvalidNote::Form`] when the text does not end in a line feed or is empty,
 /// [`InvalidNote::Characters`] when it holds another control character,
-/// [`InvalidNote::TooLong`] when the text alone exceeds the limit.
+/// [`InvalidNote::TooLong`] when nobody would read the note.
 pub fn sign(text: &str, key: &SigningKey) -> Result<String, InvalidNote> {
     check_characters(text)?;
     if !text.ends_with('\n') {
         return Err(InvalidNote::Form);
     }
-    if text.len() > MAX_NOTE_BYTES {
-        return Err(InvalidNote::TooLong(text.len()));
-    }
     let verifying = key.verifying();
     let mut signature = verifying.id().0.to_vec();
     signature.extend(key.sign(text.as_bytes()));
-    Ok(format!(
-        "{text}\n{DASH}{} {}\n",
-        verifying.name(),
-        STANDARD.encode(signature)
-    ))
+    let name = verifying.name();
+    let note = format!("{text}\n{DASH}{name} {}\n", STANDARD.encode(signature));
+    match note.len() {
+        length if length > MAX_NOTE_BYTES => Err(InvalidNote::TooLong(length)),
+        _ => Ok(note),
+    }
 }
 
 struct Signature<'a> {
@@ -163,7 +166,7 @@ fn parse_line(line: &str) -> Option<Signature<'_>> {
     let (name, encoded) = line.strip_prefix(DASH)?.split_once(' ')?;
     let decoded = STANDARD.decode(encoded).ok()?;
     let (id, signature) = decoded.split_first_chunk::<4>()?;
-    if !is_name(name) || signature.is_empty() {
+    if !is_signer_name(name) || signature.is_empty() {
         return None;
     }
     Some(Signature {

@@ -9,21 +9,25 @@
 //! Specification: integrity is RFC 6962 and the commitments of [`evidence`](crate::evidence);
 //! completeness and rules are listed at [`Problem`].
 
+mod action;
+mod examine;
 mod finding;
+mod grounds;
 mod instances;
-mod passkeys;
 mod quorum;
 mod receipt;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod votes;
 
+pub use examine::{Examined, Examiner};
 pub use receipt::verify_receipt;
 
 pub use finding::{Area, Finding, MAX_FINDINGS, Problem, Report, Severity};
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use countersign_core::canonical::Hash;
 
@@ -34,13 +38,15 @@ use crate::{
     frame::{Decoder, Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
-    merkle::{Tree, leaf_hash},
+    merkle::Tree,
+    tile::Name,
 };
 
 use finding::Findings;
+use grounds::Grounds;
 use instances::Instances;
-use passkeys::Passkeys;
 use requests::Requests;
+use tiles::Tiles;
 
 /// What the auditor trusts.
 #[derive(Debug, Clone)]
@@ -54,14 +60,15 @@ pub struct Trust {
 /// Verifies a journal entry by entry.
 #[derive(Debug)]
 pub struct Verifier {
-    votes: Option<Vec<VerifyingKey>>,
+    votes: Option<Arc<[VerifyingKey]>>,
     tree: Tree,
     /// The size of the checkpoint that opened; `None` when it did not.
     covered: Option<u64>,
+    tiles: Option<Tiles>,
     /// Roots that signed checkpoints state, by size.
     stated: BTreeMap<u64, Vec<Hash>>,
     instances: Instances,
-    passkeys: Passkeys,
+    grounds: Grounds,
     requests: Requests,
     findings: Findings,
 }
@@ -94,12 +101,13 @@ impl Verifier {
             findings.push(None, None, Problem::VotesUnchecked);
         }
         let mut verifier = Self {
-            votes: trust.votes,
+            votes: trust.votes.map(Into::into),
             tree: Tree::new(),
             covered,
+            tiles: None,
             stated,
             instances: Instances::default(),
-            passkeys: Passkeys::default(),
+            grounds: Grounds::default(),
             requests: Requests::default(),
             findings,
         };
@@ -107,13 +115,47 @@ impl Verifier {
         verifier
     }
 
+    /// Has the published tiles and bundles compared, too, which `read` gives. Called before the first
+    /// entry.
+    #[must_use]
+    pub fn with_tiles(self, read: impl Fn(Name) -> Option<Vec<u8>> + 'static) -> Self {
+        let tiles = Some(Tiles::new(self.covered.unwrap_or(0), Box::new(read)));
+        Self { tiles, ..self }
+    }
+
     /// Verifies the next entry.
     pub fn entry(&mut self, frame: Frame<'_>) {
+        let examined = self.examiner().examine(frame);
+        self.take(examined);
+    }
+
+    /// What examines entries for this verifier, in any order and in any thread.
+    #[must_use]
+    pub fn examiner(&self) -> Examiner {
+        Examiner {
+            votes: self.votes.clone(),
+            for_tiles: self.tiles.is_some(),
+        }
+    }
+
+    /// Verifies the next entry, which was examined before.
+    pub fn take(&mut self, examined: Examined) {
+        let Examined {
+            hash,
+            leaf,
+            entry,
+            cast,
+            mut problems,
+            of_vote,
+        } = examined;
         let index = self.tree.size();
-        let hash = leaf_hash(frame.leaf);
         self.tree.push(hash);
         self.compare_root();
-        let leaf = match Leaf::parse(frame.leaf) {
+        let tiles = self.tiles.as_mut();
+        for problem in tiles.map_or_else(Vec::new, |tiles| tiles.entry(&entry, hash)) {
+            self.findings.push(None, None, problem);
+        }
+        let leaf = match leaf {
             Ok(leaf) => leaf,
             Err(error) => {
                 self.findings
@@ -121,20 +163,12 @@ impl Verifier {
                 return;
             }
         };
-        let mut problems = Vec::new();
-        check_evidence(&leaf, frame.evidence, &mut problems);
         self.instances.apply(&leaf, hash, index, &mut problems);
-        self.passkeys.apply(&leaf.body);
+        self.grounds.apply(&leaf, &cast, &mut problems);
+        problems.extend(of_vote);
         match &leaf.request {
             Some(place) => {
-                let has_reason = match &leaf.body {
-                    Body::ApprovalDecided(vote) => {
-                        let known = (self.votes.as_deref(), &self.passkeys);
-                        votes::check(&leaf, place, vote, frame.evidence, known, &mut problems)
-                    }
-                    _ => false,
-                };
-                let cast = (has_reason, &self.passkeys);
+                let cast = (&cast, &self.grounds);
                 self.requests.apply(&leaf, place, cast, &mut problems);
             }
             None if leaf.body.needs_request() => problems.push(Problem::RequestMissing),
@@ -221,10 +255,20 @@ fn check_evidence(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
         None if stored.is_empty() => {}
         None => problems.push(Problem::EvidenceUnexpected),
         Some(_) if stored.is_empty() => problems.push(Problem::EvidenceMissing),
-        Some(commitment) => {
-            if let Err(error) = evidence::check(stored, commitment) {
-                problems.push(Problem::EvidenceRefused(error));
-            }
-        }
+        Some(commitment) => match evidence::check(stored, commitment) {
+            Ok(()) => check_action(leaf, stored, problems),
+            Err(error) => problems.push(Problem::EvidenceRefused(error)),
+        },
+    }
+}
+
+/// Whether the evidence of a request's first record shows the action that its digest is of.
+fn check_action(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
+    let (Body::ActionRequested(_), Some(place)) = (&leaf.body, &leaf.request) else {
+        return;
+    };
+    if leaf.digest.is_some() && action::digest(stored, &place.id) != leaf.digest {
+        let what = "action that is shown";
+        problems.push(Problem::DigestMismatch { what });
     }
 }

@@ -31,6 +31,7 @@ mod shown;
 mod starting;
 mod stopping;
 mod support;
+mod tampering;
 mod tls;
 mod uploads;
 mod ways;

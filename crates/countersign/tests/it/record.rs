@@ -262,14 +262,14 @@ async fn leaves_hold_no_names_and_no_content() {
     lab.verify().await;
 }
 
-async fn database(lab: &Lab) -> SqliteConnection {
+pub(crate) async fn database(lab: &Lab) -> SqliteConnection {
     let path = lab.place.data().join("countersign.db");
     SqliteConnection::connect(&format!("sqlite://{}", path.display()))
         .await
         .unwrap()
 }
 
-async fn sql(database: &mut SqliteConnection, text: &str) {
+pub(crate) async fn sql(database: &mut SqliteConnection, text: &str) {
     sqlx::raw_sql(AssertSqlSafe(text.to_owned()))
         .execute(database)
         .await

@@ -7,11 +7,14 @@
 
 use std::fmt;
 
-use countersign_core::id::{CredentialId, PermitId, RequestId, RuleName};
+use countersign_core::{
+    canonical::Hash,
+    id::{CredentialId, PermitId, RequestId, RuleName},
+};
 
 use crate::{
     approval::InvalidApproval, checkpoint::InvalidCheckpoint, evidence::InvalidEvidence,
-    frame::Corrupt, leaf::InvalidLeaf, merkle::proof::InvalidProof, reference::Ref,
+    frame::Corrupt, leaf::InvalidLeaf, merkle::proof::InvalidProof, reference::Ref, tile::Name,
     vote::InvalidVote,
 };
 
@@ -104,6 +107,12 @@ problems! {
         /// The tree is not the one a checkpoint was signed over.
         #[error("the first {size} entries are not those the checkpoint of that size was signed over")]
         RootMismatch { size: u64 },
+        /// A published tile or bundle is another than the journal makes.
+        #[error("`{name}` is not what the journal makes of it")]
+        TileDiffers { name: Name },
+        /// A tile or bundle that the checkpoint needs is not published.
+        #[error("`{name}` is missing, although the checkpoint needs it")]
+        TileMissing { name: Name },
         /// Entries that no given checkpoint covers yet.
         #[error("{entries} entries from here on are not yet under a checkpoint")]
         NotUnderCheckpoint { entries: u64 },
@@ -192,6 +201,24 @@ problems! {
         /// The record says something else than was signed.
         #[error("the record's `{field}` is not what was signed")]
         VoteDiffers { field: &'static str },
+        /// A vote by a credential that no record issued.
+        #[error("the credential `{credential}` of the vote was never issued: no record says so")]
+        CredentialUnknown { credential: CredentialId },
+        /// A vote by a token or a link.
+        #[error("the credential `{credential}` of the vote is neither a session nor a passkey, and nothing else votes")]
+        CredentialNeverVotes { credential: CredentialId },
+        /// A vote by somebody else's credential.
+        #[error("the credential `{credential}` of the vote was issued to somebody else")]
+        CredentialOfOther { credential: CredentialId },
+        /// A vote that names another issuer of its credential.
+        #[error("the credential `{credential}` of the vote was issued by somebody else than it says")]
+        CredentialIssuerDiffers { credential: CredentialId },
+        /// A vote after its credential's end.
+        #[error("the credential `{credential}` was revoked before it voted")]
+        CredentialRevoked { credential: CredentialId },
+        /// A decision by a bundle that was not active then.
+        #[error("policy decided by the bundle `{bundle}`, which was not active: no record activated it, or another one had decided since")]
+        BundleNotActive { bundle: Hash },
         /// Votes' signatures were not checked.
         #[error("no vote keys were given, so the signatures of votes were not checked")]
         VotesUnchecked,
@@ -261,9 +288,9 @@ problems! {
         /// A vote's passkey signature does not hold.
         #[error("what the passkey of `{voter}` signed does not hold: {why}")]
         SignatureRefused { voter: Ref, why: InvalidApproval },
-        /// A passkey that the log does not know as the voter's.
-        #[error("the log has no enrolment of the passkey `{passkey}` for `{voter}`")]
-        PasskeyNotEnrolled { passkey: CredentialId, voter: Ref },
+        /// Signed with another key than the log has for the vote's passkey.
+        #[error("the vote of `{voter}` is signed with a key that the log has not enrolled as its passkey")]
+        PasskeyNotEnrolled { voter: Ref },
         /// A permit counts a vote whose passkey was revoked before.
         #[error("the vote of `{voter}` counts although its passkey was revoked before")]
         PasskeyRevoked { voter: Ref },

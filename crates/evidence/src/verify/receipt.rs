@@ -8,8 +8,11 @@
 use countersign_core::id::RequestId;
 
 use super::{
-    Problem, Report, Trust, check_evidence, finding::Findings, passkeys::Passkeys,
-    requests::Requests, votes,
+    Problem, Report, Trust, check_evidence,
+    finding::Findings,
+    grounds::Grounds,
+    requests::Requests,
+    votes::{self, Cast},
 };
 use crate::{
     body::{ActionRequested, Body},
@@ -68,7 +71,7 @@ pub fn verify_receipt(receipt: &Receipt, trust: &Trust) -> Report {
 #[derive(Default)]
 struct Life {
     requests: Requests,
-    passkeys: Passkeys,
+    grounds: Grounds,
 }
 
 impl Life {
@@ -83,7 +86,7 @@ impl Life {
             Ok(leaf) => leaf,
             Err(error) => return problems.push(Problem::LeafRefused(error)),
         };
-        self.passkeys.apply(&leaf.body);
+        self.grounds.note(&leaf);
         let Some(place) = leaf.request.as_ref().filter(|place| place.id == *request) else {
             match (&leaf.body, &entry.evidence) {
                 // Beside the request: whose passkeys voted, and which of them ended.
@@ -102,25 +105,30 @@ impl Life {
         {
             self.requests.assume(original.clone());
         }
-        let has_reason = match (&entry.evidence, &leaf.body) {
+        let cast = match (&entry.evidence, &leaf.body) {
             (None, _) if leaf.evidence.is_some() => {
                 problems.push(Problem::EvidenceLeftOut);
                 // Whether a reason was given is in the evidence alone.
-                true
+                Cast {
+                    has_reason: true,
+                    signed: None,
+                }
             }
             (evidence, body) => {
                 let stored = evidence.as_deref().unwrap_or_default().as_bytes();
                 check_evidence(&leaf, stored, problems);
                 match body {
                     Body::ApprovalDecided(vote) => {
-                        let known = (trust.votes.as_deref(), &self.passkeys);
-                        votes::check(&leaf, place, vote, stored, known, problems)
+                        let known = trust.votes.as_deref();
+                        let cast = votes::check(&leaf, place, vote, stored, known, problems);
+                        self.grounds.signed(vote, &cast, problems);
+                        cast
                     }
-                    _ => false,
+                    _ => Cast::default(),
                 }
             }
         };
-        let cast = (has_reason, &self.passkeys);
+        let cast = (&cast, &self.grounds);
         self.requests.apply(&leaf, place, cast, problems);
     }
 }

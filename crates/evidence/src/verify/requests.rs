@@ -12,7 +12,7 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::{Problem, passkeys::Passkeys, quorum};
+use super::{Problem, grounds::Grounds, quorum, votes::Cast};
 use crate::{
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, Decision, Phase,
@@ -108,12 +108,12 @@ impl Requests {
         self.known.entry(elsewhere).or_insert(closed);
     }
 
-    /// Takes the next record of a request. `has_reason` says whether a vote states one.
+    /// Takes the next record of a request, with what a vote says of itself.
     pub(super) fn apply(
         &mut self,
         leaf: &Leaf,
         place: &InRequest,
-        (has_reason, passkeys): (bool, &Passkeys),
+        (cast, grounds): (&Cast, &Grounds),
         problems: &mut Vec<Problem>,
     ) {
         if let Body::ActionRequested(ActionRequested {
@@ -138,7 +138,7 @@ impl Requests {
         entry.next = place.seq.saturating_add(1);
         match &mut entry.state {
             State::Open(open) => {
-                if let Some(ended) = open.apply(leaf, place, (has_reason, passkeys), problems) {
+                if let Some(ended) = open.apply(leaf, place, (cast, grounds), problems) {
                     entry.state = ended;
                 }
             }
@@ -223,7 +223,7 @@ impl Open {
         &mut self,
         leaf: &Leaf,
         place: &InRequest,
-        (has_reason, passkeys): (bool, &Passkeys),
+        (cast, grounds): (&Cast, &Grounds),
         problems: &mut Vec<Problem>,
     ) -> Option<State> {
         if leaf.digest.is_some() {
@@ -253,14 +253,14 @@ impl Open {
                         vote,
                         at,
                         seq,
-                        has_reason,
+                        has_reason: cast.has_reason,
                     },
                     problems,
                 );
             }
             Body::ApprovalWithdrawn(withdrawn) => self.withdraw(withdrawn.voter, problems),
             Body::ActionPermitted(permitted) => {
-                self.check_passkeys(permitted, passkeys, problems);
+                self.check_passkeys(permitted, grounds, problems);
                 self.permit(permitted, leaf.at, problems);
             }
             Body::ActionOutcome(outcome) => {
@@ -348,7 +348,7 @@ impl Open {
     fn check_passkeys(
         &self,
         permitted: &ActionPermitted,
-        passkeys: &Passkeys,
+        grounds: &Grounds,
         problems: &mut Vec<Problem>,
     ) {
         let counted = |vote: &&ApprovalDecided| {
@@ -356,7 +356,7 @@ impl Open {
         };
         let votes = self.votes.iter().map(|standing| &standing.vote);
         for vote in votes.filter(counted) {
-            if passkeys.is_revoked(vote) {
+            if grounds.is_revoked(vote) {
                 let voter = vote.voter;
                 problems.push(Problem::PasskeyRevoked { voter });
             }

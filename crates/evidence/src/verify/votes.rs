@@ -7,9 +7,10 @@
 
 use serde::Deserialize;
 
-use super::{Problem, passkeys::Passkeys};
+use super::Problem;
 use crate::{
-    body::ApprovalDecided,
+    approval::{self, InvalidApproval},
+    body::{ApprovalDecided, Assurance, EnrolledKey},
     evidence::Evidence,
     key::VerifyingKey,
     leaf::{InRequest, Leaf},
@@ -30,15 +31,24 @@ struct Vote {
     signature: Option<PasskeySignature>,
 }
 
-/// Checks the vote and returns whether it states a reason.
+/// What a vote says of itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cast {
+    /// Whether the signed statement has a reason.
+    pub(super) has_reason: bool,
+    /// The key that signed it, where a passkey did.
+    pub(super) signed: Option<EnrolledKey>,
+}
+
+/// Checks the vote and returns what it says of itself.
 pub(super) fn check(
     leaf: &Leaf,
     place: &InRequest,
     vote: &ApprovalDecided,
     stored: &[u8],
-    (known, passkeys): (Option<&[VerifyingKey]>, &Passkeys),
+    known: Option<&[VerifyingKey]>,
     problems: &mut Vec<Problem>,
-) -> bool {
+) -> Cast {
     // Missing or changed evidence is a finding of its own.
     let opened = leaf
         .evidence
@@ -50,7 +60,7 @@ pub(super) fn check(
     }) = held
     else {
         problems.push(Problem::EnvelopeMissing);
-        return false;
+        return Cast::default();
     };
     if Hash::of(envelope.as_bytes()) != vote.envelope {
         problems.push(Problem::EnvelopeMismatch);
@@ -60,12 +70,43 @@ pub(super) fn check(
             if let Some(field) = statement.difference(vote, &place.id, leaf.at) {
                 problems.push(Problem::VoteDiffers { field });
             }
-            passkeys.check(&statement, cast.signature.as_ref(), problems);
-            statement.has_reason()
+            Cast {
+                has_reason: statement.has_reason(),
+                signed: signed(&statement, cast.signature.as_ref(), problems),
+            }
         }
         Err(error) => {
             problems.push(Problem::VoteRefused(error));
-            false
+            Cast::default()
+        }
+    }
+}
+
+/// Checks what the voter's passkey signed, where one is said to have, and gives its key.
+fn signed(
+    vote: &VoteStatement,
+    signature: Option<&PasskeySignature>,
+    problems: &mut Vec<Problem>,
+) -> Option<EnrolledKey> {
+    let voter = vote.voter;
+    let Some(signature) = signature else {
+        if vote.assurance == Assurance::Passkey || vote.signature.is_some() {
+            problems.push(Problem::SignatureMissing { voter });
+        }
+        return None;
+    };
+    let checked = match approval::hash_of(signature).ok() {
+        Some(hash) if vote.signature == Some(hash) => approval::verify(signature, vote).map(drop),
+        _ => Err(InvalidApproval::Differs("signature")),
+    };
+    match checked.and_then(|()| approval::key_hash(signature)) {
+        Ok(key) => Some(EnrolledKey {
+            key,
+            site: signature.site.clone(),
+        }),
+        Err(why) => {
+            problems.push(Problem::SignatureRefused { voter, why });
+            None
         }
     }
 }

@@ -4,10 +4,11 @@
 //! checkpoint or key to keep.
 //! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]), one request's part
 //! of it ([`receipt`]).
-//! Invariant: at most two pieces of a journal are in memory, however long it is.
+//! Invariant: a few pieces of a journal are in memory, however long it is.
 
 mod keys;
 mod list;
+mod parallel;
 mod receipt;
 mod verify;
 

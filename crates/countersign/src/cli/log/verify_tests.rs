@@ -2,12 +2,17 @@
 
 use std::fs;
 
-use countersign_evidence::{checkpoint::Checkpoint, key::SigningKey, merkle::Tree};
+use countersign_evidence::{
+    checkpoint::Checkpoint, key::SigningKey, merkle::Tree, verify::verify_journal,
+};
 use expect_test::expect;
 
 use super::*;
 use crate::cli::{
-    log::testing::{self, signer},
+    log::{
+        steps,
+        testing::{self, signer},
+    },
     output::capture::captured,
 };
 
@@ -76,13 +81,45 @@ fn pieces_of_any_size_give_the_same_entries() {
             votes: None,
         };
         let checkpoint = fs::read(data.path().join("log/checkpoint")).unwrap();
-        let mut verifier = Verifier::new(trust, &checkpoint, &[]);
+        let mut verifier = Verifier::new(trust.clone(), &checkpoint, &[]);
         steps(&journal, piece, |step| {
             verifier.ended(step);
             Ok(())
         })
         .unwrap();
         assert_eq!(verifier.finish().entries, 3, "{piece}");
+        let mut verifier = Verifier::new(trust, &checkpoint, &[]);
+        parallel::verify(&journal, piece, &mut verifier).unwrap();
+        assert_eq!(verifier.finish().entries, 3, "{piece}");
+    }
+}
+
+/// Whole, cut, damaged and continued journals: by all processors as by one.
+#[test]
+fn many_threads_find_what_one_finds() {
+    let leaves: Vec<_> = (0..200_usize).map(|n| vec![b'x'; n % 50]).collect();
+    let leaves: Vec<_> = leaves.iter().map(Vec::as_slice).collect();
+    let data = data(&leaves);
+    let path = data.path().join("log/journal");
+    let (whole, checkpoint) = (
+        fs::read(&path).unwrap(),
+        fs::read(data.path().join("log/checkpoint")).unwrap(),
+    );
+    let trust = || Trust {
+        log: signer(7).verifying().clone(),
+        votes: None,
+    };
+    for at in (0..whole.len()).step_by(97) {
+        let mut turned = whole.clone();
+        turned[at] ^= 1;
+        let longer = [&whole[..], &whole[..at]].concat();
+        for journal in [&whole, &whole[..at].to_vec(), &turned, &longer] {
+            fs::write(&path, journal).unwrap();
+            let one = verify_journal(journal, trust(), &checkpoint, &[]);
+            let mut verifier = Verifier::new(trust(), &checkpoint, &[]);
+            parallel::verify(&path, 300, &mut verifier).unwrap();
+            assert_eq!(verifier.finish(), one, "{at}");
+        }
     }
 }
 

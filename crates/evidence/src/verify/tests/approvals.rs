@@ -2,13 +2,13 @@
 //!
 //! The held request is asked (0), held (1), voted on (2, 3), claimed (4), permitted (5), ended (6).
 
-use countersign_core::canonical::Hash;
+use countersign_core::{canonical::Hash, id::CredentialId};
 use serde_json::json;
 
 use super::{
     build::*,
     check,
-    passkeys::{enrolment, vote_with},
+    passkeys::{enrolment, passkey, vote_with},
     *,
 };
 use crate::{
@@ -32,6 +32,13 @@ fn without_vote(stage: u32, voter: &str) -> Problem {
 fn dana_votes(log: &mut Log, change: impl Fn(&mut VoteStatement)) {
     let mut stated = statement(HELD, MINUTE, DANA, "dba", 0);
     change(&mut stated);
+    if let Some(issuer) = stated.issuer {
+        let mut session = issued(DANA);
+        session.credential().issuer = Some(issuer);
+        session.credential().credential = CredentialId::from_bits(1);
+        log.0.insert(2, session);
+        stated.credential = CredentialId::from_bits(1);
+    }
     *log.draft(HELD, 2) = vote(HELD, MINUTE, &stated);
 }
 
@@ -51,7 +58,12 @@ fn votes_cannot_be_changed_without_the_vote_key() {
             log.draft(HELD, 2).approval().voter = person(FINN);
             log.draft(HELD, 5).permission().fills[0].voter = person(FINN);
         },
-        &[differs("voter")],
+        &[
+            Problem::CredentialOfOther {
+                credential: session(DANA),
+            },
+            differs("voter"),
+        ],
     );
     check(
         "made timely",
@@ -77,7 +89,12 @@ fn votes_cannot_be_changed_without_the_vote_key() {
             dana_votes(log, |stated| stated.issuer = Some(person(OLGA)));
             log.draft(HELD, 2).approval().issuer = None;
         },
-        &[differs("issuer")],
+        &[
+            Problem::CredentialIssuerDiffers {
+                credential: CredentialId::from_bits(1),
+            },
+            differs("issuer"),
+        ],
     );
     check(
         "for another action",
@@ -474,17 +491,26 @@ fn lift(log: &mut Log, change: &dyn Fn(&mut VoteStatement)) {
     *log.draft(HELD, 3) = match stated.assurance {
         Assurance::Passkey => {
             let key = &Key::all()[0];
+            stated.credential = passkey();
             log.0.insert(1, enrolment(key, stated.voter));
             let (signature, stated) = signed(key, stated);
             vote_with(HELD, 2 * MINUTE, &signature, &stated)
         }
-        _ => vote(HELD, 2 * MINUTE, &stated),
+        _ => {
+            log.session_of(FINN).issuer = stated.issuer;
+            vote(HELD, 2 * MINUTE, &stated)
+        }
     };
     log.draft(HELD, 5).permission().fills.clear();
 }
 
 #[test]
 fn emergencies() {
+    let by = |name: &'static str| {
+        move |stated: &mut VoteStatement| {
+            (stated.voter, stated.credential) = (person(name), session(name));
+        }
+    };
     let missing = |stage| Problem::StageNotFilled {
         rule: dba(),
         stage,
@@ -501,16 +527,12 @@ fn emergencies() {
     );
     check(
         "lifted by self",
-        |log| lift(log, &|stated| stated.voter = person(OLGA)),
+        |log| lift(log, &by(OLGA)),
         &[Problem::SelfApproval {
             voter: person(OLGA),
         }],
     );
-    check(
-        "lifted by the one who asks",
-        |log| lift(log, &|stated| stated.voter = person("bot@example.com")),
-        &[],
-    );
+    check("lifted by the one who asks", |log| lift(log, &by(BOT)), &[]);
     check(
         "lifted by a session that the requester's side issued",
         |log| lift(log, &|stated| stated.issuer = Some(person(OLGA))),

@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 
 use countersign_core::{
+    action::Action,
     canonical::Hash,
-    digest::ActionDigest,
+    digest::{ActionDigest, Nonce, action_digest},
     id::{CredentialId, PermitId, RequestId, RuleName},
+    subject::{Subject, SubjectChain, SubjectId},
     time::{Span, Timestamp},
 };
 use serde_json::{Value, json};
@@ -49,7 +51,53 @@ pub(super) fn person(name: &str) -> Ref {
 }
 
 pub(super) fn digest(request: u128) -> ActionDigest {
-    ActionDigest(Hash::of(&request.to_be_bytes()))
+    let id = RequestId::from_bits(request);
+    action_digest(&chain(), &action(), &id, &nonce()).unwrap()
+}
+
+fn chain() -> SubjectChain {
+    SubjectChain::of(Subject {
+        id: SubjectId::Person("bot@example.com".parse().unwrap()),
+        owner: None,
+    })
+}
+
+fn action() -> Action {
+    Action {
+        gate: "exec".into(),
+        target: "release".parse().unwrap(),
+        operation: "run".into(),
+        arguments: json!({ "argv": ["deploy", "--to", "production"] }),
+        session: json!(null),
+    }
+}
+
+fn nonce() -> Nonce {
+    Nonce(Hash::of(b"nonce"))
+}
+
+/// The session by which somebody votes.
+pub(super) fn session(name: &str) -> CredentialId {
+    let Hash(hash) = Hash::of(name.as_bytes());
+    CredentialId::from_bits(u128::from(hash[0]) << 8 | u128::from(hash[1]))
+}
+
+pub(super) fn issued(name: &str) -> Draft {
+    control(Body::CredentialIssued(CredentialIssued {
+        credential: session(name),
+        holder: person(name),
+        issuer: None,
+        kind: CredentialKind::Session,
+        passkey: None,
+    }))
+}
+
+pub(super) fn activated(bundle: &[u8]) -> Draft {
+    control(Body::PolicyActivated(PolicyActivated {
+        bundle: Hash::of(bundle),
+        by: ActivatedBy::FirstStart,
+        previous: None,
+    }))
 }
 
 /// A record before it has its place in the log.
@@ -61,6 +109,13 @@ pub(super) struct Draft {
     pub(super) instance: &'static str,
     pub(super) request: Option<u128>,
     pub(super) value: Option<Value>,
+}
+
+impl Draft {
+    /// Whether it issued somebody's session.
+    pub(super) fn is_session_of(&self, name: &str) -> bool {
+        matches!(&self.body, Body::CredentialIssued(issued) if issued.credential == session(name))
+    }
 }
 
 pub(super) fn control(body: Body) -> Draft {
@@ -94,7 +149,11 @@ pub(super) fn requested(request: u128) -> Draft {
         requester: person("bot@example.com"),
         self_refs: vec![person(OLGA)],
     };
-    of(request, 0, Body::ActionRequested(body))
+    let value = json!({ "action": action(), "chain": chain(), "nonce": nonce() });
+    Draft {
+        value: Some(value),
+        ..of(request, 0, Body::ActionRequested(body))
+    }
 }
 
 pub(super) fn decided(request: u128, at: i64, phase: Phase, decision: Decision) -> Draft {
@@ -144,7 +203,7 @@ pub(super) fn statement(
     VoteStatement {
         assurance: Assurance::Session,
         at: start_plus(at),
-        credential: CredentialId::from_bits(5),
+        credential: session(voter),
         digest: digest(request),
         emergency: false,
         issuer: None,
@@ -231,7 +290,8 @@ pub(super) fn good() -> Log {
         permitted: 1,
         seen: 6,
     };
-    let mut drafts = vec![control(started(0))];
+    let mut drafts = vec![control(started(0)), activated(b"bundle")];
+    drafts.extend([DANA, ERIN, FINN, OLGA, BOT].map(issued));
     drafts.extend(permitted_and_approved());
     drafts.extend(ended_without_running());
     drafts.extend(confirmed());
@@ -335,6 +395,12 @@ impl Log {
         self.0.insert(self.place(request, nth) + 1, draft);
     }
 
+    /// The record that issued somebody's session.
+    pub(super) fn session_of(&mut self, name: &str) -> &mut CredentialIssued {
+        let of = |draft: &&mut Draft| draft.is_session_of(name);
+        self.0.iter_mut().find(of).unwrap().credential()
+    }
+
     /// Leaf and evidence bytes of every entry, with every sequence and chain right.
     pub(super) fn frames(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut instances: HashMap<&str, (u64, Hash)> = HashMap::new();
@@ -436,6 +502,7 @@ accessors! {
     ending: ActionOutcome = ActionOutcome;
     heartbeat: Heartbeat = Counters;
     start: InstanceStarted = InstanceStarted;
+    credential: CredentialIssued = CredentialIssued;
 }
 
 pub(super) const DANA: &str = "dana@example.com";
@@ -443,6 +510,9 @@ pub(super) const ERIN: &str = "erin@example.com";
 pub(super) const FINN: &str = "finn@example.com";
 /// The owner of the agent that asks.
 pub(super) const OLGA: &str = "olga@example.com";
+
+/// Who asks.
+pub(super) const BOT: &str = "bot@example.com";
 
 pub(super) fn dba() -> RuleName {
     "dba".parse().unwrap()

@@ -39,7 +39,7 @@ fn a_flipped_bit_in_any_byte_is_found() {
 #[test]
 fn every_changed_byte_in_a_repaired_frame_is_found() {
     let mut log = good();
-    log.0.truncate(6);
+    log.0.truncate(12);
     let frames = log.frames();
     let note = checkpoint(&frames);
     for entry in 0..frames.len() {
@@ -62,24 +62,24 @@ fn cut_swapped_and_exchanged_entries_are_found() {
     let (note, size) = (checkpoint(&frames), frames.len() as u64);
     let shorter = |entries| Problem::ShorterThanCheckpoint { entries, size };
     assert_eq!(verify(&frames, &note), []);
-    assert_eq!(verify(&frames[..31], &note), [shorter(31)]);
+    assert_eq!(verify(&frames[..37], &note), [shorter(37)]);
     assert_eq!(verify(&[], &note), [shorter(0)]);
 
     let mut swapped = frames.clone();
-    swapped.swap(17, 21);
+    swapped.swap(23, 27);
     assert!(verify(&swapped, &note).contains(&Problem::RootMismatch { size }));
     let mut exchanged = frames.clone();
-    exchanged[5].1 = frames[4].1.clone();
+    exchanged[11].1 = frames[10].1.clone();
     let refused = Problem::EvidenceRefused(InvalidEvidence::Commitment);
     assert_eq!(verify(&exchanged, &note), [refused]);
-    exchanged[5].1.clear();
+    exchanged[11].1.clear();
     assert_eq!(verify(&exchanged, &note), [Problem::EvidenceMissing]);
-    exchanged[5].1 = frames[5].1.clone();
+    exchanged[11].1 = frames[11].1.clone();
     exchanged[0].1 = b"{}".to_vec();
     assert_eq!(verify(&exchanged, &note), [Problem::EvidenceUnexpected]);
 
     let mut spaced = frames.clone();
-    spaced[31].0.push(b' ');
+    spaced[37].0.push(b' ');
     let refused = Problem::LeafRefused(InvalidLeaf::NotCanonical);
     assert_eq!(verify(&spaced, &checkpoint(&spaced)), [refused]);
 }
@@ -88,7 +88,7 @@ fn cut_swapped_and_exchanged_entries_are_found() {
 fn checkpoints_of_others_and_of_other_logs_are_refused() {
     let frames = good().frames();
     let note = checkpoint(&frames);
-    let whole = |problem| vec![problem, Problem::NotUnderCheckpoint { entries: 32 }];
+    let whole = |problem| vec![problem, Problem::NotUnderCheckpoint { entries: 38 }];
     let refused = |error| whole(Problem::CheckpointRefused(error));
     let forger = SigningKey::from_seed("log.example", &[9; 32]).unwrap();
     let forged = Checkpoint::open(note.as_bytes(), log_key().verifying())
@@ -99,7 +99,7 @@ fn checkpoints_of_others_and_of_other_logs_are_refused() {
     let label = log_key().verifying().label();
     let bad = InvalidCheckpoint::Note(InvalidNote::BadSignature(label));
     assert_eq!(
-        verify(&frames, &note.replace("\n32\n", "\n31\n")),
+        verify(&frames, &note.replace("\n38\n", "\n37\n")),
         refused(bad)
     );
     assert_eq!(
@@ -111,9 +111,9 @@ fn checkpoints_of_others_and_of_other_logs_are_refused() {
 #[test]
 fn a_rewritten_past_is_found_with_an_older_checkpoint() {
     let frames = good().frames();
-    let older = checkpoint(&frames[..10]);
+    let older = checkpoint(&frames[..16]);
     let mut log = good();
-    log.0.truncate(31);
+    log.0.truncate(37);
     log.draft(PERMITTED, 0).asked().gate = "mcp".into();
     let rewritten = log.frames();
     let note = checkpoint(&rewritten);
@@ -122,14 +122,14 @@ fn a_rewritten_past_is_found_with_an_older_checkpoint() {
         verify_journal(&journal(frames), trust(), note.as_bytes(), &others)
     };
     assert!(verify_journal(&journal(&rewritten), trust(), note.as_bytes(), &[]).passed());
-    let mismatch = Problem::RootMismatch { size: 10 };
+    let mismatch = Problem::RootMismatch { size: 16 };
     assert_eq!(with(&older, &rewritten).findings[0].problem, mismatch);
-    assert!(with(&checkpoint(&rewritten[..10]), &rewritten).passed());
+    assert!(with(&checkpoint(&rewritten[..16]), &rewritten).passed());
     // A restored backup: a newer checkpoint was published already.
     let newer = checkpoint(&frames);
     let shorter = Problem::ShorterThanCheckpoint {
-        entries: 31,
-        size: 32,
+        entries: 37,
+        size: 38,
     };
     assert_eq!(with(&newer, &rewritten).findings[0].problem, shorter);
 }
@@ -137,13 +137,13 @@ fn a_rewritten_past_is_found_with_an_older_checkpoint() {
 #[test]
 fn the_end_of_the_journal_is_told_as_it_is() {
     let frames = good().frames();
-    let note = checkpoint(&frames[..31]);
+    let note = checkpoint(&frames[..37]);
     let bytes = journal(&frames);
-    let last = journal(&frames[..31]).len();
+    let last = journal(&frames[..37]).len();
     let verify = |bytes: &[u8]| verify_journal(bytes, trust(), note.as_bytes(), &[]);
 
     let report = verify(&bytes);
-    assert_eq!(report.findings[0].entry, Some(31));
+    assert_eq!(report.findings[0].entry, Some(37));
     assert_eq!(
         report.findings[0].problem,
         Problem::NotUnderCheckpoint { entries: 1 }
@@ -156,7 +156,7 @@ fn the_end_of_the_journal_is_told_as_it_is() {
     );
     assert!(torn.passed());
     // What a checkpoint covers was whole once, whoever kept that checkpoint.
-    for (own, kept) in [(32, &[][..]), (31, &[32][..])] {
+    for (own, kept) in [(38, &[][..]), (37, &[38][..])] {
         let note = |size| checkpoint(&frames[..size]);
         let kept: Vec<String> = kept.iter().map(|size| note(*size)).collect();
         let kept: Vec<&[u8]> = kept.iter().map(String::as_bytes).collect();
@@ -185,12 +185,12 @@ fn missing_records_are_found() {
     let gateway = |name: &str| -> Box<str> { name.into() };
     let frames = good().frames();
     let mut dropped = frames.clone();
-    dropped.remove(20);
+    dropped.remove(26);
     let found = verify(&dropped, &checkpoint(&dropped));
     let gap = Problem::SequenceGap {
         instance: gateway("gw-1"),
-        expected: 20,
-        found: 21,
+        expected: 26,
+        found: 27,
     };
     assert_eq!(
         found,
@@ -215,9 +215,9 @@ fn missing_records_are_found() {
     check(
         "a heartbeat that went back",
         |log| {
-            let mut again = log.0[29].clone();
+            let mut again = log.0[35].clone();
             again.heartbeat().held = 3;
-            log.0.insert(30, again);
+            log.0.insert(36, again);
         },
         &[Problem::CounterWentBack {
             counter: "held",
@@ -227,7 +227,7 @@ fn missing_records_are_found() {
     );
     check(
         "no start",
-        |log| drop(log.0.remove(30)),
+        |log| drop(log.0.remove(36)),
         &[Problem::StartMissing {
             instance: gateway("gw-2"),
         }],
@@ -241,8 +241,8 @@ fn missing_records_are_found() {
     );
     check(
         "a restored database",
-        |log| log.0[30].start().checkpoint_size = 31,
-        &[Problem::StartBeyondLog { size: 31 }],
+        |log| log.0[36].start().checkpoint_size = 37,
+        &[Problem::StartBeyondLog { size: 37 }],
     );
     let hidden = Counters {
         seen: 1,
@@ -250,7 +250,7 @@ fn missing_records_are_found() {
     };
     check(
         "another instance's records do not fill in",
-        |log| log.0[31].body = Body::Heartbeat(hidden),
+        |log| log.0[37].body = Body::Heartbeat(hidden),
         &[exceeds("seen", 1, 0)],
     );
 }

@@ -12,9 +12,14 @@ use crate::{
 use countersign_core::{approval::vote::PasskeySignature, canonical::Hash, id::CredentialId};
 use serde_json::json;
 
+/// The name of the passkey.
+pub(super) fn passkey() -> CredentialId {
+    CredentialId::from_bits(5)
+}
+
 pub(super) fn enrolment(key: &Key, holder: Ref) -> Draft {
     control(Body::CredentialIssued(CredentialIssued {
-        credential: CredentialId::from_bits(5),
+        credential: passkey(),
         holder,
         issuer: None,
         kind: CredentialKind::Passkey,
@@ -27,13 +32,14 @@ pub(super) fn enrolment(key: &Key, holder: Ref) -> Draft {
 
 fn revocation() -> Draft {
     control(Body::CredentialRevoked(CredentialRevoked {
-        credential: CredentialId::from_bits(5),
+        credential: passkey(),
     }))
 }
 
 fn dana_votes(key: &Key) -> (PasskeySignature, VoteStatement) {
     let mut plain = statement(HELD, MINUTE, DANA, "dba", 0);
     plain.assurance = Assurance::Passkey;
+    plain.credential = passkey();
     signed(key, plain)
 }
 
@@ -83,16 +89,24 @@ fn a_vote_by_an_enrolled_passkey_holds() {
 fn a_passkey_speaks_for_whom_the_log_enrolled_it() {
     let [key, other, _] = Key::all();
     let not_enrolled = || Problem::PasskeyNotEnrolled {
-        passkey: CredentialId::from_bits(5),
         voter: person(DANA),
     };
     // A key that was put into the database by hand has no enrolment.
     let mut without = log(&key);
     without.0.remove(1);
-    assert_eq!(problems(&without), [not_enrolled()]);
+    let credential = passkey;
+    assert_eq!(
+        problems(&without),
+        [Problem::CredentialUnknown {
+            credential: credential()
+        }]
+    );
     let mut of_another = log(&key);
     of_another.0[1] = enrolment(&key, person(ERIN));
-    assert_eq!(problems(&of_another), [not_enrolled()]);
+    let of_other = Problem::CredentialOfOther {
+        credential: credential(),
+    };
+    assert_eq!(problems(&of_another), [of_other, not_enrolled()]);
     let mut another_key = log(&key);
     another_key.0[1] = enrolment(&other, person(DANA));
     assert_eq!(problems(&another_key), [not_enrolled()]);
@@ -110,7 +124,11 @@ fn a_revoked_passkey_speaks_for_nobody() {
     };
     let mut before_vote = log(key);
     before_vote.0.insert(2, revocation());
-    assert_eq!(problems(&before_vote), [revoked(), revoked()]);
+    let credential = passkey();
+    assert_eq!(
+        problems(&before_vote),
+        [Problem::CredentialRevoked { credential }, revoked()]
+    );
     let mut before_permit = log(key);
     before_permit.before(HELD, 5, revocation());
     assert_eq!(problems(&before_permit), [revoked()]);

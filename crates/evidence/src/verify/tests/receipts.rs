@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The receipt of a request of [`good`], after a change of the log.
-fn of_log(request: u128, change: impl Fn(&mut Log)) -> Receipt {
+pub(super) fn of_log(request: u128, change: impl Fn(&mut Log)) -> Receipt {
     let mut log = good();
     change(&mut log);
     let frames = log.frames();
