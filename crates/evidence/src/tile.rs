@@ -7,8 +7,10 @@
 //! beginning of every wider one of its place.
 //! Specification: <https://c2sp.org/tlog-tiles>.
 
+mod check;
 mod name;
 
+pub use check::TileCheck;
 pub use name::{InvalidName, Kind, Name};
 
 use countersign_core::canonical::Hash;
@@ -46,6 +48,9 @@ pub enum InvalidTile {
     /// A tile that is needed is not at hand.
     #[error("`{0}` is missing; fetch or restore it")]
     Missing(Name),
+    /// A tile of another one.
+    #[error("`{0}` is not made of the tiles below it; it or one of them was changed")]
+    NotMadeOfBelow(Name),
     /// The tiles are not those of the checkpoint.
     #[error("the tiles do not lead to the root of the checkpoint")]
     Root,

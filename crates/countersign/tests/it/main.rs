@@ -25,6 +25,7 @@ mod input;
 mod limits;
 mod local;
 mod many;
+mod published;
 mod receipts;
 mod record;
 mod shown;

@@ -9,6 +9,7 @@
 mod keys;
 mod list;
 mod parallel;
+mod published;
 mod receipt;
 mod verify;
 
@@ -45,7 +46,7 @@ Example:
 /// Subcommands of `countersign log`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Verify a gateway's record from its files; needs no gateway
+    /// Verify a gateway's record from its files, which needs no gateway, or what one publishes
     Verify(verify::Args),
     /// List what a gateway recorded, from its files; needs no gateway
     List(list::Args),
@@ -73,7 +74,7 @@ pub(crate) async fn run(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     match command {
-        Command::Verify(args) => verify::verify(args, output),
+        Command::Verify(args) => verify::verify(args, sources, output).await,
         Command::List(args) => list::list(&args, output),
         Command::Prove(args) => receipt::prove(&args, output),
         Command::Checkpoint => fetch("checkpoint", sources, output).await,

@@ -10,15 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use countersign_evidence::verify::{Area, Finding, Report, Severity, Trust, Verifier};
+use countersign_evidence::{
+    key::VerifyingKey,
+    verify::{Area, Finding, Report, Severity, Trust, Verifier},
+};
 use serde_json::{Value, json};
 
 use super::{
     folder, journal,
     keys::{given_keys, kept_beside, kept_checkpoint, one},
-    parallel, read, receipt,
+    parallel, published, read, receipt,
 };
 use crate::cli::{
+    config::Sources,
     failure::{Failure, GENERAL},
     output::Output,
     text::{Paint, shown},
@@ -29,6 +33,7 @@ Examples:
   countersign log verify data
   countersign log verify data --key gate.example.com.key                # a key you kept yourself
   countersign log verify data --checkpoint last-week.txt --json         # nothing older was rewritten
+  countersign log verify https://gate.example.com --key gate.example.com.key --checkpoint last-week.txt
   countersign log verify req_01j9….receipt --key gate.example.com.key   # one request, without the log
 
 Keys and checkpoints from the directory itself show that it agrees with itself. Only a key and a
@@ -39,8 +44,9 @@ Exit status: 0 verified, 1 not verified, 64 a key or checkpoint that is none.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The gateway's data directory, its `log` directory, the journal in it, or a receipt
-    #[arg(value_name = "DIR|FILE")]
+    /// The gateway's data directory, its `log` directory, the journal in it, a receipt, or a gateway's
+    /// address, where what it publishes to everybody is verified
+    #[arg(value_name = "DIR|FILE|URL")]
     path: PathBuf,
     /// The verifier key of the log, or a file with it, instead of the one in the directory
     #[arg(long, value_name = "KEY|FILE")]
@@ -66,10 +72,32 @@ struct Kept {
 ///
 /// # Errors
 /// When the files can't be read or are not what they were given as.
-pub(super) fn verify(args: Args, output: &mut Output) -> Result<u8, Failure> {
+pub(super) async fn verify(
+    args: Args,
+    sources: &Sources,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let Some(url) = published::address(&args.path) else {
+        return verify_files(&args, output);
+    };
+    let ca = sources.ca(&url)?;
+    let given = published::Given {
+        key: given_key(&args)?,
+        kept: &args.others,
+        ca: ca.as_deref(),
+    };
+    published::verify(url, given, output).await
+}
+
+/// The log's key that was given.
+fn given_key(args: &Args) -> Result<Option<VerifyingKey>, Failure> {
     let given = args.key.as_ref();
     let given = given.map(|key| one(given_keys("--key", key)?, "--key"));
-    let given = given.transpose()?;
+    given.transpose()
+}
+
+fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
+    let given = given_key(args)?;
     let mut votes = Vec::new();
     for given in &args.vote_keys {
         votes.extend(given_keys("--vote-key", given)?);

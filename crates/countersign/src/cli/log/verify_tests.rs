@@ -40,7 +40,7 @@ fn an_empty_record_holds_wherever_it_is_named() {
     for path in ["", "log", "log/journal"] {
         let (mut output, out, _) = captured(false, false);
         assert_eq!(
-            verify(args(data.path().join(path)), &mut output),
+            verify_files(&args(data.path().join(path)), &mut output),
             Ok(0),
             "{path}"
         );
@@ -63,7 +63,10 @@ fn an_empty_record_holds_wherever_it_is_named() {
 fn a_changed_record_does_not_hold() {
     let data = data(&[b"not a leaf"]);
     let (mut output, out, _) = captured(true, false);
-    assert_eq!(verify(args(data.path().to_owned()), &mut output), Ok(1));
+    assert_eq!(
+        verify_files(&args(data.path().to_owned()), &mut output),
+        Ok(1)
+    );
     let last: Value = serde_json::from_str(out.text().lines().last().unwrap()).unwrap();
     assert_eq!(
         (&last["verified"], &last["integrity"], &last["entries"]),
@@ -128,7 +131,7 @@ fn what_is_missing_is_named() {
     let data = data(&[]);
     fs::remove_file(data.path().join("log/key.pub")).unwrap();
     let (mut output, _, _) = captured(false, false);
-    let failure = verify(args(data.path().to_owned()), &mut output).unwrap_err();
+    let failure = verify_files(&args(data.path().to_owned()), &mut output).unwrap_err();
     assert_eq!(failure.exit, 64);
     assert!(failure.detail.unwrap().contains("--key"));
 }
@@ -174,7 +177,7 @@ fn what_is_not_proven_is_said() {
             others: others.clone(),
         };
         let (mut output, out, _) = captured(false, false);
-        assert_eq!(verify(args(), &mut output), Ok(0));
+        assert_eq!(verify_files(&args(), &mut output), Ok(0));
         let text = out.text();
         let said: Vec<_> = text
             .lines()
@@ -185,7 +188,7 @@ fn what_is_not_proven_is_said() {
         let mut pairs = said.iter().zip(limits);
         assert!(pairs.all(|(line, limit)| line.contains(limit)), "{text}");
         let (mut output, out, _) = captured(true, false);
-        assert_eq!(verify(args(), &mut output), Ok(0));
+        assert_eq!(verify_files(&args(), &mut output), Ok(0));
         let summary: Value = serde_json::from_str(out.text().trim()).unwrap();
         assert_eq!(
             summary["not_proven"].as_array().unwrap().len(),
@@ -207,7 +210,10 @@ fn a_torn_tail_is_no_damage() {
     let data = data(&[]);
     fs::write(data.path().join("log/journal"), [0xC1, 0, 0]).unwrap();
     let (mut output, out, _) = captured(false, false);
-    assert_eq!(verify(args(data.path().to_owned()), &mut output), Ok(0));
+    assert_eq!(
+        verify_files(&args(data.path().to_owned()), &mut output),
+        Ok(0)
+    );
     let text = out.text();
     assert!(
         text.starts_with("note: the journal ends with the beginning of a record"),
@@ -220,7 +226,7 @@ fn a_torn_tail_is_no_damage() {
 /// Fails as a wrong command line that names what was given, before anything is said of the record.
 fn check_wrong(args: Args, said: &str) {
     let (mut output, out, _) = captured(true, false);
-    let failure = verify(args, &mut output).unwrap_err();
+    let failure = verify_files(&args, &mut output).unwrap_err();
     assert_eq!(
         (failure.exit, failure.kind.as_str()),
         (64, "usage"),
@@ -297,7 +303,7 @@ fn a_kept_checkpoint_under_another_key_is_a_finding() {
         others: vec![kept],
         ..args(data.path().to_owned())
     };
-    assert_eq!(verify(args, &mut output), Ok(1));
+    assert_eq!(verify_files(&args, &mut output), Ok(1));
     assert!(
         out.text().contains("the checkpoint was refused"),
         "{}",
