@@ -38,8 +38,7 @@ use crate::{
     frame::{Decoder, Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
-    merkle::Tree,
-    tile::Name,
+    tile::{Edge, Name},
 };
 
 use finding::Findings;
@@ -61,7 +60,7 @@ pub struct Trust {
 #[derive(Debug)]
 pub struct Verifier {
     votes: Option<Arc<[VerifyingKey]>>,
-    tree: Tree,
+    edge: Edge,
     /// The size of the checkpoint that opened; `None` when it did not.
     covered: Option<u64>,
     tiles: Option<Tiles>,
@@ -102,7 +101,7 @@ impl Verifier {
         }
         let mut verifier = Self {
             votes: trust.votes.map(Into::into),
-            tree: Tree::new(),
+            edge: Edge::default(),
             covered,
             tiles: None,
             stated,
@@ -148,12 +147,13 @@ impl Verifier {
             mut problems,
             of_vote,
         } = examined;
-        let index = self.tree.size();
-        self.tree.push(hash);
+        let index = self.edge.size();
+        let completed = self.edge.push(hash);
         self.compare_root();
-        let tiles = self.tiles.as_mut();
-        for problem in tiles.map_or_else(Vec::new, |tiles| tiles.entry(&entry, hash)) {
-            self.findings.push(None, None, problem);
+        if let Some(tiles) = &mut self.tiles {
+            for problem in tiles.entry(&entry, completed, &self.edge) {
+                self.findings.push(None, None, problem);
+            }
         }
         let leaf = match leaf {
             Ok(leaf) => leaf,
@@ -187,7 +187,7 @@ impl Verifier {
             Step::End => {}
             Step::Incomplete { at } => {
                 let newest = self.stated.keys().next_back();
-                let problem = match newest.is_some_and(|size| *size > self.tree.size()) {
+                let problem = match newest.is_some_and(|size| *size > self.edge.size()) {
                     true => Problem::CutInside { at },
                     false => Problem::TornTail { at },
                 };
@@ -203,7 +203,7 @@ impl Verifier {
     /// The report, after the last entry.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        let (entries, requests) = (self.tree.size(), self.requests.seen());
+        let (entries, requests) = (self.edge.size(), self.requests.seen());
         for size in self.stated.into_keys().filter(|size| *size > entries) {
             let problem = Problem::ShorterThanCheckpoint { entries, size };
             self.findings.push(None, None, problem);
@@ -222,11 +222,11 @@ impl Verifier {
     }
 
     fn compare_root(&mut self) {
-        let size = self.tree.size();
+        let size = self.edge.size();
         let Some(roots) = self.stated.get(&size) else {
             return;
         };
-        let root = self.tree.root();
+        let root = self.edge.root();
         if roots.iter().any(|stated| *stated != root) {
             self.findings
                 .push(None, None, Problem::RootMismatch { size });

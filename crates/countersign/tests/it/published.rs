@@ -45,7 +45,7 @@ impl Auditor {
 async fn busy(lab: &Lab) {
     let bot = lab.bot().await;
     for _ in 0..180 {
-        bot.run("./tally none x", 0).await;
+        bot.run("./tally free x", 0).await;
     }
     lab.gateway.log.checkpoint().await;
 }

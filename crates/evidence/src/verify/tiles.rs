@@ -5,8 +5,6 @@
 //! Invariant: one changed byte of one of them leads to a finding that names it.
 //! Specification: <https://c2sp.org/tlog-tiles>.
 
-use countersign_core::canonical::Hash;
-
 use super::Problem;
 use crate::tile::{self, Edge, Kind, Name, WIDTH};
 
@@ -18,14 +16,13 @@ pub(super) struct Tiles {
     read: Read,
     /// How many entries the checkpoint has.
     covered: u64,
-    edge: Edge,
     /// The entries of the bundle that is not full yet.
     bundle: Vec<u8>,
 }
 
 impl std::fmt::Debug for Tiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tiles({} of {})", self.edge.size(), self.covered)
+        write!(f, "Tiles({})", self.covered)
     }
 }
 
@@ -34,22 +31,26 @@ impl Tiles {
         Self {
             read,
             covered,
-            edge: Edge::default(),
             bundle: Vec::new(),
         }
     }
 
-    /// Takes the next entry, and compares what it completes.
-    pub(super) fn entry(&mut self, entry: &[u8], hash: Hash) -> Vec<Problem> {
+    /// Takes the next entry, which led to `edge` and completed tiles, and compares them.
+    pub(super) fn entry(
+        &mut self,
+        entry: &[u8],
+        completed: Vec<(Name, Vec<u8>)>,
+        edge: &Edge,
+    ) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.edge.size() >= self.covered {
+        if edge.size() > self.covered {
             return problems;
         }
         let _no_longer_than_a_frame_holds = tile::push_entry(&mut self.bundle, entry);
-        for (name, expected) in self.edge.push(hash) {
+        for (name, expected) in completed {
             problems.extend(self.compare(name, &expected));
         }
-        let (size, width) = (self.edge.size(), u64::from(WIDTH));
+        let (size, width) = (edge.size(), u64::from(WIDTH));
         if size.is_multiple_of(width) {
             let name = Name::full(Kind::Entries, size / width - 1);
             problems.extend(self.compare(name, &self.bundle));
@@ -59,7 +60,7 @@ impl Tiles {
             let partial = u16::try_from(size % width).ok();
             let bundle = partial.and_then(|partial| Name::of(Kind::Entries, size / width, partial));
             problems.extend(bundle.and_then(|name| self.compare(name, &self.bundle)));
-            let tiles = self.edge.partial();
+            let tiles = edge.partial();
             problems.extend(tiles.filter_map(|(name, expected)| self.compare(name, &expected)));
         }
         problems
