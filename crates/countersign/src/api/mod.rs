@@ -20,6 +20,7 @@ pub mod problem;
 pub mod requests;
 mod run;
 mod seats;
+mod streams;
 pub mod strict;
 pub mod types;
 
@@ -53,6 +54,7 @@ use crate::{
     gates::advisory::Outstanding,
     gateway::Gateway,
     identity::Caller,
+    streams::Streams,
 };
 
 /// Requests a second of one subject, and in one burst ten times as many.
@@ -78,6 +80,8 @@ pub struct Api {
     uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
+    /// What is told to other systems.
+    pub streams: Streams,
     uploading: Seats,
     running: Seats,
     listening: Seats,
@@ -92,6 +96,7 @@ impl Api {
         let strangers = Quota::per_second(per_second(STRANGERS));
         Self {
             outstanding: Outstanding::start(&gateway),
+            streams: Streams::start(&gateway),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
@@ -364,6 +369,8 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/policy", get(manage::policy))
         .route("/v1/policy/explain", post(explaining::explain))
         .route("/v1/directory", get(manage::directory))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{name}/retry", post(streams::retry))
         .route("/v1/log/checkpoint", get(log::checkpoint))
         .route("/v1/log/key", get(log::key))
         .route("/v1/log/vote-key", get(log::vote_key))

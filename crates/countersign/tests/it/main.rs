@@ -29,6 +29,7 @@ mod record;
 mod shown;
 mod starting;
 mod stopping;
+mod streams;
 mod support;
 mod tls;
 mod uploads;
