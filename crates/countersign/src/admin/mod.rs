@@ -232,6 +232,7 @@ fn asked(
         issuers: caller.lineage(),
         administrative: true,
         amends: None,
+        trace: None,
     })
 }
 

@@ -40,7 +40,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp};
+use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp, trace::TraceParent};
 use countersign_evidence::body::{Body as RecordBody, Opened};
 use countersign_store::Write;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
@@ -259,6 +259,14 @@ async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
             false => ApiError::invalid("the body ended early"),
         }
     })
+}
+
+/// The trace that a caller says its call belongs to. One that can't be read is none, as its
+/// specification has it.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut all = headers.get_all("traceparent").iter();
+    let only = all.next().filter(|_| all.next().is_none())?;
+    only.to_str().ok()?.parse().ok()
 }
 
 /// Does something once per `Idempotency-Key` of a caller, and answers the same afterwards.

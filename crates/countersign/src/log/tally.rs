@@ -109,13 +109,12 @@ impl Tally {
     /// A copy of what was counted.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        counts.waiting = HashMap::new();
-        counts
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What waits can be much, and the log's writer waits for this lock.
+        let waiting = std::mem::take(&mut counts.waiting);
+        let copy = counts.clone();
+        counts.waiting = waiting;
+        copy
     }
 
     /// Counts a batch that is durable now.

@@ -32,5 +32,6 @@ mod stopping;
 mod streams;
 mod support;
 mod tls;
+mod traces;
 mod uploads;
 mod ways;

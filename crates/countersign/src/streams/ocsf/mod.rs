@@ -1,7 +1,7 @@
 //! Lines of OCSF JSON in a file, for systems that collect files.
 //!
 //! In scope: following the record into the file, and noting how far it got.
-//! Out of scope: the events ([`event`]) and the file ([`file`]).
+//! Out of scope: the events ([`event`]) and the file ([`file`](mod@file)).
 //! Invariant: the place moves on only when the lines before it are on the disk. So a crash repeats
 //! lines and loses none; `metadata.uid`, the record's number, tells repetitions.
 

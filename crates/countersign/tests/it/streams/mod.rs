@@ -5,6 +5,7 @@ mod file;
 mod killed;
 mod metrics;
 mod receiver;
+mod secure;
 mod webhook;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
