@@ -73,10 +73,110 @@
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 
+  // ---- Passkeys: before such a form is sent, the browser makes or uses one. ----
+
+  const text = (bytes) =>
+    btoa(String.fromCharCode(...new Uint8Array(bytes)))
+      .replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  const bytes = (encoded) =>
+    Uint8Array.from(atob(encoded.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+
+  const field = (form, name) => form.querySelector(`[name=${name}]`)?.value ?? "";
+
+  const putField = (form, name, value) => {
+    const input = form.querySelector(`[name=${name}]`) ?? document.createElement("input");
+    input.type = "hidden";
+    input.name = name;
+    input.value = value;
+    form.append(input);
+  };
+
+  const ask = async (form) => {
+    const kind = form.dataset.passkey;
+    // A form's text arrives with CR LF and is kept with LF; what is signed is what is kept.
+    const vote = kind === "vote" && {
+      verdict: "approve",
+      reason: field(form, "reason").replace(/\r\n?/g, "\n") || null,
+      digest: field(form, "digest"),
+      act: field(form, "act"),
+    };
+    const answer = await fetch(form.dataset.options, {
+      method: "POST", credentials: "same-origin", cache: "no-store",
+      headers: { "Content-Type": "application/json", "X-CSRF-Token": field(form, "csrf") },
+      body: vote ? JSON.stringify(vote) : null,
+    });
+    const options = await answer.json();
+    if (!answer.ok) throw new Error([options.title, options.detail].filter(Boolean).join(". "));
+    return options;
+  };
+
+  const make = async (form, options) => {
+    const made = await navigator.credentials.create({
+      publicKey: {
+        challenge: bytes(options.challenge),
+        rp: { id: options.site, name: "Countersign" },
+        user: { id: bytes(options.user), name: options.name, displayName: options.name },
+        pubKeyCredParams: [-7, -8, -257].map((alg) => ({ type: "public-key", alg })),
+        excludeCredentials: options.passkeys.map((id) => ({ type: "public-key", id: bytes(id) })),
+        authenticatorSelection: { residentKey: "required", userVerification: "required" },
+        attestation: "none",
+      },
+    });
+    putField(form, "passkey_authenticator_data", text(made.response.getAuthenticatorData()));
+    return made;
+  };
+
+  const sign = async (form, options) => {
+    const signed = await navigator.credentials.get({
+      publicKey: {
+        challenge: bytes(options.challenge),
+        rpId: options.site,
+        allowCredentials: options.passkeys.map((id) => ({ type: "public-key", id: bytes(id) })),
+        userVerification: "required",
+      },
+    });
+    putField(form, "passkey", text(signed.rawId));
+    putField(form, "passkey_authenticator_data", text(signed.response.authenticatorData));
+    putField(form, "passkey_signature", text(signed.response.signature));
+    return signed;
+  };
+
+  const usePasskey = async (form) => {
+    const problem = form.querySelector("[data-passkey-problem]");
+    const pressed = form.querySelector("button[type=submit]");
+    // While the browser asks, the page neither refreshes nor sends twice.
+    form.dataset.sent = "1";
+    if (problem) problem.hidden = true;
+    try {
+      if (!window.PublicKeyCredential) throw new Error("This browser has no passkeys here.");
+      const options = await ask(form);
+      const used = await (form.dataset.passkey === "add" ? make : sign)(form, options);
+      putField(form, "passkey_challenge", options.token);
+      putField(form, "passkey_client_data", text(used.response.clientDataJSON));
+      form.dataset.signed = "1";
+      delete form.dataset.sent;
+      form.requestSubmit(pressed);
+    } catch (error) {
+      delete form.dataset.sent;
+      const refused = error.name === "NotAllowedError";
+      const message = refused ? "Nothing was signed: it was cancelled, or took too long." : error.message;
+      if (problem) {
+        put(problem, message);
+        problem.hidden = false;
+      }
+      say(message);
+    }
+  };
+
   // ---- Forms: an act is sent once; a jump to a form lands in its first field. ----
 
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post") return;
+    if (event.target.dataset.passkey && !event.target.dataset.signed) {
+      event.preventDefault();
+      if (!event.target.dataset.sent) usePasskey(event.target);
+      return;
+    }
     if (event.target.dataset.sent) {
       event.preventDefault();
       return;
@@ -99,6 +199,7 @@
     if (!event.persisted) return;
     for (const form of document.querySelectorAll("form[data-sent]")) {
       delete form.dataset.sent;
+      delete form.dataset.signed;
       for (const button of form.querySelectorAll("button")) button.disabled = false;
     }
     listen();

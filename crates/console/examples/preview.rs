@@ -55,6 +55,7 @@ fn pages() -> Vec<(&'static str, String)> {
         ("people", render(&samples::people())),
         ("people-reader", render(&samples::people_reader())),
         ("sign-in", render(&samples::sign_in())),
+        ("passkeys", render(&samples::passkeys())),
         ("signed-out", render(&samples::signed_out())),
         ("error", render(&samples::error())),
         ("secret", render(&samples::secret())),

@@ -2,7 +2,7 @@
 
 mod requests;
 
-use countersign_console::{access, inbox, part, people, shell};
+use countersign_console::{access, inbox, part, passkeys, people, shell};
 
 pub(crate) use requests::{
     advisory, answerer, approved, confirmation, finished, own, reviewer, too_long,
@@ -11,6 +11,7 @@ pub(crate) use requests::{
 use access::{ErrorPage, SecretPage, SignInPage, SignedOutPage};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
+use passkeys::{PasskeyRow, PasskeysPage};
 use people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow};
 use shell::{Banner, Flash, Link, Live, Place, Shell, SignedIn};
 
@@ -208,6 +209,7 @@ fn person(name: &str, groups: &[&str]) -> PersonRow {
         manager: String::new(),
         disabled: false,
         last_seen: Some(ago(7_300)),
+        passkeys: vec![],
     }
 }
 
@@ -287,6 +289,7 @@ pub(crate) fn people() -> PeoplePage {
             PersonRow {
                 disabled: true,
                 last_seen: None,
+                passkeys: vec![],
                 ..person("pat@example.com", &[])
             },
         ],
@@ -320,6 +323,24 @@ pub(crate) fn people_reader() -> PeoplePage {
     }
 }
 
+/// Somebody's own passkeys.
+pub(crate) fn passkeys() -> PasskeysPage {
+    PasskeysPage {
+        shell: Shell {
+            live: None,
+            ..shell("dana@example.com", Place::Elsewhere, "")
+        },
+        passkeys: vec![PasskeyRow {
+            id: "crd_01k9".into(),
+            label: "laptop".into(),
+            fingerprint: "3f1c 09ab 77d2 e410".into(),
+            enrolled: ago(86_400),
+            synced: true,
+        }],
+        cannot_add: String::new(),
+    }
+}
+
 /// A sign-in link, opened.
 pub(crate) fn sign_in() -> SignInPage {
     SignInPage {
@@ -337,6 +358,8 @@ pub(crate) fn signed_out() -> SignedOutPage {
     SignedOutPage {
         shell: nobody(),
         just_now: true,
+        passkeys: true,
+        next: "/requests/req_01k9".into(),
     }
 }
 

@@ -253,7 +253,7 @@ pub(crate) fn too_long() -> RequestPage {
         form.one_click = OneClick::NotEnough(
             "The action has 74 310 bytes; this page shows the first 8 192.".into(),
         );
-        form.assurance_note = "Your passkey is asked for.".into();
+        form.passkey = "/v1/requests/req_01k9/passkey".into();
     }
     if let Some(rule) = page.rules.first_mut() {
         rule.hours = "Mon-Fri 08:00-18:00 Europe/Berlin".into();

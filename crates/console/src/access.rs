@@ -45,6 +45,10 @@ pub struct SignedOutPage {
     pub shell: Shell,
     /// Whether somebody has just signed out; otherwise signing in is needed first.
     pub just_now: bool,
+    /// Whether browsers can use passkeys at this address.
+    pub passkeys: bool,
+    /// The page that was asked for; may be empty.
+    pub next: String,
 }
 
 /// Something went wrong.

@@ -13,6 +13,7 @@ pub mod asset;
 pub mod hidden;
 pub mod inbox;
 pub mod part;
+pub mod passkeys;
 pub mod people;
 pub mod request;
 pub mod shell;
@@ -46,6 +47,7 @@ pages!(
     access::SignInPage,
     access::SignedOutPage,
     inbox::InboxPage,
+    passkeys::PasskeysPage,
     people::PeoplePage,
     request::RequestPage,
 );

@@ -50,6 +50,8 @@ pub struct PersonRow {
     pub disabled: bool,
     /// When they last signed in.
     pub last_seen: Option<Moment>,
+    /// Their passkeys, by the names under which they can be revoked.
+    pub passkeys: Vec<String>,
 }
 
 /// A membership and how it came to be.

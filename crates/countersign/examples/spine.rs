@@ -307,6 +307,7 @@ fn ballot(case: &Case) -> anyhow::Result<Ballot> {
         reason: None,
         digest: case.request.digest,
         typed_digest: None,
+        signature: None,
     })
 }
 

@@ -7,6 +7,7 @@
 
 mod first_start;
 mod opening;
+pub(crate) mod world;
 
 use std::{
     fs::File,

@@ -83,6 +83,7 @@ kinds! {
     "credential.issued" => CredentialIssued(CredentialIssued),
     "credential.revoked" => CredentialRevoked(CredentialRevoked),
     "directory.changed" => DirectoryChanged(DirectoryChanged),
+    "change.stored" => ChangeStored(ChangeStored),
     "recovered" => Recovered(Recovered),
     "security.event" => SecurityEvent(SecurityEvent),
 }
@@ -112,6 +113,7 @@ impl Body {
             | Self::CredentialIssued(_)
             | Self::CredentialRevoked(_)
             | Self::DirectoryChanged(_)
+            | Self::ChangeStored(_)
             | Self::Recovered(_)
             | Self::SecurityEvent(_) => false,
         }
@@ -414,6 +416,18 @@ records! {
         issuer: Option<Ref>,
         /// What it is.
         kind: CredentialKind,
+        /// Which key, when it is a passkey.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        passkey: Option<EnrolledKey>,
+    }
+
+    /// The key of a passkey.
+    EnrolledKey {
+        /// SHA-256 of the public key (COSE).
+        #[serde(with = "hex")]
+        key: Hash,
+        /// The host name it is for.
+        site: String,
     }
 
     /// A credential was revoked.
@@ -427,6 +441,12 @@ records! {
         /// Who.
         subject: Ref,
         /// What, as a short code.
+        what: String,
+    }
+
+    /// A change that was recorded before is stored now: a restart finds it, and nothing older.
+    ChangeStored {
+        /// Of what, as a short code.
         what: String,
     }
 

@@ -8,6 +8,7 @@
 //! Specification: RFC 6962, RFC 8785, WebAuthn, <https://c2sp.org/signed-note>,
 //! <https://c2sp.org/tlog-checkpoint>, <https://github.com/secure-systems-lab/dsse>.
 
+pub mod approval;
 pub mod body;
 pub mod checkpoint;
 pub mod envelope;

@@ -11,6 +11,7 @@
 
 mod finding;
 mod instances;
+mod passkeys;
 mod quorum;
 mod receipt;
 mod requests;
@@ -38,6 +39,7 @@ use crate::{
 
 use finding::Findings;
 use instances::Instances;
+use passkeys::Passkeys;
 use requests::Requests;
 
 /// What the auditor trusts.
@@ -59,6 +61,7 @@ pub struct Verifier {
     /// Roots that signed checkpoints state, by size.
     stated: BTreeMap<u64, Vec<Hash>>,
     instances: Instances,
+    passkeys: Passkeys,
     requests: Requests,
     findings: Findings,
 }
@@ -96,6 +99,7 @@ impl Verifier {
             covered,
             stated,
             instances: Instances::default(),
+            passkeys: Passkeys::default(),
             requests: Requests::default(),
             findings,
         };
@@ -120,16 +124,18 @@ impl Verifier {
         let mut problems = Vec::new();
         check_evidence(&leaf, frame.evidence, &mut problems);
         self.instances.apply(&leaf, hash, index, &mut problems);
+        self.passkeys.apply(&leaf.body);
         match &leaf.request {
             Some(place) => {
                 let has_reason = match &leaf.body {
                     Body::ApprovalDecided(vote) => {
-                        let known = self.votes.as_deref();
+                        let known = (self.votes.as_deref(), &self.passkeys);
                         votes::check(&leaf, place, vote, frame.evidence, known, &mut problems)
                     }
                     _ => false,
                 };
-                self.requests.apply(&leaf, place, has_reason, &mut problems);
+                let cast = (has_reason, &self.passkeys);
+                self.requests.apply(&leaf, place, cast, &mut problems);
             }
             None if leaf.body.needs_request() => problems.push(Problem::RequestMissing),
             None => {}

@@ -1,7 +1,8 @@
 //! Votes: what a person decided, signed with the vote key and bound to the record.
 //!
 //! In scope: the signed statement, making the record from it, comparing the two.
-//! Out of scope: who may vote; passkey assertions, which the evidence holds beside the envelope.
+//! Out of scope: who may vote; what a passkey signed ([`approval`](crate::approval)), which the
+//! evidence holds beside the envelope.
 //! Invariant: every field of an [`ApprovalDecided`] record but the envelope's hash is in the signed
 //! statement too, so whoever holds the log's key alone cannot turn, move or reattribute a vote.
 //! Specification: a DSSE envelope of type [`VOTE_TYPE`] around the canonical JSON of
@@ -60,6 +61,9 @@ pub struct VoteStatement {
     /// SHA-256 of the text the voter was shown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shown: Option<Hash>,
+    /// The hash of what the voter's passkey signed, where they voted with one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature: Option<Hash>,
     /// The slots it can fill, or the rule it lifts.
     pub slots: Vec<Slot>,
     /// For or against.

@@ -30,12 +30,13 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 13] = [
+pub const ADMIN_ACTIONS: [&str; 14] = [
     "bundle-apply",
     "person-add",
     "person-disable",
     "person-enable",
     "person-link",
+    "passkey-add",
     "membership-add",
     "membership-remove",
     "agent-add",

@@ -97,6 +97,8 @@ pub enum CredentialKind {
     Session,
     /// A token of an agent, a workload or a person's command line; never votes.
     Token,
+    /// A passkey of a person, which signs votes and begins sessions.
+    Passkey,
 }
 
 /// A credential; its secret is kept only as a hash.
@@ -106,13 +108,14 @@ pub struct StoredCredential {
     pub id: CredentialId,
     /// Kind.
     pub kind: CredentialKind,
-    /// SHA-256 of the secret, which has 256 random bits.
+    /// SHA-256 of the secret, which has 256 random bits; of a passkey, of the name its authenticator
+    /// has for it, which is no secret.
     pub secret: Hash,
     /// `person:…`, `agent:…` or `workload:…`.
     pub holder: String,
     /// The person who had it issued; `None` for the installation itself.
     pub issued_by: Option<PersonId>,
-    /// The credential it came from: the link of a session.
+    /// The credential it came from: the link or passkey of a session.
     pub parent: Option<CredentialId>,
     /// When issued.
     pub issued: Timestamp,

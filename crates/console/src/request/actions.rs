@@ -63,8 +63,9 @@ pub struct ApproveForm {
     pub needed_after: u32,
     /// How long the approval can then be claimed, for example `10 min`.
     pub valid_for: String,
-    /// What else the viewer has to do, for example `Your passkey is asked for.`; may be empty.
-    pub assurance_note: String,
+    /// Where the page's script asks what the viewer's passkey is to sign; empty where a signed-in
+    /// session is enough.
+    pub passkey: String,
     /// The rule and stage it would sign, for example `rule dba, stage 1`; may be empty.
     pub signs: String,
     /// What the viewer typed before it was refused.

@@ -5,6 +5,7 @@ use countersign_console::{
     access::{ErrorPage, SecretPage, SignInPage, SignedOutPage},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
+    passkeys::{PasskeyRow, PasskeysPage},
     people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow},
     render,
     request::{
@@ -32,11 +33,28 @@ impl Fill<'_> {
                 render(&SignedOutPage {
                     shell: self.shell(),
                     just_now: false,
+                    passkeys: true,
+                    next: self.s(),
                 }),
             ),
+            ("passkeys", render(&self.passkeys())),
             ("error", render(&self.error())),
             ("secret", render(&self.secret())),
         ]
+    }
+
+    fn passkeys(&self) -> PasskeysPage {
+        PasskeysPage {
+            shell: self.shell(),
+            passkeys: vec![PasskeyRow {
+                id: self.s(),
+                label: self.s(),
+                fingerprint: self.s(),
+                enrolled: self.moment(),
+                synced: true,
+            }],
+            cannot_add: String::new(),
+        }
     }
 
     fn s(&self) -> String {
@@ -282,7 +300,7 @@ impl Fill<'_> {
                 one_click: OneClick::NotEnough(self.s()),
                 needed_after: 0,
                 valid_for: self.s(),
-                assurance_note: self.s(),
+                passkey: self.s(),
                 signs: self.s(),
                 reason: self.s(),
             }),
@@ -318,6 +336,7 @@ impl Fill<'_> {
                 manager: self.s(),
                 disabled: false,
                 last_seen: Some(self.moment()),
+                passkeys: self.list(),
             }],
             machines: vec![MachineRow {
                 kind: PartyKind::Workload,

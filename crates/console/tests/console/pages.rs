@@ -20,6 +20,7 @@ fn every_page() -> Vec<String> {
         render(&samples::people()),
         render(&samples::people_reader()),
         render(&samples::sign_in()),
+        render(&samples::passkeys()),
         render(&samples::signed_out()),
         render(&samples::error()),
         render(&samples::secret()),

@@ -24,7 +24,7 @@ pub enum Verdict {
     Deny,
 }
 
-/// The session a person votes with.
+/// The session or passkey a person votes with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// Its name, never its secret.
@@ -34,6 +34,32 @@ pub struct Credential {
     pub issued_by: Option<PersonId>,
     /// How strongly it identifies.
     pub assurance: Assurance,
+}
+
+/// What a person's passkey signed of a vote. The core keeps it and reads none of it: the gateway
+/// verifies it when it is cast and again at the claim, an auditor whenever they like. Bytes are
+/// base64url without padding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasskeySignature {
+    /// The statement that was signed, in canonical JSON.
+    pub statement: String,
+    /// The authenticator's name for the passkey.
+    pub passkey: String,
+    /// Its public key (COSE).
+    pub public_key: String,
+    /// Whether it can leave the device that made it.
+    pub backup_eligible: bool,
+    /// The host name it is for.
+    pub site: String,
+    /// The address at which the browser showed the page.
+    pub origin: String,
+    /// `clientDataJSON`.
+    pub client_data: String,
+    /// `authenticatorData`.
+    pub authenticator_data: String,
+    /// The signature over both.
+    pub signature: String,
 }
 
 /// One person's verdict, as it is signed and kept.
@@ -52,4 +78,7 @@ pub struct Vote {
     pub digest: ActionDigest,
     /// When.
     pub at: Timestamp,
+    /// What their passkey signed, where they voted with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Box<PasskeySignature>>,
 }

@@ -28,7 +28,7 @@ use crate::{
     approval::{
         ApprovalRule,
         quorum::Slot,
-        vote::{Credential, Verdict, Vote},
+        vote::{Credential, PasskeySignature, Verdict, Vote},
     },
     decision::Decided,
     digest::ActionDigest,
@@ -66,6 +66,8 @@ pub struct Ballot {
     pub digest: ActionDigest,
     /// The first digits of the digest, typed by hand where one click is not enough.
     pub typed_digest: Option<String>,
+    /// What the voter's passkey signed.
+    pub signature: Option<Box<PasskeySignature>>,
 }
 
 impl Ballot {
@@ -78,6 +80,7 @@ impl Ballot {
             reason: self.reason,
             digest: self.digest,
             at,
+            signature: self.signature,
         }
     }
 }

@@ -360,6 +360,7 @@ impl Scene {
             reason: Some("looked at it".into()),
             digest: self.case.request.digest,
             typed_digest: None,
+            signature: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
 use countersign_core::{
+    approval::rule::Approver,
     digest::action_digest,
     directory::Directory,
     id::PersonId,
@@ -24,7 +25,10 @@ use super::Proposal;
 use crate::{
     active::Active,
     bundle_files::problems_error,
-    gateway::{Gateway, make_active, stored_bundle},
+    gateway::{
+        Gateway, make_active, stored_bundle,
+        world::{self, World},
+    },
     identity::{Issue, LINK},
     log::Record,
 };
@@ -104,11 +108,63 @@ pub(super) async fn apply(
             let issued = issue(gateway, kind, holder, &proposers, lineage, LINK).await?;
             Ok(issued.into())
         }
+        Proposal::Passkey { person, passkey } => {
+            check_enrolment(&gateway.active(), &person, countersigned)?;
+            let enrolled = gateway.identity.enrol(&person, &passkey, lineage).await?;
+            Ok(json!({ "passkey": enrolled.id }).into())
+        }
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
             Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+/// Refuses a passkey that its holder alone stands behind, where its signature can count.
+fn check_enrolment(active: &Active, person: &PersonId, countersigned: bool) -> anyhow::Result<()> {
+    if active.directory.active_person(person).is_none() {
+        bail!("`{person}` is unknown or disabled");
+    }
+    if !countersigned && can_countersign(active, person) {
+        bail!(
+            "{person} can countersign, so that a second person must countersign their passkeys; \
+             hold `countersign:passkey-add` under an approval rule"
+        );
+    }
+    Ok(())
+}
+
+/// Whether any rule can take a person's signature for somebody else.
+fn can_countersign(active: &Active, person: &PersonId) -> bool {
+    let directory = &active.directory;
+    let owns = || {
+        let machines = directory
+            .agents
+            .values()
+            .chain(directory.workloads.values());
+        machines
+            .flat_map(|one| &one.owner)
+            .any(|owner| owner == person)
+    };
+    let leads = || {
+        let mut people = directory.people.values();
+        people.any(|one| one.manager.as_ref() == Some(person))
+    };
+    let named = |approver: &Approver| match approver {
+        Approver::Group(group) => directory
+            .people
+            .get(person)
+            .is_some_and(|one| one.groups.contains_key(group)),
+        Approver::User(user) => user == person,
+        Approver::OwnerOfResource => owns(),
+        Approver::ManagerOfRequester => leads(),
+    };
+    active.world().rules.values().any(|rule| {
+        let stages = rule.stages.iter().flat_map(|stage| &stage.from);
+        let late = rule.escalate.iter().flat_map(|more| &more.to);
+        let emergency = rule.emergency.iter().flat_map(|one| &one.from);
+        stages.chain(late).chain(emergency).any(named)
+    })
 }
 
 /// What a change of the directory did, with how many requests `ended` by it.
@@ -209,6 +265,10 @@ pub async fn replace_bundle(
             kept.push(Write::ChangeDirectory(entry));
         }
     }
+    let world = World {
+        now: world::hash_of(&bundle, &directory)?,
+        was: world::stored(gateway.store.as_ref()).await?,
+    };
     for change in before.stops.unrecorded() {
         // Somebody whom the new files don't have can't do anything either.
         let _gone = change.apply(&mut directory, now, false);
@@ -222,7 +282,7 @@ pub async fn replace_bundle(
         by,
         previous: Some(before.hash),
     };
-    let evidence = json!({ "files": active.bundle.files() });
+    let evidence = world.beside(json!({ "files": active.bundle.files() }));
     let body = Body::PolicyActivated(body);
     gateway
         .log
@@ -242,6 +302,7 @@ pub async fn replace_bundle(
     writes.extend(kept);
     gateway.store.commit(writes).await?;
     gateway.activate(active);
+    world::stored_as(&gateway.log, now, world.now).await;
     Ok(())
 }
 
@@ -309,7 +370,12 @@ pub(super) async fn change_directory(
             .unwrap_or("change")
             .into(),
     });
-    let evidence = json!({ "change": value, "countersigned": countersigned });
+    let mut evidence = json!({ "change": value, "countersigned": countersigned });
+    let store = gateway.store.as_ref();
+    let world = World::changed_by(store, change, at, countersigned).await?;
+    if let Some(world) = world {
+        evidence = world.beside(evidence);
+    }
     gateway
         .log
         .record(Record {
@@ -333,6 +399,9 @@ pub(super) async fn change_directory(
     }
     gateway.store.commit(writes).await?;
     gateway.activate(active);
+    if let Some(world) = world {
+        world::stored_as(&gateway.log, at, world.now).await;
+    }
     Ok(true)
 }
 

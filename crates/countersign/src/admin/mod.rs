@@ -36,7 +36,7 @@ use crate::{
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
-    identity::Caller,
+    identity::{Caller, passkey::Enrolled},
     names::Names,
 };
 
@@ -82,6 +82,22 @@ pub async fn propose(
     {
         return stop::propose(gateway, caller, asked, change.clone()).await;
     }
+    propose_recorded(gateway, caller, asked).await
+}
+
+/// Proposes to enrol a passkey that the caller has just made in their own session.
+///
+/// # Errors
+/// [`AdminError`].
+pub async fn propose_passkey(
+    gateway: &Gateway,
+    caller: &Caller,
+    passkey: Enrolled,
+) -> Result<ProposalAnswer, AdminError> {
+    let person = caller.person().filter(|_| caller.assurance().is_some());
+    let person = person.cloned().ok_or(InvalidProposal::InBrowserOnly)?;
+    let proposal = Proposal::Passkey { person, passkey };
+    let asked = asked(&gateway.active(), caller, &proposal, None)?;
     propose_recorded(gateway, caller, asked).await
 }
 

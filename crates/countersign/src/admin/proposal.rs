@@ -12,7 +12,14 @@ use countersign_runner::quote::reveal_lines;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{active::Active, api::types::ProposalBody, identity::MAX_TOKEN};
+use crate::{
+    active::Active,
+    api::types::ProposalBody,
+    identity::{
+        MAX_TOKEN,
+        passkey::{Enrolled, fingerprint},
+    },
+};
 
 /// Why a proposal can't be understood.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +30,9 @@ pub enum InvalidProposal {
     /// Its arguments.
     #[error("the arguments of `{0}` are wrong: {1}")]
     Arguments(String, String),
+    /// A passkey, which only a browser can make.
+    #[error("a passkey is added by the person it is for, in the console under Passkeys")]
+    InBrowserOnly,
     /// A bundle with problems.
     #[error("the bundle was refused, the active one stays:\n{0}")]
     Bundle(String),
@@ -66,6 +76,13 @@ pub enum Proposal {
     Link {
         /// For whom.
         person: PersonId,
+    },
+    /// Enrol a passkey that its holder has made.
+    Passkey {
+        /// Whose.
+        person: PersonId,
+        /// Which.
+        passkey: Enrolled,
     },
     /// Revoke a credential.
     Revoke {
@@ -145,6 +162,7 @@ impl Proposal {
                 }
                 Ok(Self::Link { person })
             }
+            "passkey-add" => Err(InvalidProposal::InBrowserOnly),
             "credential-revoke" => {
                 let RevokeArguments { credential } = arguments(body)?;
                 Ok(Self::Revoke { credential })
@@ -202,6 +220,7 @@ impl Proposal {
             Self::Directory { name, .. } => name,
             Self::Token { .. } => "agent-token",
             Self::Link { .. } => "person-link",
+            Self::Passkey { .. } => "passkey-add",
             Self::Revoke { .. } => "credential-revoke",
         }
     }
@@ -212,7 +231,9 @@ impl Proposal {
         match self {
             Self::Bundle { .. } => "bundle",
             Self::Directory { .. } => "directory",
-            Self::Token { .. } | Self::Link { .. } | Self::Revoke { .. } => "credentials",
+            Self::Token { .. } | Self::Link { .. } | Self::Passkey { .. } | Self::Revoke { .. } => {
+                "credentials"
+            }
         }
     }
 
@@ -248,6 +269,18 @@ impl Proposal {
                 format!("Issue a sign-in link for {person}"),
                 format!(
                     "person  {person}\n\nWhoever asks for the link sees it and counts as the same person in votes cast with it.\n"
+                ),
+            ),
+            Self::Passkey { person, passkey } => (
+                format!("Add a passkey for {person}"),
+                format!(
+                    "person       {person}\npasskey      {}\nfingerprint  {}\nfor          {}\n\n\
+                     Votes signed with it count as theirs. Ask {person} in person or by voice, not \
+                     by a message, whether they are adding a passkey now and which fingerprint \
+                     their page shows.\n",
+                    reveal_lines(&passkey.label),
+                    fingerprint(passkey),
+                    passkey.site
                 ),
             ),
             Self::Revoke { credential } => (

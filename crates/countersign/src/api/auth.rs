@@ -119,6 +119,7 @@ pub fn check_csrf(api: &Api, caller: &Caller, token: &str) -> Result<(), ApiErro
 pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     let (code, holder) = match error {
         IdentityError::Invalid => ("invalid_credential", None),
+        IdentityError::Forged => ("forged_credential", None),
         // It was theirs, whatever it is worth now.
         IdentityError::Disabled(holder) | IdentityError::Removed(holder) => {
             ("disabled", Some(holder))

@@ -5,16 +5,22 @@
 //! function, so that a page offers what would be taken.
 
 use countersign_core::{
-    approval::{myself::myself, rule::Assurance, vote::Verdict},
+    approval::{ApprovalRule, myself::myself, rule::Assurance, vote::Verdict},
     id::PersonId,
-    lifecycle::{self, Refusal},
+    lifecycle::{self, Refusal, World},
     request::Case,
     subject::SubjectId,
     time::Timestamp,
 };
+use countersign_store::StoredCredential;
 
 use super::types::Approvers;
-use crate::{active::Active, engine::credential, identity::Caller, names::Names};
+use crate::{
+    active::Active,
+    engine::credential,
+    identity::{Caller, lineage_of},
+    names::Names,
+};
 
 /// Why a verdict of this caller would be refused now, whatever they type with it.
 #[must_use]
@@ -35,19 +41,42 @@ pub fn would_refuse(
         }
         return Some("A token never votes. Sign in to the console and decide there.".into());
     };
-    let session = credential(&caller.credential, assurance);
+    // Who has a passkey is asked for it when the rules want one.
+    let strongest = caller.strongest().unwrap_or(assurance);
+    let session = credential(&caller.credential, strongest);
     let refusal = from_requesters_side(active, caller, case).or_else(|| {
         lifecycle::would_refuse(case, active.world(), now, (person, &session), verdict)
     })?;
     Some(in_words(&refusal, person, case))
 }
 
+/// Whether an approval of the case must be signed with a passkey, by its rules as they were or are.
+#[must_use]
+pub fn needs_passkey(case: &Case, world: World<'_>) -> bool {
+    let rules = case.request.rules.iter();
+    let current = |rule: &ApprovalRule| world.rules.get(&rule.name).map(|now| now.assurance);
+    rules
+        .flat_map(|rule| [Some(rule.assurance), current(rule)])
+        .any(|assurance| assurance == Some(Assurance::Passkey))
+}
+
 /// A session in which somebody of the requester's side had a hand speaks for them.
 #[must_use]
 pub fn from_requesters_side(active: &Active, caller: &Caller, case: &Case) -> Option<Refusal> {
+    issuer_on_side(active, caller, &caller.credential, case)
+}
+
+/// A credential of the caller in which somebody of the requester's side had a hand.
+#[must_use]
+pub fn issuer_on_side(
+    active: &Active,
+    caller: &Caller,
+    credential: &StoredCredential,
+    case: &Case,
+) -> Option<Refusal> {
     let side = myself(case, &active.directory);
     let own = caller.person().is_some_and(|person| side.contains(person));
-    let lineage = caller.lineage();
+    let lineage = lineage_of(credential);
     let issuer = lineage.intersection(&side).next().filter(|_| !own)?;
     Some(Refusal::CredentialFromRequester(issuer.clone()))
 }
@@ -70,6 +99,10 @@ fn in_words(refusal: &Refusal, person: &PersonId, case: &Case) -> String {
                 .into()
         }
         Refusal::AlreadyVoted => "You have decided already.".into(),
+        Refusal::AssuranceTooLow {
+            needed: Assurance::Passkey,
+            ..
+        } => "It takes a passkey, and you have none here yet. Add one under Passkeys.".into(),
         Refusal::AssuranceTooLow { needed, given } => format!(
             "It takes {}; your session gives {}.",
             assurance(*needed),

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use countersign_core::subject::SubjectId;
+use countersign_core::{id::PersonId, subject::SubjectId, time::Timestamp};
 use countersign_store::{CredentialKind, StoredCredential};
 
 use super::{
@@ -73,6 +73,7 @@ fn kind(credential: &StoredCredential) -> &'static str {
         CredentialKind::Link => "link",
         CredentialKind::Session => "session",
         CredentialKind::Token => "token",
+        CredentialKind::Passkey => "passkey",
     }
 }
 
@@ -134,6 +135,18 @@ pub(super) async fn policy(
     }))
 }
 
+/// The passkeys of a person among `credentials` that were not revoked.
+pub(crate) fn passkeys_of<'a>(
+    person: &PersonId,
+    credentials: &'a [StoredCredential],
+    now: Timestamp,
+) -> impl Iterator<Item = &'a StoredCredential> {
+    let holder = SubjectId::Person(person.clone()).to_string();
+    credentials.iter().filter(move |one| {
+        one.kind == CredentialKind::Passkey && one.holder == holder && !ended(one, now)
+    })
+}
+
 /// People, agents and workloads with their credentials.
 ///
 /// # Errors
@@ -167,6 +180,9 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         groups: person.groups.keys().map(ToString::to_string).collect(),
         manager: person.manager.as_ref().map(ToString::to_string),
         disabled: person.disabled,
+        passkeys: passkeys_of(id, &all, now)
+            .map(|one| one.id.clone())
+            .collect(),
     });
     let agents = directory
         .agents

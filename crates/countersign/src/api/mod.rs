@@ -13,13 +13,14 @@ pub mod detail;
 mod events;
 pub mod explaining;
 mod log;
-mod manage;
+pub(crate) mod manage;
 pub mod narrowing;
 pub mod openapi;
 pub mod problem;
 pub mod requests;
 mod run;
 mod seats;
+pub mod signing;
 mod streams;
 pub mod strict;
 pub mod types;
@@ -181,6 +182,8 @@ impl Api {
         let code = match &error {
             EngineError::Refused(refusal) => refusal.code(),
             EngineError::ForgedVote(_) => "forged_vote",
+            EngineError::RevokedPasskey(_) => "revoked_passkey",
+            EngineError::NotSigned(_) => "not_signed",
             _ => return ApiError::from(error).about(id),
         };
         self.record_refused(caller, id, code).await;
@@ -365,6 +368,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/votes", post(requests::vote))
+        .route("/v1/requests/{id}/passkey", post(signing::options))
         .route("/v1/requests/{id}/withdraw", post(requests::withdraw))
         .route("/v1/requests/{id}/comments", post(requests::comment))
         .route("/v1/requests/{id}/questions", post(requests::question))

@@ -214,6 +214,9 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
         types::StreamList,
         types::TargetInfo,
         types::VoteBody,
+        types::ToSign,
+        types::SigningOptions,
+        crate::identity::passkey::Signed,
         types::WhoAmI,
     ]
 }

@@ -106,6 +106,11 @@ impl From<EngineError> for ApiError {
                     .about(id)
             }
             EngineError::ForgedVote(_) => Self::new(StatusCode::CONFLICT, "forged_vote", text),
+            EngineError::RevokedPasskey(_) => {
+                Self::new(StatusCode::CONFLICT, "revoked_passkey", text)
+            }
+            EngineError::NotSigned(_) => Self::new(StatusCode::CONFLICT, "not_signed", text)
+                .with_detail("Reload the page, look, and sign again."),
             EngineError::TooManyHeld(..) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_held", text)
             }
@@ -145,7 +150,7 @@ impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
         let text = explain(&error);
         match error {
-            IdentityError::Missing | IdentityError::Invalid => {
+            IdentityError::Missing | IdentityError::Invalid | IdentityError::Forged => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", text).with_detail(
                     "Sign in, run `countersign login`, or set COUNTERSIGN_TOKEN to a valid token.",
                 )

@@ -7,6 +7,7 @@ use super::{
     narrowing::{ListQuery, check_names},
     once,
     problem::ApiError,
+    signing,
     types::{AmendBody, RequestDetail, RequestList, SayBody, VoteBody},
 };
 use crate::{
@@ -144,30 +145,58 @@ pub async fn cast(
         .with_detail("Open the request's page and decide there.")
         .about(id));
     };
-    let digest: Hash = body
-        .digest
-        .parse()
-        .map_err(|_| ApiError::invalid("`digest` is not 64 hexadecimal digits"))?;
-    let digest = ActionDigest(digest);
-    let acts = gateway.identity.acts();
-    let now = gateway.clock.now();
-    if let Err(stale) = acts.check(&body.act, &caller.credential.id, id, &digest, now) {
-        api.record_refused(caller, id, "stale_act").await;
-        let status = axum::http::StatusCode::CONFLICT;
-        return Err(ApiError::new(status, "stale_act", stale.to_string()).about(id));
-    }
+    let digest = check_act(api, caller, id, (&body.digest, &body.act)).await?;
     if let Some(refusal) = from_requesters_side(&gateway.active(), caller, &case) {
         return Err(api.refused(caller, id, refusal.into()).await);
     }
+    let reason = signing::written(body.reason);
+    let (signature, credential) = match &body.passkey {
+        None => (None, credential(&caller.credential, assurance)),
+        Some(signed) => {
+            let said = signing::Said {
+                verdict: body.verdict,
+                reason: reason.as_deref(),
+            };
+            let made = signing::signature(api, caller, &case, (said, signed)).await?;
+            (Some(Box::new(made.0)), made.1)
+        }
+    };
     let ballot = Ballot {
         voter: person.clone(),
-        credential: credential(&caller.credential, assurance),
+        credential,
         verdict: body.verdict,
-        reason: body.reason.filter(|text| !text.trim().is_empty()),
+        reason,
         digest,
         typed_digest: body.typed_digest,
+        signature,
     };
     act(api, caller, id, Event::Vote(ballot)).await
+}
+
+/// Checks the proof that this session was shown this action a short while ago, and gives the
+/// action's digest.
+///
+/// # Errors
+/// It is not that proof, or too old; recorded as a refused attempt.
+pub async fn check_act(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    (digest, act): (&str, &str),
+) -> Result<ActionDigest, ApiError> {
+    let digest: Hash = digest
+        .parse()
+        .map_err(|_| ApiError::invalid("`digest` is not 64 hexadecimal digits"))?;
+    let digest = ActionDigest(digest);
+    let (acts, now) = (api.gateway.identity.acts(), api.gateway.clock.now());
+    match acts.check(act, &caller.credential.id, id, &digest, now) {
+        Ok(()) => Ok(digest),
+        Err(stale) => {
+            api.record_refused(caller, id, "stale_act").await;
+            let status = axum::http::StatusCode::CONFLICT;
+            Err(ApiError::new(status, "stale_act", stale.to_string()).about(id))
+        }
+    }
 }
 
 /// Does something to a request and shows it afterwards.

@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::identity::passkey::Signed;
+
 /// An error, as RFC 9457 problem details (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -80,6 +82,41 @@ pub struct VoteBody {
     pub typed_digest: Option<String>,
     /// The proof of a fresh act, from the request's page or `GET /v1/requests/ID`.
     pub act: String,
+    /// What the voter's passkey signed, where a rule demands it; see
+    /// `POST /v1/requests/ID/passkey`.
+    #[serde(default)]
+    pub passkey: Option<Signed>,
+}
+
+/// The vote that a passkey is to sign.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToSign {
+    /// `approve` or `deny`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// Why; the same text goes with the vote.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The digest of the action shown.
+    pub digest: String,
+    /// The proof of a fresh act.
+    pub act: String,
+}
+
+/// What a passkey is asked to sign. Bytes are base64url without padding.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SigningOptions {
+    /// Goes back with the vote, in `passkey.challenge`.
+    pub token: String,
+    /// WebAuthn's `challenge`.
+    pub challenge: String,
+    /// What the challenge is made of: the statement that is signed.
+    pub statement: String,
+    /// The authenticator's names of the passkeys that can sign.
+    pub passkeys: Vec<String>,
+    /// WebAuthn's `rpId`.
+    pub site: String,
 }
 
 /// A comment, question or answer.
@@ -348,6 +385,10 @@ pub struct PersonLine {
     pub manager: Option<String>,
     /// Whether disabled.
     pub disabled: bool,
+    /// Their passkeys that are good now, by the name under which they can be revoked.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub passkeys: Vec<CredentialId>,
 }
 
 /// An agent or workload of the directory.
@@ -371,7 +412,7 @@ pub struct CredentialLine {
     /// Name.
     #[schema(value_type = String)]
     pub id: CredentialId,
-    /// `link`, `session` or `token`.
+    /// `link`, `session`, `token` or `passkey`.
     pub kind: String,
     /// Who had it issued.
     pub issued_by: Option<String>,

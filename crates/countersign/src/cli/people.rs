@@ -5,7 +5,7 @@
 //! Invariant: every change is a proposal; only the gateway applies it.
 
 use clap::Subcommand;
-use countersign_core::id::{GroupId, PersonId};
+use countersign_core::id::{CredentialId, GroupId, PersonId};
 use serde_json::json;
 
 use super::{
@@ -31,6 +31,9 @@ Example:
 const ENABLE_EXAMPLES: &str = "\
 Example:
   countersign people enable lea@example.com --reason 'back from leave'";
+const REVOKE_EXAMPLES: &str = "\
+Example:
+  countersign people revoke cred_01j9… --reason 'lost the phone'";
 const JOIN_EXAMPLES: &str = "\
 Examples:
   countersign people join lea@example.com dba
@@ -65,6 +68,15 @@ pub(crate) enum Command {
     /// Propose a single-use sign-in link for a person; it is shown once
     #[command(after_help = LINK_EXAMPLES)]
     Link(One),
+    /// Propose to revoke a passkey or another credential of a person
+    #[command(after_help = REVOKE_EXAMPLES)]
+    Revoke {
+        /// The credential's name, as `people list` shows it
+        #[arg(value_name = "CREDENTIAL")]
+        credential: CredentialId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Propose that a person joins a group
     #[command(after_help = JOIN_EXAMPLES)]
     Join(Membership),
@@ -126,6 +138,13 @@ pub(crate) async fn run(
         Command::Disable(args) => ("person-disable", one(args)),
         Command::Enable(args) => ("person-enable", one(args)),
         Command::Link(args) => ("person-link", one(args)),
+        Command::Revoke {
+            credential,
+            waiting,
+        } => {
+            let arguments = json!({ "credential": credential });
+            ("credential-revoke", (arguments, waiting))
+        }
         Command::Join(args) => ("membership-add", both(args)),
         Command::Leave(args) => ("membership-remove", both(args)),
     };
@@ -148,7 +167,7 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
     if people.is_empty() {
         return "Nobody yet: countersign people add PERSON --group GROUP".into();
     }
-    let mut table = Table::new(&["PERSON", "STATE", "GROUPS", "MANAGER"]);
+    let mut table = Table::new(&["PERSON", "STATE", "GROUPS", "MANAGER", "PASSKEYS"]);
     for person in people {
         let state = if person.disabled {
             "disabled"
@@ -156,7 +175,9 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
             "active"
         };
         let manager = person.manager.as_deref().unwrap_or_default();
-        table.row(&[&person.id, state, &person.groups.join(", "), manager]);
+        let passkeys: Vec<_> = person.passkeys.iter().map(CredentialId::as_str).collect();
+        let groups = person.groups.join(", ");
+        table.row(&[&person.id, state, &groups, manager, &passkeys.join(", ")]);
     }
     table.to_text(paint)
 }
@@ -178,13 +199,14 @@ mod tests {
             groups: vec!["dba".into(), "oncall".into()],
             manager: manager.map(str::to_owned),
             disabled,
+            passkeys: Vec::new(),
         };
         let people = [
             person("dana@example.com", false, None),
             person("lea@example.com", true, Some("dana@example.com")),
         ];
         expect![[r#"
-            PERSON            STATE     GROUPS       MANAGER
+            PERSON            STATE     GROUPS       MANAGER           PASSKEYS
             dana@example.com  active    dba, oncall
             lea@example.com   disabled  dba, oncall  dana@example.com"#]]
         .assert_eq(&table(&people, Paint::plain()));

@@ -15,6 +15,7 @@ mod fields;
 mod flash;
 mod guard;
 mod inbox;
+mod passkeys;
 mod people;
 mod proposals;
 mod request;
@@ -66,6 +67,15 @@ pub fn routes(api: Api) -> Router {
             "/agents/{*form}",
             get(proposals::back).post(proposals::agents),
         )
+        .route("/passkeys", get(passkeys::show))
+        .route("/passkeys/options", post(passkeys::options))
+        .route("/passkeys/add", get(passkeys::back).post(passkeys::add))
+        .route(
+            "/passkeys/remove",
+            get(passkeys::back).post(passkeys::remove),
+        )
+        .route("/sign-in", get(sign_in::ask).post(passkeys::sign_in))
+        .route("/sign-in/options", post(passkeys::sign_in_options))
         .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
         .route(
             "/command-line",

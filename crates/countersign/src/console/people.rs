@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin,
-    api::{Api, problem::ApiError, requests::visible},
+    api::{Api, manage::passkeys_of, problem::ApiError, requests::visible},
     engine::EngineError,
     identity::ended,
 };
@@ -118,6 +118,9 @@ fn person_row(
             .map(ToString::to_string)
             .unwrap_or_default(),
         disabled: person.disabled,
+        passkeys: passkeys_of(id, credentials, viewer.now)
+            .map(|one| one.id.to_string())
+            .collect(),
         last_seen: sessions.next().map(|session| viewer.moment(session.issued)),
     }
 }

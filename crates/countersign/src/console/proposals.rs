@@ -106,12 +106,7 @@ async fn follow(api: &Api, session: &Session, proposed: &ProposalAnswer) -> Resp
             None,
             Done::Applied,
         )),
-        "denied" => {
-            let title = format!("the change was refused: {}", proposed.message);
-            let error = ApiError::new(StatusCode::FORBIDDEN, "denied", title)
-                .with_detail("It is recorded. Ask somebody whom policy allows to propose it.");
-            refused(api, session, &error).await
-        }
+        "denied" => refused(api, session, &denied(proposed)).await,
         _ => {
             let path = request::path(id);
             answer::see(&flash::address(
@@ -123,6 +118,13 @@ async fn follow(api: &Api, session: &Session, proposed: &ProposalAnswer) -> Resp
             ))
         }
     }
+}
+
+/// What policy refused.
+pub(super) fn denied(proposed: &ProposalAnswer) -> ApiError {
+    let title = format!("the change was refused: {}", proposed.message);
+    ApiError::new(StatusCode::FORBIDDEN, "denied", title)
+        .with_detail("It is recorded. Ask somebody whom policy allows to propose it.")
 }
 
 /// The directory again, with why it was refused.

@@ -21,7 +21,7 @@ use crate::{
         auth::{check_csrf, cookie_name, record_stranger, session_cookie},
         problem::ApiError,
     },
-    identity::{Caller, IdentityError},
+    identity::{Caller, IdentityError, passkey},
 };
 
 /// Marks the address of a page that was asked for once more, without another site in between.
@@ -82,7 +82,7 @@ async fn of_cookie(parts: &Parts, api: &Api) -> Result<Option<Session>, ApiError
 }
 
 fn nobody(parts: &Parts, api: &Api) -> Response {
-    let mut response = signed_out(StatusCode::UNAUTHORIZED, api, false);
+    let mut response = signed_out(StatusCode::UNAUTHORIZED, api, false, parts.uri.path());
     if let Some(refresh) = asking_again(parts) {
         response.headers_mut().insert(header::REFRESH, refresh);
     }
@@ -90,12 +90,14 @@ fn nobody(parts: &Parts, api: &Api) -> Response {
 }
 
 /// The page for whoever is not signed in.
-pub(super) fn signed_out(status: StatusCode, api: &Api, just_now: bool) -> Response {
+pub(super) fn signed_out(status: StatusCode, api: &Api, just_now: bool, next: &str) -> Response {
     answer::page(
         status,
         &SignedOutPage {
             shell: viewer::strangers_shell(api),
             just_now,
+            passkeys: passkey::site(api.gateway.url()).is_ok(),
+            next: next.into(),
         },
     )
 }

@@ -25,6 +25,11 @@ use crate::{
     identity::{IdentityError, SESSION},
 };
 
+/// The page for whoever wants to sign in and has no link.
+pub(super) async fn ask(State(api): State<Api>) -> Response {
+    signed_out(StatusCode::OK, &api, false, "")
+}
+
 pub(super) async fn show(State(api): State<Api>, Path(secret): Path<String>) -> Response {
     let link = match api
         .gateway
@@ -76,7 +81,7 @@ pub(super) async fn take(State(api): State<Api>, Path(secret): Path<String>) -> 
 async fn no_link(api: &Api, error: IdentityError) -> Response {
     record_stranger(api, &error).await;
     let error = match error {
-        IdentityError::Missing | IdentityError::Invalid => ApiError::new(
+        IdentityError::Missing | IdentityError::Invalid | IdentityError::Forged => ApiError::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
             "this sign-in link can't be used: it was used before, has expired, or never was one",
@@ -96,7 +101,7 @@ pub(super) async fn leave(
 ) -> Response {
     match end(&api, &session, fields).await {
         Ok(()) => {
-            let mut response = signed_out(StatusCode::OK, &api, true);
+            let mut response = signed_out(StatusCode::OK, &api, true, "");
             if let Some(cookie) = cookie(&api, "", 0) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }

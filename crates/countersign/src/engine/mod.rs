@@ -56,6 +56,14 @@ pub enum EngineError {
     /// A stored vote is not what was signed.
     #[error("a stored vote is not what was signed; the request was not run")]
     ForgedVote(PersonId),
+    /// A vote's passkey was revoked after the vote.
+    #[error(
+        "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again"
+    )]
+    RevokedPasskey(PersonId),
+    /// What came along as a passkey's signature is not that of the vote.
+    #[error("the passkey's signature does not fit the vote: {0}")]
+    NotSigned(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,6 +24,7 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_evidence::{
+    approval,
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalWithdrawn, Assurance, Body,
         CloseReason, CommentKind, Commented, Decision as Said, EmergencyReviewed, Fill,
@@ -35,7 +36,7 @@ use countersign_evidence::{
 };
 use serde_json::{Value, json};
 
-use super::Ended;
+use super::{Ended, EngineError};
 use crate::{keys::Keys, log::Record};
 
 fn record(request: &Request, seq: u64, at: Timestamp, body: Body, evidence: Value) -> Record {
@@ -253,7 +254,7 @@ impl Recorder<'_> {
     }
 
     /// Records one fact. Facts that only restate votes are not recorded on their own.
-    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), NotCanonical> {
+    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), EngineError> {
         match fact {
             Fact::Voted { vote, could_fill } => {
                 let slots: BTreeSet<_> = could_fill
@@ -414,9 +415,12 @@ impl Recorder<'_> {
         vote: &countersign_core::approval::Vote,
         slots: Vec<Slot>,
         emergency: bool,
-    ) -> Result<(), NotCanonical> {
-        let statement = statement(vote, &self.case.request, slots, emergency, self.names());
-        let envelope = statement.sign(&self.keys.vote)?;
+    ) -> Result<(), EngineError> {
+        let internal = |error: NotCanonical| EngineError::Internal(error.to_string());
+        let statement = statement(vote, &self.case.request, slots, emergency, self.names())
+            .map_err(internal)?;
+        check_signature(vote, &statement)?;
+        let envelope = statement.sign(&self.keys.vote).map_err(internal)?;
         let evidence = json!({ "envelope": envelope, "vote": vote });
         self.push(Body::ApprovalDecided(statement.record(&envelope)), evidence);
         self.envelopes
@@ -432,8 +436,13 @@ pub(super) fn statement(
     slots: Vec<Slot>,
     emergency: bool,
     names: &Pseudonyms,
-) -> VoteStatement {
-    VoteStatement {
+) -> Result<VoteStatement, NotCanonical> {
+    let signature = vote
+        .signature
+        .as_deref()
+        .map(approval::hash_of)
+        .transpose()?;
+    Ok(VoteStatement {
         assurance: assurance(vote.credential.assurance),
         at: vote.at,
         credential: vote.credential.id.clone(),
@@ -447,11 +456,30 @@ pub(super) fn statement(
         reason: vote.reason.clone(),
         request: request.id.clone(),
         shown: Some(Hash::of(request.presentation.body.as_bytes())),
+        signature,
         slots,
         verdict: match vote.verdict {
             Verdict::Approve => VerdictWord::Approve,
             Verdict::Deny => VerdictWord::Deny,
         },
         voter: names.of_person(&vote.voter),
+    })
+}
+
+/// Checks that a vote said to be signed with a passkey is, and that this is the vote it signed.
+pub(super) fn check_signature(
+    vote: &countersign_core::approval::Vote,
+    statement: &VoteStatement,
+) -> Result<(), EngineError> {
+    let by_passkey = vote.credential.assurance == rule::Assurance::Passkey;
+    let Some(signature) = vote.signature.as_deref().filter(|_| by_passkey) else {
+        return match (by_passkey, &vote.signature) {
+            (false, None) => Ok(()),
+            _ => Err(EngineError::NotSigned("its signature is missing".into())),
+        };
+    };
+    match approval::verify(signature, statement) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(EngineError::NotSigned(why.to_string())),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use countersign_core::{
+    approval::rule::Assurance,
     decision::{Decided, DenyReason},
     digest::AttachKey,
     id::{PermitId, PersonId, RequestId},
@@ -23,11 +24,11 @@ use serde_json::{Value, json};
 use super::{
     Ended, EngineError, Input, Opened, Parts, Update,
     admission::question,
-    records::{Recorder, statement},
+    records::{Recorder, check_signature, statement},
     wearing::{often_denied, recently_denied},
     words::describe,
 };
-use crate::{active::Active, ids, log::Record, names::Names};
+use crate::{active::Active, identity::passkey, ids, log::Record, names::Names};
 
 /// What a job will lead to once its turn is in the log.
 pub(super) enum Pending {
@@ -232,7 +233,7 @@ impl Turn {
                 if let Some(fault) = parts.clock.fault() {
                     return Err(EngineError::Clock(fault));
                 }
-                self.check_votes(parts, &stored)?;
+                self.check_votes(parts, &stored).await?;
                 let (decided, input) = self.decide_again(&stored.case);
                 claim_input = input;
                 let permit = PermitId::from_bits(ids::bits(self.now)?);
@@ -355,9 +356,7 @@ impl Turn {
             if matches!(fact, Fact::Permitted { .. }) {
                 permitted_at = recorder.records.len();
             }
-            recorder
-                .fact(fact)
-                .map_err(|error| EngineError::Internal(error.to_string()))?;
+            recorder.fact(fact)?;
         }
         let (records, new) = (recorder.records, recorder.envelopes);
         let offset = self.records.len() + permitted_at;
@@ -435,8 +434,9 @@ impl Turn {
     }
 
     /// Verifies every stored vote against its signed envelope, field by field: what the database
-    /// says counts only where the vote key, which is not in the database, agrees.
-    fn check_votes(&mut self, parts: &Parts, stored: &StoredCase) -> Result<(), EngineError> {
+    /// says counts only where the vote key, which is not in the database, agrees. What a passkey
+    /// signed must hold again, by a passkey that is still its voter's.
+    async fn check_votes(&mut self, parts: &Parts, stored: &StoredCase) -> Result<(), EngineError> {
         let known = [parts.keys.vote.verifying().clone()];
         for vote in &stored.case.votes {
             let signed = stored
@@ -448,7 +448,8 @@ impl Turn {
             let matches = signed.is_some_and(|signed| {
                 let slots = signed.slots.clone();
                 let request = &stored.case.request;
-                signed == statement(vote, request, slots, false, &parts.keys.pseudonyms)
+                let same = statement(vote, request, slots, false, &parts.keys.pseudonyms);
+                same.is_ok_and(|same| signed == same && check_signature(vote, &same).is_ok())
             });
             if !matches {
                 let event = body::SecurityEvent {
@@ -465,6 +466,12 @@ impl Turn {
                     evidence,
                 });
                 return Err(EngineError::ForgedVote(vote.voter.clone()));
+            }
+            if vote.credential.assurance == Assurance::Passkey {
+                let (store, now) = (parts.store.as_ref(), self.now);
+                if !passkey::still_signs(store, &parts.keys, vote, now).await? {
+                    return Err(EngineError::RevokedPasskey(vote.voter.clone()));
+                }
             }
         }
         Ok(())

@@ -27,7 +27,10 @@ use serde_json::json;
 use crate::{
     active::Active,
     clock::Clock,
-    gateway::{make_active, stored_bundle},
+    gateway::{
+        make_active, stored_bundle,
+        world::{self, World},
+    },
     log::{Log, Record},
 };
 
@@ -80,7 +83,7 @@ pub(crate) fn begun(dir: &Path) -> anyhow::Result<Begun> {
             return Ok(Begun::Finished);
         };
         begun = match (begun, leaf.body) {
-            (begun, Body::InstanceStarted(_) | Body::Heartbeat(_)) => begun,
+            (begun, Body::InstanceStarted(_) | Body::Heartbeat(_) | Body::ChangeStored(_)) => begun,
             (
                 Begun::Nothing,
                 Body::PolicyActivated(PolicyActivated {
@@ -119,6 +122,10 @@ pub(crate) async fn trust(
     let directory = bundle.directory(at, None, true);
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
     if !matches!(begun, Begun::Trusted(..)) {
+        let world = World {
+            now: world::hash_of(&active.bundle, &active.directory)?,
+            was: None,
+        };
         let body = PolicyActivated {
             bundle: active.hash,
             by: ActivatedBy::FirstStart,
@@ -129,7 +136,7 @@ pub(crate) async fn trust(
             body: Body::PolicyActivated(body),
             digest: None,
             request: None,
-            evidence: json!({ "files": active.bundle.files() }),
+            evidence: world.beside(json!({ "files": active.bundle.files() })),
         })
         .await?;
     }
@@ -140,5 +147,6 @@ pub(crate) async fn trust(
         replaces: None,
     };
     store.commit(vec![activate]).await?;
+    world::stored_as(log, at, world::hash_of(&active.bundle, &active.directory)?).await;
     Ok(active)
 }

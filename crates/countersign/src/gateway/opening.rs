@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Gateway, Options,
     first_start::{self, Begun},
-    make_active,
+    make_active, world,
 };
 use crate::{
     active::Active,
@@ -102,7 +102,14 @@ impl Opening {
         let deciding = match stored {
             Some(stored) => {
                 check_same_age(store.as_ref(), resumed.outbox, &data).await?;
-                Deciding::Stored(Box::new(load(store.as_ref(), stored).await?))
+                let active = load(store.as_ref(), stored).await?;
+                if !options.recovering {
+                    let found = world::check(&active.bundle, &active.directory, resumed.world)?;
+                    if let Some(found) = found {
+                        world::stored_as(&log, now(), found).await;
+                    }
+                }
+                Deciding::Stored(Box::new(active))
             }
             None => Deciding::Files(Box::new(files?), begun),
         };
@@ -192,7 +199,7 @@ impl Opening {
             clock.clone(),
             keys.clone(),
             watched,
-        );
+        )?;
         let machine = machine(&self.data, &self.config)?;
         let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
         Ok(Gateway {
@@ -353,7 +360,7 @@ fn url(given: Option<String>, server: &ServerSettings) -> String {
 }
 
 /// Puts together what the store says is active.
-async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active> {
+pub(super) async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active> {
     let files: BTreeMap<String, String> = serde_json::from_value(stored.files)?;
     let bundle =
         Bundle::from_files(&files).map_err(|problems| bundle_files::problems_error(&problems))?;

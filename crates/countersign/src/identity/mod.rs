@@ -8,6 +8,9 @@
 //! [`Assurance`].
 
 mod act;
+pub mod challenge;
+pub mod passkey;
+mod seal;
 mod secret;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -24,6 +27,7 @@ use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Wri
 use serde_json::json;
 
 pub use act::{Acts, StaleAct};
+use challenge::Challenges;
 pub use secret::{Kind, Secret};
 
 use crate::{
@@ -54,6 +58,9 @@ pub enum IdentityError {
     /// It is not one of ours, or over. The reasons are not told apart to strangers.
     #[error("the credential is unknown, used, expired or revoked")]
     Invalid,
+    /// It is in the database, and this installation did not issue it so.
+    #[error("the credential is unknown, used, expired or revoked")]
+    Forged,
     /// It would be good if its holder had not been stopped or disabled.
     #[error("`{0}` is stopped or disabled")]
     Disabled(SubjectId),
@@ -75,6 +82,8 @@ pub struct Caller {
     pub subject: Subject,
     /// With what.
     pub credential: StoredCredential,
+    /// The passkeys that they can sign votes with; only sessions have any.
+    pub passkeys: Vec<StoredCredential>,
 }
 
 impl Caller {
@@ -83,21 +92,25 @@ impl Caller {
     pub fn assurance(&self) -> Option<Assurance> {
         match self.credential.kind {
             CredentialKind::Session => Some(Assurance::Session),
-            CredentialKind::Link | CredentialKind::Token => None,
+            CredentialKind::Link | CredentialKind::Token | CredentialKind::Passkey => None,
         }
+    }
+
+    /// How strongly the caller can be identified: with a passkey, if they have one.
+    #[must_use]
+    pub fn strongest(&self) -> Option<Assurance> {
+        let session = self.assurance()?;
+        Some(match self.passkeys.is_empty() {
+            true => session,
+            false => Assurance::Passkey,
+        })
     }
 
     /// Everybody who had a hand in this credential: who issued it, the link it came from, the
     /// session in which that was proposed, and so on. Any of them could have used it.
     #[must_use]
     pub fn lineage(&self) -> BTreeSet<PersonId> {
-        let kept = self.credential.extra.get("lineage").cloned();
-        let kept: BTreeSet<PersonId> = kept
-            .and_then(|value| serde_json::from_value(value).ok())
-            .unwrap_or_default();
-        kept.into_iter()
-            .chain(self.credential.issued_by.clone())
-            .collect()
+        lineage_of(&self.credential)
     }
 
     /// The person, when the caller is one.
@@ -110,6 +123,18 @@ impl Caller {
     }
 }
 
+/// Everybody who had a hand in a credential.
+#[must_use]
+pub fn lineage_of(credential: &StoredCredential) -> BTreeSet<PersonId> {
+    let kept = credential.extra.get("lineage").cloned();
+    let kept: BTreeSet<PersonId> = kept
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_default();
+    kept.into_iter()
+        .chain(credential.issued_by.clone())
+        .collect()
+}
+
 /// Knows callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
@@ -118,6 +143,8 @@ pub struct Identity {
     clock: Arc<Clock>,
     keys: Arc<Keys>,
     active: ActivePolicy,
+    challenges: Arc<Challenges>,
+    counts: Arc<passkey::Counts>,
 }
 
 /// What to issue.
@@ -139,21 +166,25 @@ pub struct Issue {
 
 impl Identity {
     /// Identity over a store.
-    #[must_use]
+    ///
+    /// # Errors
+    /// The system's random generator failed.
     pub fn new(
         store: Arc<dyn Store>,
         log: Log,
         clock: Arc<Clock>,
         keys: Arc<Keys>,
         active: ActivePolicy,
-    ) -> Self {
-        Self {
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             store,
             log,
             clock,
             keys,
             active,
-        }
+            challenges: Arc::new(Challenges::new()?),
+            counts: Arc::default(),
+        })
     }
 
     /// Who sends this secret as a credential of `kind`.
@@ -170,6 +201,9 @@ impl Identity {
         let credential = found
             .filter(|one| one.kind == kind)
             .ok_or(IdentityError::Invalid)?;
+        if !seal::holds(&self.keys, &credential) {
+            return Err(IdentityError::Forged);
+        }
         let now = self.clock.now();
         let session = self.session_of(&credential).await?;
         // Whoever has a credential that ended by itself learns nothing about its holder.
@@ -188,9 +222,14 @@ impl Identity {
         if ended(&credential, now) || session.is_some_and(|one| one.revoked.is_some()) {
             return Err(IdentityError::Invalid);
         }
+        let passkeys = match (&subject.id, kind) {
+            (SubjectId::Person(person), CredentialKind::Session) => self.passkeys(person).await?,
+            _ => Vec::new(),
+        };
         Ok(Caller {
             subject,
             credential,
+            passkeys,
         })
     }
 
@@ -238,10 +277,10 @@ impl Identity {
         let secret = Secret::new(match issue.kind {
             CredentialKind::Link => Kind::Link,
             CredentialKind::Session => Kind::Session,
-            CredentialKind::Token => Kind::Token,
+            CredentialKind::Token | CredentialKind::Passkey => Kind::Token,
         })
         .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let credential = StoredCredential {
+        let mut credential = StoredCredential {
             id: CredentialId::from_bits(ids::bits(now)?),
             kind: issue.kind,
             secret: secret.hash(),
@@ -253,8 +292,11 @@ impl Identity {
             used: None,
             revoked: None,
             revoked_with_holder: false,
-            extra: json!({ "lineage": issue.lineage }),
+            extra: json!({}),
         };
+        let extra = json!({ "lineage": issue.lineage });
+        seal::put(&self.keys, &mut credential, extra)
+            .map_err(|error| EngineError::Internal(error.to_string()))?;
         let record = self.issued(&credential, &issue.holder, now);
         Ok((secret, credential, record))
     }
@@ -272,7 +314,9 @@ impl Identity {
                 CredentialKind::Link => body::CredentialKind::Link,
                 CredentialKind::Session => body::CredentialKind::Session,
                 CredentialKind::Token => body::CredentialKind::Token,
+                CredentialKind::Passkey => body::CredentialKind::Passkey,
             },
+            passkey: None,
         });
         let evidence = json!({
             "holder": credential.holder,
@@ -340,6 +384,7 @@ impl Identity {
             Caller {
                 subject: link.subject,
                 credential,
+                passkeys: Vec::new(),
             },
         ))
     }

@@ -58,6 +58,9 @@ pub(super) struct Position {
     pub(super) outbox: u64,
     /// Permits without an outcome.
     pub(super) open: BTreeMap<PermitId, OpenPermit>,
+    /// People and policies after the last change of them, and before it.
+    #[serde(default)]
+    pub(super) world: Option<(Hash, Option<Hash>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -254,15 +257,18 @@ fn state_file(dir: &Path, size: u64) -> PathBuf {
 pub(super) struct Noted {
     pub(super) outbox: Option<u64>,
     pub(super) attach: Option<AttachKey>,
+    pub(super) world: Option<(Hash, Option<Hash>)>,
 }
 
 impl Noted {
     /// Reads it from an evidence value.
     pub(super) fn of(evidence: &serde_json::Value) -> Self {
         let attach = evidence.get("attach").cloned();
+        let hash = |name| evidence.get(name)?.as_str()?.parse().ok();
         Self {
             outbox: evidence.get("outbox").and_then(serde_json::Value::as_u64),
             attach: attach.and_then(|text| serde_json::from_value(text).ok()),
+            world: hash("world").map(|now| (now, hash("world_before"))),
         }
     }
 }
@@ -272,6 +278,13 @@ impl Position {
     pub(super) fn note(&mut self, leaf: &Leaf, noted: Noted) {
         self.at = self.at.max(leaf.at.0);
         self.outbox = self.outbox.max(noted.outbox.unwrap_or(0));
+        let changes = matches!(
+            leaf.body,
+            Body::PolicyActivated(_) | Body::DirectoryChanged(_) | Body::ChangeStored(_)
+        );
+        if changes && noted.world.is_some() {
+            self.world = noted.world;
+        }
         match (&leaf.body, &leaf.request, leaf.digest) {
             (Body::ActionPermitted(permitted), Some(within), Some(digest)) => {
                 let open = OpenPermit {

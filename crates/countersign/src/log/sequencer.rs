@@ -27,7 +27,7 @@ use super::{
     publisher::{Publisher, Publishing},
     tally::Tally,
 };
-use crate::keys::Keys;
+use crate::{gateway::world::World, keys::Keys};
 
 /// Writers that can wait at once.
 const QUEUE: usize = 8_192;
@@ -94,6 +94,8 @@ pub struct Resumed {
     pub open: BTreeMap<PermitId, OpenPermit>,
     /// Whether the log was empty.
     pub empty: bool,
+    /// People and policies after the last change of them, as the log has it.
+    pub(crate) world: Option<World>,
 }
 
 impl Log {
@@ -115,6 +117,7 @@ impl Log {
             outbox: journal.position.outbox,
             open: journal.position.open.clone(),
             empty: journal.tree.size() == 0,
+            world: journal.position.world.map(|(now, was)| World { now, was }),
         };
         let (end_out, end) = watch::channel(End {
             records: journal.tree.size(),

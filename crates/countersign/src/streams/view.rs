@@ -168,6 +168,7 @@ fn refs(body: &Body) -> Vec<Ref> {
         | Body::RequestEscalated(_)
         | Body::PolicyActivated(_)
         | Body::CredentialRevoked(_)
+        | Body::ChangeStored(_)
         | Body::Recovered(_)
         | Body::SecurityEvent(_) => Vec::new(),
     }

@@ -17,6 +17,7 @@
 )]
 
 mod crash;
+mod edited;
 mod exec;
 mod faults;
 mod headers;

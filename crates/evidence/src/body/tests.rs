@@ -140,12 +140,19 @@ fn controls(by: Ref, hash: Hash, credential: CredentialId) -> Vec<Body> {
             credential: credential.clone(),
             holder: by,
             issuer: Some(by),
-            kind: CredentialKind::Link,
+            kind: CredentialKind::Passkey,
+            passkey: Some(EnrolledKey {
+                key: hash,
+                site: "gate.example.com".into(),
+            }),
         }),
         Body::CredentialRevoked(CredentialRevoked { credential }),
         Body::DirectoryChanged(DirectoryChanged {
             subject: by,
             what: "joined".into(),
+        }),
+        Body::ChangeStored(ChangeStored {
+            what: "people_and_policies".into(),
         }),
         Body::Recovered(Recovered {
             what: "administrator".into(),
@@ -192,6 +199,7 @@ fn the_names_of_kinds_are_fixed() {
         credential.issued
         credential.revoked
         directory.changed
+        change.stored
         recovered
         security.event"#]]
     .assert_eq(&names.join("\n"));

@@ -111,5 +111,7 @@ words! {
         Session,
         /// A token, which never votes.
         Token,
+        /// A passkey, which signs votes.
+        Passkey,
     }
 }

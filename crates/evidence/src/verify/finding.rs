@@ -7,11 +7,12 @@
 
 use std::fmt;
 
-use countersign_core::id::{PermitId, RequestId, RuleName};
+use countersign_core::id::{CredentialId, PermitId, RequestId, RuleName};
 
 use crate::{
-    checkpoint::InvalidCheckpoint, evidence::InvalidEvidence, frame::Corrupt, leaf::InvalidLeaf,
-    merkle::proof::InvalidProof, reference::Ref, vote::InvalidVote,
+    approval::InvalidApproval, checkpoint::InvalidCheckpoint, evidence::InvalidEvidence,
+    frame::Corrupt, leaf::InvalidLeaf, merkle::proof::InvalidProof, reference::Ref,
+    vote::InvalidVote,
 };
 
 /// The most findings a report lists.
@@ -254,6 +255,18 @@ problems! {
         /// Too weak a vote.
         #[error("the vote of `{voter}` has a lower assurance than `{rule}` demands")]
         AssuranceTooLow { rule: RuleName, voter: Ref },
+        /// A vote by passkey whose signature is not there.
+        #[error("the vote of `{voter}` is said to be signed with a passkey, and no such signature is there")]
+        SignatureMissing { voter: Ref },
+        /// A vote's passkey signature does not hold.
+        #[error("what the passkey of `{voter}` signed does not hold: {why}")]
+        SignatureRefused { voter: Ref, why: InvalidApproval },
+        /// A passkey that the log does not know as the voter's.
+        #[error("the log has no enrolment of the passkey `{passkey}` for `{voter}`")]
+        PasskeyNotEnrolled { passkey: CredentialId, voter: Ref },
+        /// A permit counts a vote whose passkey was revoked before.
+        #[error("the vote of `{voter}` counts although its passkey was revoked before")]
+        PasskeyRevoked { voter: Ref },
         /// No reason where one is demanded.
         #[error("`{voter}` gave no reason, which `{rule}` demands")]
         ReasonMissing { rule: RuleName, voter: Ref },

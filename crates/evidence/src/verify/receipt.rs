@@ -1,13 +1,16 @@
 //! Whether a receipt holds: each entry is in the log, and together they kept the rules.
 //!
-//! In scope: one request, from one file and a key.
+//! In scope: one request, from one file and a key, with the enrolments of the passkeys that voted.
 //! Out of scope: whether the log has more of the request than the receipt shows after its last
 //! entry; a later receipt or the whole log tells.
 //! Invariant: nothing of a receipt is believed that its proofs and signatures do not cover.
 
 use countersign_core::id::RequestId;
 
-use super::{Problem, Report, Trust, check_evidence, finding::Findings, requests::Requests, votes};
+use super::{
+    Problem, Report, Trust, check_evidence, finding::Findings, passkeys::Passkeys,
+    requests::Requests, votes,
+};
 use crate::{
     body::{ActionRequested, Body},
     checkpoint::Checkpoint,
@@ -31,7 +34,7 @@ pub fn verify_receipt(receipt: &Receipt, trust: &Trust) -> Report {
     if trust.votes.is_none() {
         findings.push(None, None, Problem::VotesUnchecked);
     }
-    let mut requests = Requests::default();
+    let mut life = Life::default();
     let mut before = None;
     for entry in &receipt.entries {
         let mut problems = Vec::new();
@@ -49,57 +52,75 @@ pub fn verify_receipt(receipt: &Receipt, trust: &Trust) -> Report {
             problems.push(Problem::OutOfOrder);
         }
         before = Some(entry.index);
-        apply(entry, &receipt.request, trust, &mut requests, &mut problems);
+        life.apply(entry, &receipt.request, trust, &mut problems);
         for problem in problems {
             findings.push(Some(entry.index), Some(receipt.request.clone()), problem);
         }
     }
-    let seen = requests.seen_of(&receipt.request);
-    for (request, problem) in requests.unfinished() {
+    let seen = life.requests.seen_of(&receipt.request);
+    for (request, problem) in life.requests.unfinished() {
         findings.push(None, Some(request), problem);
     }
     findings.report(count, seen)
 }
 
-/// Takes one entry into the life of the request.
-fn apply(
-    entry: &Proven,
-    request: &RequestId,
-    trust: &Trust,
-    requests: &mut Requests,
-    problems: &mut Vec<Problem>,
-) {
-    let leaf = match Leaf::parse(entry.leaf.as_bytes()) {
-        Ok(leaf) => leaf,
-        Err(error) => return problems.push(Problem::LeafRefused(error)),
-    };
-    let Some(place) = leaf.request.as_ref().filter(|place| place.id == *request) else {
-        return problems.push(Problem::OtherRequest);
-    };
-    if let Body::ActionRequested(ActionRequested {
-        amends: Some(original),
-        ..
-    }) = &leaf.body
-    {
-        requests.assume(original.clone());
-    }
-    let has_reason = match (&entry.evidence, &leaf.body) {
-        (None, _) if leaf.evidence.is_some() => {
-            problems.push(Problem::EvidenceLeftOut);
-            // Whether a reason was given is in the evidence alone.
-            true
-        }
-        (evidence, body) => {
-            let stored = evidence.as_deref().unwrap_or_default().as_bytes();
-            check_evidence(&leaf, stored, problems);
-            match body {
-                Body::ApprovalDecided(vote) => {
-                    let known = trust.votes.as_deref();
-                    votes::check(&leaf, place, vote, stored, known, problems)
+/// The life of a request, entry by entry.
+#[derive(Default)]
+struct Life {
+    requests: Requests,
+    passkeys: Passkeys,
+}
+
+impl Life {
+    fn apply(
+        &mut self,
+        entry: &Proven,
+        request: &RequestId,
+        trust: &Trust,
+        problems: &mut Vec<Problem>,
+    ) {
+        let leaf = match Leaf::parse(entry.leaf.as_bytes()) {
+            Ok(leaf) => leaf,
+            Err(error) => return problems.push(Problem::LeafRefused(error)),
+        };
+        self.passkeys.apply(&leaf.body);
+        let Some(place) = leaf.request.as_ref().filter(|place| place.id == *request) else {
+            match (&leaf.body, &entry.evidence) {
+                // Beside the request: whose passkeys voted, and which of them ended.
+                (Body::CredentialIssued(_) | Body::CredentialRevoked(_), Some(evidence)) => {
+                    check_evidence(&leaf, evidence.as_bytes(), problems);
                 }
-                _ => false,
+                (Body::CredentialIssued(_) | Body::CredentialRevoked(_), None) => {}
+                _ => problems.push(Problem::OtherRequest),
             }
+            return;
+        };
+        if let Body::ActionRequested(ActionRequested {
+            amends: Some(original),
+            ..
+        }) = &leaf.body
+        {
+            self.requests.assume(original.clone());
         }
-    };
-    requests.apply(&leaf, place, has_reason, problems);
+        let has_reason = match (&entry.evidence, &leaf.body) {
+            (None, _) if leaf.evidence.is_some() => {
+                problems.push(Problem::EvidenceLeftOut);
+                // Whether a reason was given is in the evidence alone.
+                true
+            }
+            (evidence, body) => {
+                let stored = evidence.as_deref().unwrap_or_default().as_bytes();
+                check_evidence(&leaf, stored, problems);
+                match body {
+                    Body::ApprovalDecided(vote) => {
+                        let known = (trust.votes.as_deref(), &self.passkeys);
+                        votes::check(&leaf, place, vote, stored, known, problems)
+                    }
+                    _ => false,
+                }
+            }
+        };
+        let cast = (has_reason, &self.passkeys);
+        self.requests.apply(&leaf, place, cast, problems);
+    }
 }

@@ -12,7 +12,7 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::{Problem, quorum};
+use super::{Problem, passkeys::Passkeys, quorum};
 use crate::{
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, Decision, Phase,
@@ -113,7 +113,7 @@ impl Requests {
         &mut self,
         leaf: &Leaf,
         place: &InRequest,
-        has_reason: bool,
+        (has_reason, passkeys): (bool, &Passkeys),
         problems: &mut Vec<Problem>,
     ) {
         if let Body::ActionRequested(ActionRequested {
@@ -138,7 +138,7 @@ impl Requests {
         entry.next = place.seq.saturating_add(1);
         match &mut entry.state {
             State::Open(open) => {
-                if let Some(ended) = open.apply(leaf, place, has_reason, problems) {
+                if let Some(ended) = open.apply(leaf, place, (has_reason, passkeys), problems) {
                     entry.state = ended;
                 }
             }
@@ -223,7 +223,7 @@ impl Open {
         &mut self,
         leaf: &Leaf,
         place: &InRequest,
-        has_reason: bool,
+        (has_reason, passkeys): (bool, &Passkeys),
         problems: &mut Vec<Problem>,
     ) -> Option<State> {
         if leaf.digest.is_some() {
@@ -259,7 +259,10 @@ impl Open {
                 );
             }
             Body::ApprovalWithdrawn(withdrawn) => self.withdraw(withdrawn.voter, problems),
-            Body::ActionPermitted(permitted) => self.permit(permitted, leaf.at, problems),
+            Body::ActionPermitted(permitted) => {
+                self.check_passkeys(permitted, passkeys, problems);
+                self.permit(permitted, leaf.at, problems);
+            }
             Body::ActionOutcome(outcome) => {
                 self.end(outcome, problems);
                 return Some(State::Finished);
@@ -338,6 +341,25 @@ impl Open {
             .retain(|standing| standing.vote.voter != voter || standing.vote.emergency);
         if self.votes.len() == before {
             problems.push(Problem::NothingToWithdraw { voter });
+        }
+    }
+
+    /// A passkey that was revoked in the meantime speaks for nobody any more.
+    fn check_passkeys(
+        &self,
+        permitted: &ActionPermitted,
+        passkeys: &Passkeys,
+        problems: &mut Vec<Problem>,
+    ) {
+        let counted = |vote: &&ApprovalDecided| {
+            vote.emergency || permitted.fills.iter().any(|fill| fill.voter == vote.voter)
+        };
+        let votes = self.votes.iter().map(|standing| &standing.vote);
+        for vote in votes.filter(counted) {
+            if passkeys.is_revoked(vote) {
+                let voter = vote.voter;
+                problems.push(Problem::PasskeyRevoked { voter });
+            }
         }
     }
 

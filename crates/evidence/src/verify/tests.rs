@@ -7,6 +7,7 @@
 mod approvals;
 mod build;
 mod integrity;
+mod passkeys;
 mod receipts;
 mod report;
 mod rules;

@@ -12,7 +12,7 @@ mod authenticator;
 mod client_data;
 mod cose;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use aws_lc_rs::digest::{SHA256, digest};
 

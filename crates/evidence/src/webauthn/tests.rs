@@ -16,14 +16,14 @@ use super::*;
 
 const CHALLENGE: &[u8] = b"thirty-two bytes of a challenge.";
 
-enum Key {
+pub(crate) enum Key {
     Es256(EcdsaKeyPair),
     EdDsa(Ed25519KeyPair),
     Rs256(RsaKeyPair),
 }
 
 impl Key {
-    fn all() -> [Self; 3] {
+    pub(crate) fn all() -> [Self; 3] {
         [
             Self::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap()),
             Self::EdDsa(Ed25519KeyPair::generate().unwrap()),
@@ -31,7 +31,7 @@ impl Key {
         ]
     }
 
-    fn cose(&self) -> Vec<u8> {
+    pub(crate) fn cose(&self) -> Vec<u8> {
         let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
         let value = match self {
             Self::Es256(key) => {
@@ -79,7 +79,7 @@ fn party() -> RelyingParty {
     }
 }
 
-fn client_data(kind: &str, challenge: &[u8], origin: &str, more: &str) -> Vec<u8> {
+pub(crate) fn client_data(kind: &str, challenge: &[u8], origin: &str, more: &str) -> Vec<u8> {
     let challenge = URL_SAFE_NO_PAD.encode(challenge);
     format!(r#"{{"type":"{kind}","challenge":"{challenge}","origin":"{origin}"{more}}}"#)
         .into_bytes()
@@ -90,7 +90,7 @@ fn ordinary(kind: &str) -> Vec<u8> {
 }
 
 /// Authenticator data with these flags and what they announce.
-fn data(site: &str, flags: u8, rest: &[u8]) -> Vec<u8> {
+pub(crate) fn data(site: &str, flags: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = digest(&SHA256, site.as_bytes()).as_ref().to_vec();
     bytes.push(flags);
     bytes.extend_from_slice(&7_u32.to_be_bytes());
@@ -107,7 +107,7 @@ fn registered(key: &Key) -> Credential {
     register(&party(), CHALLENGE, &ordinary("webauthn.create"), &made).unwrap()
 }
 
-fn asserted(key: &Key, client_data: Vec<u8>, authenticator_data: Vec<u8>) -> Assertion {
+pub(crate) fn asserted(key: &Key, client_data: Vec<u8>, authenticator_data: Vec<u8>) -> Assertion {
     let hash = digest(&SHA256, &client_data);
     let signature = key.sign(&[&authenticator_data[..], hash.as_ref()].concat());
     Assertion {

@@ -297,17 +297,11 @@ fn warn_unreachable(
 
 /// Says what the gateway reads and can't do yet.
 fn warn_unavailable(reader: &mut Reader<'_>, line: u32, rule: &ApprovalRule) {
-    let passkey = rule.assurance == Assurance::Passkey;
     let parts = [
-        (
-            passkey,
-            "assurance = \"passkey\"",
-            "nobody can vote under it yet; use `session`",
-        ),
         (
             rule.emergency.is_some(),
             "emergency",
-            "it needs passkeys, which are not available yet",
+            "nobody can use it in this version",
         ),
         (
             rule.grants.is_some(),

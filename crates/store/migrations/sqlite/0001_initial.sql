@@ -215,14 +215,16 @@ CREATE TABLE credentials (
     -- Whether that was because its holder was stopped.
     revoked_with_holder INTEGER NOT NULL,
     extra     TEXT    NOT NULL,
-    CONSTRAINT credential_kind_is_known CHECK (kind IN ('link', 'session', 'token')),
+    CONSTRAINT credential_kind_is_known CHECK (kind IN ('link', 'session', 'token', 'passkey')),
     CONSTRAINT credential_secret_is_a_hash CHECK (length(secret) = 32),
     CONSTRAINT credential_holder_has_a_kind CHECK (
         substr(holder, 1, 7) = 'person:'
         OR substr(holder, 1, 6) = 'agent:'
         OR substr(holder, 1, 9) = 'workload:'
     ),
-    CONSTRAINT session_is_a_persons CHECK (kind <> 'session' OR substr(holder, 1, 7) = 'person:'),
+    CONSTRAINT session_is_a_persons CHECK (
+        kind NOT IN ('session', 'passkey') OR substr(holder, 1, 7) = 'person:'
+    ),
     CONSTRAINT only_links_are_used CHECK (kind = 'link' OR used IS NULL),
     CONSTRAINT holders_take_what_is_revoked CHECK (
         revoked_with_holder = 0 OR (revoked_with_holder = 1 AND revoked IS NOT NULL)

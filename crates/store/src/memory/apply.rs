@@ -156,7 +156,8 @@ impl Batch<'_> {
         if !kinds.iter().any(|kind| credential.holder.starts_with(kind)) {
             return Err(refused("credential_holder_has_a_kind"));
         }
-        if credential.kind == CredentialKind::Session && !credential.holder.starts_with("person:") {
+        let of_people = [CredentialKind::Session, CredentialKind::Passkey];
+        if of_people.contains(&credential.kind) && !credential.holder.starts_with("person:") {
             return Err(refused("session_is_a_persons"));
         }
         if credential.kind != CredentialKind::Link && credential.used.is_some() {

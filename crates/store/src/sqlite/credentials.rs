@@ -128,6 +128,7 @@ fn kind_name(kind: CredentialKind) -> &'static str {
         CredentialKind::Link => "link",
         CredentialKind::Session => "session",
         CredentialKind::Token => "token",
+        CredentialKind::Passkey => "passkey",
     }
 }
 
@@ -136,6 +137,7 @@ fn kind(name: &str) -> Result<CredentialKind, StoreError> {
         "link" => Ok(CredentialKind::Link),
         "session" => Ok(CredentialKind::Session),
         "token" => Ok(CredentialKind::Token),
+        "passkey" => Ok(CredentialKind::Passkey),
         other => Err(StoreError::Corrupt(format!(
             "`{other}` is no kind of credential"
         ))),

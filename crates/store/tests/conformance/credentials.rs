@@ -115,7 +115,14 @@ async fn only_people_have_sessions(store: Any) {
     for holder in ["agent:deploy-bot", "workload:ci"] {
         let result = store.commit(vec![issue(&session(holder))]).await;
         assert_refused(result, "session_is_a_persons");
+        let passkey = credential(1, CredentialKind::Passkey, holder);
+        let result = store.commit(vec![issue(&passkey)]).await;
+        assert_refused(result, "session_is_a_persons");
     }
+    let passkey = credential(2, CredentialKind::Passkey, "person:dana@example.com");
+    store.commit(vec![issue(&passkey)]).await.unwrap();
+    let found = store.credential(&passkey.id).await.unwrap();
+    assert_eq!(found, Some(passkey));
     let result = store.commit(vec![issue(&session("PERSON:dana"))]).await;
     assert_refused(result, "credential_holder_has_a_kind");
     let used = StoredCredential {

@@ -236,6 +236,7 @@ pub(crate) fn vote(case: &Case, voter: &str) -> Vote {
         reason: None,
         digest: case.request.digest,
         at: Timestamp(3_000),
+        signature: None,
     }
 }
 

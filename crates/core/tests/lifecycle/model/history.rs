@@ -154,5 +154,6 @@ pub(super) fn vote_of(ballot: &Ballot, at: Timestamp) -> Vote {
         reason: ballot.reason.clone(),
         digest: ballot.digest,
         at,
+        signature: None,
     }
 }

@@ -443,6 +443,7 @@ impl Stage {
             typed_digest: slip
                 .typed
                 .then(|| self.request.digest.to_string()[..8].into()),
+            signature: None,
         }
     }
 }

@@ -252,6 +252,13 @@ pub(super) const ROUTES: &[Route] = &[
         Json("RequestDetail"),
     ),
     Route::post(
+        "/v1/requests/{id}/passkey",
+        "sign",
+        "What a passkey is to sign for a vote, in a session",
+        Body("ToSign"),
+        Json("SigningOptions"),
+    ),
+    Route::post(
         "/v1/requests/{id}/withdraw",
         "withdraw",
         "Take an approval back",

@@ -314,6 +314,7 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
             });
             (named, Some(&changed.subject))
         }
+        Body::ChangeStored(_) => (None, None),
         Body::Recovered(_) => (person("/person"), None),
         _ => (None, None),
     };
@@ -356,6 +357,7 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
             ("revoked".into(), Some(revoked.credential.to_string()))
         }
         Body::DirectoryChanged(changed) => (changed.what.clone(), None),
+        Body::ChangeStored(stored) => (stored.what.clone(), None),
         Body::Recovered(recovered) => (recovered.what.clone(), None),
         Body::SecurityEvent(event) => (event.code.clone(), None),
     }

@@ -6,14 +6,16 @@
 //! nothing is said about a receipt: it holds none of its own.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use countersign_core::id::RequestId;
+use countersign_core::id::{CredentialId, RequestId};
 use countersign_evidence::{
+    body::Body,
     checkpoint::Checkpoint,
     frame::{Frame, Step},
     key::VerifyingKey,
@@ -68,11 +70,14 @@ pub(crate) struct Args {
     without_evidence: bool,
 }
 
+/// Place, leaf, evidence.
+type Entry = (u64, String, Option<String>);
+
 /// What a journal has of a request.
 #[derive(Default)]
 struct Found {
-    /// Entries below the checkpoint: place, leaf, evidence.
-    covered: Vec<(u64, String, Option<String>)>,
+    /// Entries below the checkpoint.
+    covered: Vec<Entry>,
     /// How many are not below it yet.
     newer: u64,
 }
@@ -149,9 +154,10 @@ fn nothing(request: &RequestId, newer: u64) -> Failure {
     }
 }
 
-/// Reads what the journal has of the request.
+/// Reads what the journal has of the request, and of the passkeys that voted on it.
 fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
     let (mut found, mut index) = (Found::default(), 0_u64);
+    let mut passkeys = Passkeys::default();
     steps(&journal(&args.path), PIECE, |step| {
         let frame = match step {
             Step::Frame(frame) => frame,
@@ -162,23 +168,47 @@ fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
         let place = index;
         index += 1;
         let leaf = Leaf::parse(frame.leaf).map_err(|error| damaged(error.to_string()))?;
-        if leaf.request.is_none_or(|of| of.id != args.request) {
-            return Ok(());
-        }
-        match place < size {
-            true => found.covered.push(entry(place, frame, args)?),
-            false => found.newer += 1,
+        if leaf.request.is_some_and(|of| of.id == args.request) {
+            if let Body::ApprovalDecided(vote) = &leaf.body {
+                passkeys.voted.insert(vote.credential.clone());
+            }
+            match place < size {
+                true => found.covered.push(entry(place, frame, args)?),
+                false => found.newer += 1,
+            }
+        } else if let Some(credential) = of_passkey(&leaf.body) {
+            let entry = entry(place, frame, args)?;
+            passkeys.entries.push((credential.clone(), entry));
         }
         Ok(())
     })?;
+    let last = found.covered.last().map_or(0, |(place, ..)| *place);
+    let Passkeys { voted, entries } = passkeys;
+    let beside = entries
+        .into_iter()
+        .filter(|(credential, (place, ..))| voted.contains(credential) && *place < last)
+        .map(|(_, entry)| entry);
+    found.covered.extend(beside);
+    found.covered.sort_by_key(|(place, ..)| *place);
     Ok(found)
 }
 
-fn entry(
-    place: u64,
-    frame: Frame<'_>,
-    args: &Args,
-) -> Result<(u64, String, Option<String>), Failure> {
+/// Enrolments and revocations of passkeys, and which credentials voted.
+#[derive(Default)]
+struct Passkeys {
+    voted: BTreeSet<CredentialId>,
+    entries: Vec<(CredentialId, Entry)>,
+}
+
+fn of_passkey(body: &Body) -> Option<&CredentialId> {
+    match body {
+        Body::CredentialIssued(issued) if issued.passkey.is_some() => Some(&issued.credential),
+        Body::CredentialRevoked(revoked) => Some(&revoked.credential),
+        _ => None,
+    }
+}
+
+fn entry(place: u64, frame: Frame<'_>, args: &Args) -> Result<Entry, Failure> {
     let text = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec())
             .map_err(|_| damaged(format!("entry {place} of the journal is not text")))

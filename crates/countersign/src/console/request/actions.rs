@@ -19,7 +19,10 @@ use countersign_core::{
 
 use super::arguments;
 use crate::{
-    api::{deciding::would_refuse, types::RequestDetail},
+    api::{
+        deciding::{needs_passkey, would_refuse},
+        types::RequestDetail,
+    },
     console::{viewer::Viewer, waiting, words},
 };
 
@@ -91,7 +94,10 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
         one_click: one_click(case),
         needed_after: words::count(after.empty.len()),
         valid_for: time(shortest(rules, |rule| rule.valid_for)),
-        assurance_note: String::new(),
+        passkey: match needs_passkey(case, viewer.active.world()) {
+            true => format!("/v1{}/passkey", super::path(&case.request.id)),
+            false => String::new(),
+        },
         signs: signs.unwrap_or_default(),
         reason: typed.approve.clone(),
     }

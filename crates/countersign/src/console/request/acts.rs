@@ -13,8 +13,6 @@ use axum::{
 use countersign_console::shell::Flash;
 use countersign_core::{
     approval::vote::Verdict,
-    canonical::Hash,
-    digest::ActionDigest,
     id::{MessageId, RequestId},
     request::MessageKind,
 };
@@ -26,7 +24,7 @@ use crate::{
         Api,
         amend::propose_instead,
         problem::ApiError,
-        requests::{cast, request_id, say, take_back, take_request_back},
+        requests::{cast, check_act, request_id, say, take_back, take_request_back},
         types::{AmendBody, VoteBody},
     },
     console::{
@@ -37,6 +35,7 @@ use crate::{
         session::Session,
         words,
     },
+    identity::passkey::Signed,
 };
 
 /// A form of the page.
@@ -213,8 +212,22 @@ async fn vote(
         digest: fields.text("digest").into(),
         typed_digest: (!typed.is_empty()).then_some(typed),
         act: fields.text("act").into(),
+        passkey: signed(fields),
     };
     cast(api, &session.caller, id, body).await
+}
+
+/// What the voter's passkey signed, which the page's script puts into the form.
+fn signed(fields: &Fields) -> Option<Signed> {
+    let text = |name: &str| fields.text(name).to_owned();
+    let given = !fields.text("passkey_signature").is_empty();
+    given.then(|| Signed {
+        challenge: text("passkey_challenge"),
+        passkey: text("passkey"),
+        client_data: text("passkey_client_data"),
+        authenticator_data: text("passkey_authenticator_data"),
+        signature: text("passkey_signature"),
+    })
 }
 
 /// Applies an approved change of Countersign itself.
@@ -226,7 +239,7 @@ async fn claim(
 ) -> Result<Then, ApiError> {
     let caller = &session.caller;
     api.gateway.case_of(caller, id).await?;
-    check_fresh(api, session, id, fields).await?;
+    check_act(api, caller, id, (fields.text("digest"), fields.text("act"))).await?;
     let answer = match admin::claim(&api.gateway, caller, id).await {
         Ok(answer) => answer,
         Err(AdminError::Engine(error)) => return Err(api.refused(caller, id, error).await),
@@ -236,29 +249,4 @@ async fn claim(
         Some(response) => Then::Answer(response),
         None => Then::Page(Done::Applied),
     })
-}
-
-/// Checks that this session was shown this action a short while ago.
-async fn check_fresh(
-    api: &Api,
-    session: &Session,
-    id: &RequestId,
-    fields: &Fields,
-) -> Result<(), ApiError> {
-    let (caller, now) = (&session.caller, api.gateway.clock.now());
-    let digest: Result<Hash, _> = fields.text("digest").parse();
-    let digest = digest.map_err(|_| ApiError::invalid("`digest` is not 64 hexadecimal digits"))?;
-    let acts = api.gateway.identity.acts();
-    let (act, session) = (fields.text("act"), &caller.credential.id);
-    match acts.check(act, session, id, &ActionDigest(digest), now) {
-        Ok(()) => Ok(()),
-        Err(stale) => {
-            api.record_refused(caller, id, "stale_act").await;
-            Err(ApiError::new(
-                StatusCode::CONFLICT,
-                "stale_act",
-                stale.to_string(),
-            ))
-        }
-    }
 }

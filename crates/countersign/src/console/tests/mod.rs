@@ -3,6 +3,7 @@
 mod asking;
 mod deciding;
 mod pages;
+mod passkeys;
 mod proposing;
 mod signing_in;
 
@@ -161,12 +162,17 @@ pub(crate) fn form(fields: &[(&str, &str)]) -> String {
 
 impl Site {
     pub(crate) async fn open() -> Self {
+        Self::open_with(APPROVALS, POLICIES).await
+    }
+
+    /// A gateway with other rules.
+    pub(crate) async fn open_with(approvals: &str, policies: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("policies")).unwrap();
         for (name, text) in [
             ("countersign.toml", MAIN),
-            ("approvals.toml", APPROVALS),
-            ("policies/all.cedar", POLICIES),
+            ("approvals.toml", approvals),
+            ("policies/all.cedar", policies),
         ] {
             fs::write(dir.path().join(name), text).unwrap();
         }
@@ -210,6 +216,22 @@ impl Site {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header("sec-fetch-site", "same-origin");
         self.send(request.body(form.into()).unwrap()).await
+    }
+
+    /// Sends JSON as a page's script does.
+    pub(crate) async fn json(
+        &self,
+        path: &str,
+        (session, csrf): (&str, &str),
+        body: &str,
+    ) -> Answer {
+        let request = Request::post(path)
+            .header(header::COOKIE, session)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("sec-fetch-site", "same-origin")
+            .header("x-csrf-token", csrf);
+        self.send(request.body(body.to_owned().into()).unwrap())
+            .await
     }
 
     /// The path of a new sign-in link.

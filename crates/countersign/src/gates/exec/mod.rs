@@ -92,6 +92,7 @@ impl ExecError {
             Self::Plan(_) | Self::Invalid(_) => "invalid_call",
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
+            Self::Engine(EngineError::RevokedPasskey(_)) => "revoked_passkey",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",

@@ -240,6 +240,7 @@ fn bodies() -> Vec<Body> {
             holder: by,
             issuer: None,
             kind: CredentialKind::Token,
+            passkey: None,
         }),
         Body::CredentialRevoked(body::CredentialRevoked { credential }),
         changed("add_person"),

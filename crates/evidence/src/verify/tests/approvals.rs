@@ -5,12 +5,19 @@
 use countersign_core::canonical::Hash;
 use serde_json::json;
 
-use super::{build::*, check, *};
+use super::{
+    build::*,
+    check,
+    passkeys::{enrolment, vote_with},
+    *,
+};
 use crate::{
+    approval::tests::signed,
     body::*,
     envelope::InvalidEnvelope,
     key::SigningKey,
     vote::{InvalidVote, VoteStatement},
+    webauthn::tests::Key,
 };
 
 fn without_vote(stage: u32, voter: &str) -> Problem {
@@ -457,16 +464,27 @@ fn holds_need_somebody() {
     );
 }
 
+/// Finn lifts the rule of the held request, differently stated.
+fn lift(log: &mut Log, change: &dyn Fn(&mut VoteStatement)) {
+    log.draft(HELD, 1).decision().rules[0].emergency = true;
+    let mut stated = statement(HELD, 2 * MINUTE, FINN, "dba", 0);
+    stated.emergency = true;
+    stated.assurance = Assurance::Passkey;
+    change(&mut stated);
+    *log.draft(HELD, 3) = match stated.assurance {
+        Assurance::Passkey => {
+            let key = &Key::all()[0];
+            log.0.insert(1, enrolment(key, stated.voter));
+            let (signature, stated) = signed(key, stated);
+            vote_with(HELD, 2 * MINUTE, &signature, &stated)
+        }
+        _ => vote(HELD, 2 * MINUTE, &stated),
+    };
+    log.draft(HELD, 5).permission().fills.clear();
+}
+
 #[test]
 fn emergencies() {
-    let lift = |log: &mut Log, change: &dyn Fn(&mut VoteStatement)| {
-        log.draft(HELD, 1).decision().rules[0].emergency = true;
-        let mut stated = statement(HELD, 2 * MINUTE, FINN, "dba", 0);
-        stated.emergency = true;
-        change(&mut stated);
-        *log.draft(HELD, 3) = vote(HELD, 2 * MINUTE, &stated);
-        log.draft(HELD, 5).permission().fills.clear();
-    };
     let missing = |stage| Problem::StageNotFilled {
         rule: dba(),
         stage,

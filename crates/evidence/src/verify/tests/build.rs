@@ -142,7 +142,7 @@ pub(super) fn statement(
     stage: u32,
 ) -> VoteStatement {
     VoteStatement {
-        assurance: Assurance::Passkey,
+        assurance: Assurance::Session,
         at: start_plus(at),
         credential: CredentialId::from_bits(5),
         digest: digest(request),
@@ -150,7 +150,8 @@ pub(super) fn statement(
         issuer: None,
         reason: Some("checked".into()),
         request: RequestId::from_bits(request),
-        shown: None,
+        shown: Some(Hash::of(b"git push")),
+        signature: None,
         slots: vec![Slot {
             rule: rule.parse().unwrap(),
             stage,

@@ -1,0 +1,200 @@
+//! Votes that a passkey signs: what it is asked to sign, and what it signed.
+//!
+//! In scope: the statement of a vote, from the request as it is now.
+//! Out of scope: whether the vote counts (core), whether the signature is that of the vote that is
+//! recorded (engine).
+//! Invariant: what is signed is made of the stored request and what the voter typed; of what a
+//! browser sends nothing else goes into it.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_core::{
+    approval::{
+        rule::Assurance,
+        vote::{Credential, PasskeySignature, Verdict},
+    },
+    canonical::Hash,
+    digest::ActionDigest,
+    id::RequestId,
+    request::Case,
+    time::Timestamp,
+};
+use countersign_evidence::{
+    approval::{ApprovalStatement, RENDERER},
+    body,
+};
+
+use super::{
+    Api, StrictJson,
+    deciding::issuer_on_side,
+    problem::ApiError,
+    requests::{check_act, request_id},
+    types::{SigningOptions, ToSign},
+};
+use crate::{
+    engine::{EngineError, credential},
+    gateway::Gateway,
+    identity::{
+        Caller, challenge,
+        passkey::{self, PasskeyError, Signed},
+    },
+};
+
+/// What a vote says, as far as it is signed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) verdict: Verdict,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// One challenge is for one session, one request and one action.
+fn purpose(caller: &Caller, id: &RequestId, digest: &ActionDigest) -> String {
+    format!("vote\0{}\0{id}\0{digest}", caller.credential.id)
+}
+
+fn statement(
+    gateway: &Gateway,
+    caller: &Caller,
+    case: &Case,
+    said: Said<'_>,
+    (nonce, expires): (Hash, Timestamp),
+) -> ApprovalStatement {
+    ApprovalStatement {
+        bundle: gateway.active().hash,
+        digest: case.request.digest,
+        expires,
+        nonce,
+        reason: said.reason.map(Into::into),
+        renderer: RENDERER.into(),
+        request: case.request.id.clone(),
+        shown: Hash::of(case.request.presentation.body.as_bytes()),
+        v: ApprovalStatement::VERSION,
+        verdict: match said.verdict {
+            Verdict::Approve => body::Verdict::Approve,
+            Verdict::Deny => body::Verdict::Deny,
+        },
+        voter: gateway.keys.pseudonyms.of(&caller.subject.id),
+    }
+}
+
+pub(super) async fn options(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+    StrictJson(body): StrictJson<ToSign>,
+) -> Result<Json<SigningOptions>, ApiError> {
+    begin(&api, &caller, &request_id(&id)?, body)
+        .await
+        .map(Json)
+}
+
+/// What the caller's passkey is to sign for a vote.
+///
+/// # Errors
+/// The caller has no passkey, or was not shown this action a short while ago.
+pub async fn begin(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    body: ToSign,
+) -> Result<SigningOptions, ApiError> {
+    let gateway = &api.gateway;
+    let case = gateway.case_of(caller, id).await?;
+    let digest = check_act(api, caller, id, (&body.digest, &body.act)).await?;
+    if digest != case.request.digest {
+        return Err(EngineError::Refused(countersign_core::lifecycle::Refusal::OtherAction).into());
+    }
+    let site = passkey::site(gateway.url())?;
+    let passkeys: Vec<_> = caller
+        .passkeys
+        .iter()
+        .filter_map(passkey::enrolled)
+        .filter(|known| known.site == site.id)
+        .map(|known| known.passkey)
+        .collect();
+    if passkeys.is_empty() {
+        return Err(PasskeyError::Unknown.into());
+    }
+    let (token, until) = gateway.identity.challenge(&purpose(caller, id, &digest))?;
+    let reason = written(body.reason);
+    let said = Said {
+        verdict: body.verdict,
+        reason: reason.as_deref(),
+    };
+    let nonce = challenge::value(&token);
+    let statement = statement(gateway, caller, &case, said, (nonce, until));
+    let internal = |error: countersign_core::canonical::NotCanonical| {
+        ApiError::from(EngineError::Internal(error.to_string()))
+    };
+    Ok(SigningOptions {
+        challenge: URL_SAFE_NO_PAD.encode(statement.challenge().map_err(internal)?.0),
+        statement: statement.to_text().map_err(internal)?,
+        token,
+        passkeys,
+        site: site.id,
+    })
+}
+
+/// A reason with something in it.
+pub(super) fn written(reason: Option<String>) -> Option<String> {
+    reason.filter(|text| !text.trim().is_empty())
+}
+
+/// The passkey's signature for a vote, and the credential that the vote is cast with.
+///
+/// # Errors
+/// The signature does not hold, or somebody of the requester's side had a hand in the passkey.
+pub(super) async fn signature(
+    api: &Api,
+    caller: &Caller,
+    case: &Case,
+    (said, signed): (Said<'_>, &Signed),
+) -> Result<(PasskeySignature, Credential), ApiError> {
+    let gateway = &api.gateway;
+    let request = &case.request;
+    let site = passkey::site(gateway.url())?;
+    let purpose = purpose(caller, &request.id, &request.digest);
+    let made = gateway
+        .identity
+        .signature(&site, caller, (&purpose, signed), |nonce, until| {
+            statement(gateway, caller, case, said, (nonce, until))
+        });
+    let (signature, passkey) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            api.record_refused(caller, &request.id, "passkey_refused")
+                .await;
+            return Err(error.into());
+        }
+    };
+    if let Some(refusal) = issuer_on_side(&gateway.active(), caller, passkey, case) {
+        return Err(api.refused(caller, &request.id, refusal.into()).await);
+    }
+    let mut voted_with = credential(passkey, Assurance::Passkey);
+    // Whoever made the session possible was there, too.
+    voted_with.issued_by = voted_with
+        .issued_by
+        .or_else(|| caller.credential.issued_by.clone());
+    Ok((signature, voted_with))
+}
+
+impl From<PasskeyError> for ApiError {
+    fn from(error: PasskeyError) -> Self {
+        let text = error.to_string();
+        match error {
+            PasskeyError::Identity(error) => error.into(),
+            PasskeyError::NoSite => Self::new(StatusCode::CONFLICT, "no_site", text),
+            PasskeyError::Form(_) => Self::invalid(text),
+            PasskeyError::Unknown => Self::new(StatusCode::FORBIDDEN, "unknown_passkey", text)
+                .with_detail("Add one under Passkeys, or use another."),
+            PasskeyError::Stale(_) | PasskeyError::NotHeld(_) | PasskeyError::Copied => {
+                Self::new(StatusCode::CONFLICT, "passkey_refused", text)
+                    .with_detail("Reload the page, look, and try again.")
+            }
+        }
+    }
+}

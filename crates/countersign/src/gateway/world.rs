@@ -1,0 +1,131 @@
+//! Whether the people and policies in the database are those that were recorded.
+//!
+//! In scope: one hash of all of them, written beside every record that changes them, compared at the
+//! start.
+//! Out of scope: changes while a gateway runs, which decides by what it has in memory.
+//! Invariant: whoever writes into the database changes nothing that a start would believe. A crash
+//! between a record and its commit leaves the state before it, which is believed, too, until it is
+//! recorded that the change was stored.
+
+use anyhow::bail;
+use countersign_core::{
+    canonical::{Hash, hash_in_domain},
+    directory::Directory,
+    time::Timestamp,
+};
+use countersign_evidence::body::{Body, ChangeStored};
+use countersign_policy::{Bundle, DirectoryChange};
+use countersign_store::Store;
+use serde_json::{Value, json};
+
+use super::opening::load;
+use crate::log::{Log, Record};
+
+/// People and policies before and after a change, as the database has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct World {
+    /// After it.
+    pub(crate) now: Hash,
+    /// Before it; `None` before anything was trusted.
+    pub(crate) was: Option<Hash>,
+}
+
+/// The hash of people and policies.
+///
+/// # Errors
+/// They have no canonical form.
+pub(crate) fn hash_of(bundle: &Bundle, directory: &Directory) -> anyhow::Result<Hash> {
+    let files = bundle.files_hash()?;
+    Ok(hash_in_domain("world", &(files, directory))?)
+}
+
+/// The hash of what the database has; `None` when it has nothing.
+///
+/// # Errors
+/// It can't be read, or does not fit together.
+pub(crate) async fn stored(store: &dyn Store) -> anyhow::Result<Option<Hash>> {
+    let Some(bundle) = store.active_bundle().await? else {
+        return Ok(None);
+    };
+    let active = load(store, bundle).await?;
+    hash_of(&active.bundle, &active.directory).map(Some)
+}
+
+impl World {
+    /// What a change of the directory will make of what the database has.
+    ///
+    /// # Errors
+    /// The database can't be read, or the change does not fit.
+    pub(crate) async fn changed_by(
+        store: &dyn Store,
+        change: &DirectoryChange,
+        at: Timestamp,
+        countersigned: bool,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(bundle) = store.active_bundle().await? else {
+            return Ok(None);
+        };
+        let active = load(store, bundle).await?;
+        let was = hash_of(&active.bundle, &active.directory)?;
+        let mut directory = active.directory.as_ref().clone();
+        change.apply(&mut directory, at, countersigned)?;
+        let now = hash_of(&active.bundle, &directory)?;
+        Ok(Some(Self {
+            now,
+            was: Some(was),
+        }))
+    }
+
+    /// The evidence of the record of the change.
+    pub(crate) fn beside(self, mut evidence: Value) -> Value {
+        if let Some(fields) = evidence.as_object_mut() {
+            fields.insert("world".into(), json!(self.now));
+            if let Some(was) = self.was {
+                fields.insert("world_before".into(), json!(was));
+            }
+        }
+        evidence
+    }
+}
+
+/// Records that the database has what the last change made. Without that record the state before the
+/// change is believed, too, until the next start records it.
+pub(crate) async fn stored_as(log: &Log, at: Timestamp, world: Hash) {
+    let body = ChangeStored {
+        what: "people_and_policies".into(),
+    };
+    let record = Record {
+        at,
+        body: Body::ChangeStored(body),
+        digest: None,
+        request: None,
+        evidence: json!({ "world": world }),
+    };
+    if let Err(error) = log.record(record).await {
+        tracing::warn!(%error, "it was not recorded that a change is stored");
+    }
+}
+
+/// Refuses people and policies that no record stands behind. Gives what is to be recorded as stored,
+/// where that was left open.
+///
+/// # Errors
+/// They are others than those recorded last, and than those before the last record.
+pub(super) fn check(
+    bundle: &Bundle,
+    directory: &Directory,
+    recorded: Option<World>,
+) -> anyhow::Result<Option<Hash>> {
+    let Some(recorded) = recorded else {
+        return Ok(None);
+    };
+    let found = hash_of(bundle, directory)?;
+    if found != recorded.now && Some(found) != recorded.was {
+        bail!(
+            "the people or policies in the database are not those that the log has: somebody \
+             changed the database, or it is of another time; restore the newest copy of both, or \
+             run `countersign recover --bundle`, which trusts the files again"
+        );
+    }
+    Ok(recorded.was.map(|_| found))
+}

@@ -1,0 +1,116 @@
+//! A database edited by hand while the gateway is stopped: people, policies and credentials that no
+//! record stands behind are believed by no start (P9).
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+
+use crate::support::{Lab, Place};
+
+async fn sql(place: &Place, text: &str) {
+    let path = place.data().join("countersign.db");
+    let address = format!("sqlite://{}", path.display());
+    let mut database = SqliteConnection::connect(&address).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(text.to_owned()))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+}
+
+fn nowhere() -> SocketAddr {
+    "127.0.0.1:1".parse().unwrap()
+}
+
+/// A place with some history: a person added, an agent stopped, another policy active.
+async fn lived_in() -> Place {
+    let lab = Lab::new().await;
+    lab.change_by(
+        "ada",
+        "person-add",
+        json!({ "person": "eve", "groups": ["crowd"] }),
+    )
+    .await;
+    let ada = lab.session("ada").await;
+    ada.propose("agent-stop", json!({ "agent": "twin" }))
+        .await
+        .expect(200);
+    lab.stop().await
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_believed() {
+    let mut place = lived_in().await;
+    for _ in 0..2 {
+        place = Lab::at(place).await.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn people_and_policies_edited_in_the_database_keep_the_gateway_from_starting() {
+    let edits = [
+        (
+            "somebody disabled",
+            "DROP TRIGGER bundles_fixed; UPDATE bundles SET directory = \
+             replace(directory, '\"disabled\":false', '\"disabled\":true') WHERE active = 1",
+        ),
+        (
+            "a change more",
+            "INSERT INTO directory_changes (change, at, countersigned) VALUES \
+             ('{\"change\":\"add_membership\",\"person\":\"eve\",\"group\":\"reviewers\"}', 1, 1)",
+        ),
+        (
+            "a stop undone",
+            "DELETE FROM directory_changes WHERE change LIKE '%stop_agent%'",
+        ),
+        (
+            "a change countersigned that was not",
+            "UPDATE directory_changes SET countersigned = 1 - countersigned",
+        ),
+    ];
+    for (what, edit) in edits {
+        let place = lived_in().await;
+        sql(&place, edit).await;
+        let refused = place
+            .open(nowhere())
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{what}"));
+        let why = format!("{refused:#}");
+        assert!(why.contains("not those that the log has"), "{what}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_edited_in_the_database_are_none() {
+    let edits = [
+        ("another holder", "holder = 'person:ann'"),
+        ("longer", "expires = expires + 1"),
+        ("another issuer", "issued_by = 'bob'"),
+        (
+            "nobody had a hand in it",
+            "extra = replace(extra, 'lineage', 'linage')",
+        ),
+        ("no seal", "extra = '{\"lineage\":[]}'"),
+    ];
+    for (what, edit) in edits {
+        let lab = Lab::new().await;
+        let session = lab.session("olga").await;
+        session.get("/v1/whoami").await.expect(200);
+        let edit = format!(
+            "DROP TRIGGER IF EXISTS credentials_step; UPDATE credentials SET {edit} \
+             WHERE holder = 'person:olga' AND kind = 'session'"
+        );
+        sql(&lab.place, &edit).await;
+        let refused = session.get("/v1/whoami").await.expect(401);
+        assert_eq!(refused.text("type"), "unauthenticated", "{what}");
+        let codes: Vec<_> = lab
+            .records()
+            .iter()
+            .filter(|entry| entry.kind() == "refused")
+            .map(|entry| entry.field("code").clone())
+            .collect();
+        assert_eq!(codes, [json!("forged_credential")], "{what}");
+    }
+}

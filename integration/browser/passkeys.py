@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Passkeys in real Chromium, with the authenticator of its developer tools.
+
+Runs a gateway of its own (the program's path is the first argument) whose rule asks for passkeys.
+Rene adds one, Olga countersigns it, Rene signs an approval with it, the waiting command runs, and
+Rene signs in with it. Then the receipt is verified, and what was signed is checked by the PyPI
+package `webauthn`, which is not our code. Screenshots go to target/screenshots.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+from playwright.sync_api import expect, sync_playwright
+from webauthn import verify_authentication_response
+from webauthn.helpers import base64url_to_bytes
+
+from console import CHROMIUM, FLAGS, fits, shoot, sign_in
+
+RENE, OLGA = "rene@example.com", "olga@example.com"
+FILES = {
+    "countersign.toml": """
+[server]
+listen = "127.0.0.1:{port}"
+public_url = "http://localhost:{port}"
+
+[group.ops]
+
+[person."rene@example.com"]
+groups = ["ops"]
+[person."olga@example.com"]
+groups = ["ops"]
+
+[target.tools]
+kind = "exec"
+environment = "production"
+""",
+    "approvals.toml": """
+[approval.ops]
+stages = [{ from = ["group:ops"], count = 1 }]
+assurance = "passkey"
+
+[approval.second]
+stages = [{ from = ["group:ops"], count = 1 }]
+""",
+    "policies/all.cedar": """
+@id("people-run")
+permit (principal is Person, action in Action::"execute", resource);
+@id("people-propose")
+permit (principal is Person, action in Action::"admin", resource);
+@id("runs-are-signed") @approval("ops")
+forbid (principal, action in Action::"execute", resource);
+@id("changes-are-signed") @approval("second")
+forbid (principal, action in Action::"admin", resource);
+""",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class Gateway:
+    """A gateway with its own configuration, and the links of its first start."""
+
+    def __init__(self, program: str, folder: pathlib.Path) -> None:
+        self.program, self.folder = program, folder
+        self.url = f"http://localhost:{free_port()}"
+        port = self.url.rsplit(":", 1)[1]
+        for name, text in FILES.items():
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text.replace("{port}", port))
+        self.process = subprocess.Popen(
+            [program, "up", "--config", str(folder)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        self.links = {}
+        for line in self.process.stderr:
+            if link := re.search(r"sign-in link for (\S+), .*(http\S+)", line):
+                self.links[link[1]] = link[2]
+            if len(self.links) == 2:
+                break
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def run(self, *words: str, **options) -> subprocess.CompletedProcess:
+        return subprocess.run([self.program, *words], capture_output=True, text=True, timeout=60, **options)
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+
+
+def authenticator(page):
+    """A platform authenticator that says yes, and a function that changes whether it knows the person."""
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    made = session.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {
+            "options": {
+                "protocol": "ctap2",
+                "transport": "internal",
+                "hasResidentKey": True,
+                "hasUserVerification": True,
+                "isUserVerified": True,
+                "automaticPresenceSimulation": True,
+            }
+        },
+    )
+
+    def known(yes: bool) -> None:
+        session.send(
+            "WebAuthn.setUserVerified",
+            {"authenticatorId": made["authenticatorId"], "isUserVerified": yes},
+        )
+
+    return known
+
+
+def add(rene, olga, url: str) -> None:
+    rene.goto(f"{url}/passkeys")
+    rene.get_by_label(re.compile("what to call it", re.I)).fill("laptop")
+    rene.get_by_role("button", name="Add a passkey").click()
+    expect(rene.get_by_text("Add a passkey for rene@example.com").first).to_be_visible()
+    shown = rene.get_by_text("fingerprint").first.inner_text()
+    fingerprint = re.search(r"fingerprint\s+((?:[0-9a-f]{4} ?){4})", shown)[1]
+    request = rene.url.split("?")[0]
+    expect(rene.get_by_role("button", name=re.compile("^approve", re.I))).to_have_count(0)
+
+    olga.goto(request)
+    expect(olga.get_by_text(fingerprint).first).to_be_visible()
+    shoot(olga, "passkey-countersign")
+    olga.get_by_role("button", name=re.compile("^approve", re.I)).first.click()
+    expect(olga.get_by_text("Your approval is recorded")).to_be_visible()
+
+    rene.goto(request)
+    rene.get_by_role("button", name=re.compile("apply", re.I)).first.click()
+    expect(rene.get_by_text("applied").first).to_be_visible()
+    rene.goto(f"{url}/passkeys")
+    expect(rene.get_by_text(fingerprint)).to_be_visible()
+    fits(rene)
+    shoot(rene, "passkeys-desktop")
+
+
+def token(page, url: str) -> str:
+    page.goto(f"{url}/people")
+    page.get_by_role("button", name=re.compile("token for my command line", re.I)).click()
+    return re.search(r"cst_[\w-]{43}", page.content())[0]
+
+
+def approve(rene, known, request: str) -> None:
+    rene.goto(request)
+    button = rene.get_by_role("button", name=re.compile("with your passkey", re.I)).first
+    expect(button).to_be_visible()
+    rene.get_by_label(re.compile("^reason", re.I)).first.fill("looked at it\nand \"this\" is fine")
+    shoot(rene, "request-passkey-desktop")
+    # Whom the authenticator does not know signs nothing, and is told so.
+    known(False)
+    button.click()
+    expect(rene.get_by_text("Nothing was signed").first).to_be_visible(timeout=70_000)
+    known(True)
+    rene.get_by_role("button", name=re.compile("with your passkey", re.I)).first.click()
+    expect(rene.get_by_text("Your approval is recorded")).to_be_visible()
+
+
+def check_signature(gateway: Gateway, request: str) -> None:
+    """Has PyPI's `webauthn` verify what the log kept of the vote."""
+    data = gateway.folder / "data"
+    receipt = gateway.folder / "receipt"
+    made = gateway.run("log", "prove", request, str(data), "--output", str(receipt))
+    assert made.returncode == 0, made.stderr
+    key = data / "log" / "key.pub"
+    verified = gateway.run("log", "verify", str(receipt), "--key", str(key))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    whole = gateway.run("log", "verify", str(data))
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+
+    extra = receipt.read_text().split("\n")[1].removeprefix("extra ")
+    entries = json.loads(base64url_to_bytes(extra.replace("+", "-").replace("/", "_")))["entries"]
+    votes = [json.loads(entry["evidence"])["value"] for entry in entries if "approval.decided" in entry["leaf"]]
+    [signed] = [vote["vote"]["signature"] for vote in votes]
+    statement = json.loads(signed["statement"])
+    assert statement["request"] == request and statement["verdict"] == "approve", statement
+    sha256 = lambda part: hashlib.sha256(part).digest()
+    challenge = sha256(
+        b"countersign/approval/v1\0" + bytes.fromhex(statement["nonce"]) + sha256(signed["statement"].encode())
+    )
+    found = verify_authentication_response(
+        credential={
+            "id": signed["passkey"],
+            "rawId": signed["passkey"],
+            "type": "public-key",
+            "response": {
+                "clientDataJSON": signed["client_data"],
+                "authenticatorData": signed["authenticator_data"],
+                "signature": signed["signature"],
+            },
+        },
+        expected_challenge=challenge,
+        expected_rp_id="localhost",
+        expected_origin=gateway.url,
+        credential_public_key=base64url_to_bytes(signed["public_key"]),
+        credential_current_sign_count=0,
+        require_user_verification=True,
+    )
+    assert found.user_verified
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        gateway = Gateway(sys.argv[1], pathlib.Path(folder))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        olga, olga_errors = sign_in(browser, gateway.links[OLGA], viewport={"width": 390, "height": 844})
+        rene, rene_errors = sign_in(browser, gateway.links[RENE], viewport={"width": 1280, "height": 900})
+        known = authenticator(rene)
+        add(rene, olga, gateway.url)
+
+        home = {**os.environ, "HOME": folder, "COUNTERSIGN_URL": gateway.url}
+        home["COUNTERSIGN_TOKEN"] = token(olga, gateway.url)
+        command = subprocess.Popen(
+            [gateway.program, "--json", "run", "--target", "tools", "--", "true"],
+            env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        held = next(line for line in command.stdout if "req_" in line)
+        request = re.search(r"req_\w+", held)[0]
+        approve(rene, known, f"{gateway.url}/requests/{request}")
+        command.communicate(timeout=60)
+        assert command.returncode == 0, command.returncode
+
+        rene.get_by_role("button", name="Sign out").click()
+        rene.goto(f"{gateway.url}/requests/{request}")
+        shoot(rene, "sign-in-passkey")
+        rene.get_by_role("button", name="Sign in with a passkey").click()
+        expect(rene.get_by_text(re.compile("succeeded", re.I)).first).to_be_visible()
+        assert rene.url == f"{gateway.url}/requests/{request}", rene.url
+
+        # Removed, it signs nobody in any more.
+        rene.goto(f"{gateway.url}/passkeys")
+        rene.get_by_role("button", name=re.compile("^remove", re.I)).click()
+        rene.goto(f"{gateway.url}/sign-in")
+        rene.get_by_role("button", name="Sign in with a passkey").click()
+        expect(rene.get_by_text("not enrolled here, or was revoked").first).to_be_visible()
+        # The browser names every answer that is no success.
+        errors = [error for error in olga_errors + rene_errors if "status of 40" not in error]
+        assert not errors, errors
+        browser.close()
+        gateway.end()
+        check_signature(gateway, request)
+    print("passkeys work in Chromium; another library agrees with what was signed")
+
+
+if __name__ == "__main__":
+    main()
