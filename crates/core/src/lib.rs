@@ -20,3 +20,4 @@ pub mod permit;
 pub mod request;
 pub mod subject;
 pub mod time;
+pub mod trace;

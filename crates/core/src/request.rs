@@ -17,6 +17,7 @@ use crate::{
     id::{MessageId, PermitId, PersonId, RequestId, RuleName},
     subject::{SubjectChain, SubjectId},
     time::Timestamp,
+    trace::TraceParent,
 };
 
 /// The longest text a person or agent may add to a request, in bytes.
@@ -100,6 +101,9 @@ pub struct Request {
     /// What it replaces.
     #[serde(default)]
     pub amends: Option<Amends>,
+    /// The trace that the caller says it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// What reviewers see.
     pub presentation: Presentation,
 }

@@ -189,6 +189,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
         issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
+        trace: None,
     })
 }
 

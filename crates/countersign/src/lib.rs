@@ -23,6 +23,7 @@ pub mod names;
 pub mod runner;
 pub mod sample;
 pub mod server;
+pub mod streams;
 pub mod uploads;
 
 /// An error with everything that caused it, in one line.

@@ -1,4 +1,4 @@
-//! Listening: one socket for the interface and the console.
+//! Listening: one socket for the interface and the console, and one for numbers where configured.
 //!
 //! In scope: binding, serving, ending in order.
 //! Out of scope: where it may listen (the bundle refuses what is in the clear), what a connection
@@ -7,12 +7,13 @@
 //! a last checkpoint.
 
 mod connections;
+mod metrics;
 mod tls;
 
 use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use countersign_policy::bundle::settings::TlsFiles;
+use countersign_policy::bundle::settings::{ServerSettings, TlsFiles};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -26,8 +27,41 @@ use crate::{
 
 /// How long connections have to end after the gateway was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long whoever reads numbers has.
+const GRACE_NUMBERS: Duration = Duration::from_secs(1);
 
-/// Binds the listening socket.
+/// The sockets that the gateway listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the interface and the console.
+    pub main: TcpListener,
+    /// For numbers, where they are wanted.
+    pub metrics: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Self {
+        let metrics = None;
+        Self { main, metrics }
+    }
+}
+
+impl Listeners {
+    /// Binds what these settings name.
+    ///
+    /// # Errors
+    /// An address is taken or may not be used.
+    pub async fn bind(server: &ServerSettings) -> anyhow::Result<Self> {
+        let metrics = match server.metrics {
+            Some(address) => Some(bind(address).await.context("for `metrics`")?),
+            None => None,
+        };
+        let main = bind(server.listen).await?;
+        Ok(Self { main, metrics })
+    }
+}
+
+/// Binds a listening socket.
 ///
 /// # Errors
 /// The address is taken or may not be used.
@@ -66,17 +100,22 @@ pub fn check_tls(files: &TlsFiles, config: &Path) -> anyhow::Result<()> {
 /// The system does not say what it allows.
 pub async fn serve(
     gateway: Gateway,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     mut tls: Option<Tls>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let Listeners { main, metrics } = listeners.into();
     let api = Api::new(gateway.clone());
+    let streams = api.streams.clone();
+    let numbers = metrics::routes(api.clone()).layer(CatchPanicLayer::new());
     let app = api::routes(api.clone())
         .merge(console::routes(api))
         .layer(CatchPanicLayer::new());
     let active = gateway.active();
     let served = tls.as_ref().map(Tls::served);
-    let connections = Connections::new(app, active.bundle.server(), served, Pace::default())?;
+    let settings = active.bundle.server();
+    let connections = Connections::new(app, settings, served, Pace::default())?;
+    let scrapers = Connections::new(numbers, settings, None, Pace::default())?;
     let watching = async {
         match &mut tls {
             Some(tls) => tls.watch().await,
@@ -84,15 +123,25 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        () = connections.accept(listener) => {}
+        () = connections.accept(main) => {}
+        () = accept(&scrapers, metrics) => {}
         () = watching => {}
         () = stop => {}
     }
     if !connections.end(GRACE).await {
         tracing::warn!("connections were still open when the gateway stopped");
     }
+    scrapers.end(GRACE_NUMBERS).await;
+    streams.stop().await;
     gateway.log.close().await;
     Ok(())
+}
+
+async fn accept(connections: &Connections, listener: Option<TcpListener>) {
+    match listener {
+        Some(listener) => connections.accept(listener).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Completes when the process is told to end, by a person or by a service manager.

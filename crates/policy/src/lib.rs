@@ -13,6 +13,7 @@ pub mod problem;
 pub mod schema;
 pub mod snapshot;
 pub mod statement;
+pub mod stream;
 pub mod target;
 
 pub use bundle::{
@@ -29,4 +30,5 @@ pub use snapshot::{
     question::{Ask, Evaluation, Question},
 };
 pub use statement::Statement;
+pub use stream::{Details, Stream, StreamKind};
 pub use target::{Target, TargetKind, exec::ExecTarget};

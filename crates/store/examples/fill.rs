@@ -155,6 +155,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
         issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
+        trace: None,
         presentation: Presentation {
             title: statement.clone(),
             body: statement,

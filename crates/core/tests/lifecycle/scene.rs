@@ -193,6 +193,7 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
+        trace: None,
         presentation: Presentation {
             complete: true,
             ..Presentation::default()

@@ -248,6 +248,7 @@ fn asked(
         issuers: caller.lineage(),
         administrative: true,
         amends: None,
+        trace: None,
     })
 }
 

@@ -136,6 +136,7 @@ async fn replacement(
         issuers: request.issuers.clone(),
         reason: request.reason.clone(),
         amends,
+        trace: request.trace,
     };
     let admitted = match consider(gateway, call, asking).await? {
         Considered::Denied(denied) => denied,

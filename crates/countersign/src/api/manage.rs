@@ -31,12 +31,14 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
     let held = gateway.store.open_in_all().await;
     let unreadable = held.as_ref().err().map(ToString::to_string);
     let fault = gateway.log.fault().or(unreadable).or(gateway.clock.fault());
+    let mut notices = gateway.notices().await;
+    notices.extend(api.streams.notices());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),
         log_size: api.gateway.log.size(),
         held: held.map_or(0, u64::from),
-        notices: api.gateway.notices().await,
+        notices,
     })
 }
 

@@ -21,6 +21,7 @@ pub mod requests;
 mod run;
 mod seats;
 pub mod signing;
+mod streams;
 pub mod strict;
 pub mod types;
 
@@ -40,7 +41,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp};
+use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp, trace::TraceParent};
 use countersign_evidence::body::{Body as RecordBody, Opened};
 use countersign_store::Write;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
@@ -54,6 +55,7 @@ use crate::{
     gates::advisory::Outstanding,
     gateway::Gateway,
     identity::Caller,
+    streams::Streams,
 };
 
 /// Requests a second of one subject, and in one burst ten times as many.
@@ -79,6 +81,8 @@ pub struct Api {
     uploads: Arc<Semaphore>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
+    /// What is told to other systems.
+    pub streams: Streams,
     uploading: Seats,
     running: Seats,
     listening: Seats,
@@ -93,6 +97,7 @@ impl Api {
         let strangers = Quota::per_second(per_second(STRANGERS));
         Self {
             outstanding: Outstanding::start(&gateway),
+            streams: Streams::start(&gateway),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
@@ -259,6 +264,14 @@ async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
     })
 }
 
+/// The trace that a caller says its call belongs to. One that can't be read is none, as its
+/// specification has it.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut all = headers.get_all("traceparent").iter();
+    let only = all.next().filter(|_| all.next().is_none())?;
+    only.to_str().ok()?.parse().ok()
+}
+
 /// Does something once per `Idempotency-Key` of a caller, and answers the same afterwards.
 ///
 /// # Errors
@@ -368,6 +381,8 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/policy", get(manage::policy))
         .route("/v1/policy/explain", post(explaining::explain))
         .route("/v1/directory", get(manage::directory))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{name}/retry", post(streams::retry))
         .route("/v1/log/checkpoint", get(log::checkpoint))
         .route("/v1/log/key", get(log::key))
         .route("/v1/log/vote-key", get(log::vote_key))

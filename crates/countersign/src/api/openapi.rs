@@ -211,6 +211,7 @@ fn schemas() -> Vec<(String, RefOr<Schema>)> {
         types::RunEvent,
         types::RunRequest,
         types::SayBody,
+        types::StreamList,
         types::TargetInfo,
         types::VoteBody,
         types::ToSign,

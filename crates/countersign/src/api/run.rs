@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use countersign_core::id::TargetId;
@@ -18,6 +18,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::{
     Api, StrictJson,
     problem::ApiError,
+    trace_of,
     types::{InputsReceived, RunEvent, RunRequest, TargetInfo},
 };
 use crate::{
@@ -144,8 +145,10 @@ pub(super) async fn inputs(
 pub(super) async fn run(
     State(api): State<Api>,
     caller: Caller,
-    StrictJson(call): StrictJson<RunRequest>,
+    headers: HeaderMap,
+    StrictJson(mut call): StrictJson<RunRequest>,
 ) -> Result<Response, ApiError> {
+    call.trace = trace_of(&headers);
     let seat = api.running.take(&caller.credential.holder).ok_or_else(|| {
         let title = format!("{CALLS} commands of yours wait or run, which is the limit");
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_calls", title)

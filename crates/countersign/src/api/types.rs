@@ -6,9 +6,11 @@
 
 mod approvers;
 mod run;
+mod streams;
 
 pub use approvers::Approvers;
 pub use run::{InputsReceived, LocalCommand, RunEvent, RunRequest, TargetInfo};
+pub use streams::{StreamInfo, StreamList};
 
 use std::collections::BTreeMap;
 

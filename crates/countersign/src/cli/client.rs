@@ -9,7 +9,7 @@
 use std::{path::Path, time::Duration};
 
 use aws_lc_rs::rand;
-use countersign_core::id::base32;
+use countersign_core::{id::base32, trace::TraceParent};
 use reqwest::{
     Method, RequestBuilder, Response, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
@@ -220,7 +220,7 @@ impl Client {
         json(self.send(request, Repeat::Never).await?).await
     }
 
-    /// Opens a stream of events by a write. It has no time limit.
+    /// Opens a stream of events by a write, within a trace if there is one. It has no time limit.
     ///
     /// # Errors
     /// When the gateway can't be reached or refuses.
@@ -228,12 +228,16 @@ impl Client {
         &self,
         at: At<'_>,
         body: &impl Serialize,
+        trace: Option<TraceParent>,
     ) -> Result<Response, Failure> {
-        let request = self
+        let mut request = self
             .request(Method::POST, &at)?
             .header("idempotency-key", key()?)
             .header(ACCEPT, "application/x-ndjson, application/problem+json")
             .json(body);
+        if let Some(trace) = trace {
+            request = request.header("traceparent", trace.to_string());
+        }
         self.send(request, Repeat::Unsent).await
     }
 

@@ -16,7 +16,7 @@ use super::{
     output::Output,
     text::{self, Paint, shown},
 };
-use crate::api::types::{BundleInfo, Health, WhoAmI};
+use crate::api::types::{BundleInfo, Health, StreamInfo, StreamList, WhoAmI};
 
 /// The largest difference of clocks that is fine, in milliseconds.
 const MAX_DIFFERENCE: u64 = 5_000;
@@ -226,7 +226,30 @@ async fn token(settings: &Settings) -> Vec<Check> {
         ),
         Err(failure) => Check::failed("policy", failure),
     });
+    // Nobody else may know where the record goes.
+    if who.subject.starts_with("person:") {
+        match client.get::<StreamList>(At::new(&["streams"])).await {
+            Ok(list) => checks.extend(list.streams.iter().map(stream)),
+            Err(failure) if failure.http == Some(403) => {}
+            Err(failure) => checks.push(Check::failed("stream", failure)),
+        }
+    }
     checks
+}
+
+/// Whether a stream delivers.
+fn stream(one: &StreamInfo) -> Check {
+    let text = format!(
+        "{} ({}) is {} records behind and gave up {}",
+        one.name, one.kind, one.lag, one.dead
+    );
+    match &one.fault {
+        Some(fault) => Check::new("stream", Verdict::Warn, format!("{text}; {fault}"))
+            .next("nothing is lost: it goes on once that is put right"),
+        None if one.dead > 0 => Check::new("stream", Verdict::Warn, text)
+            .next(format!("`countersign stream retry {}`", one.name)),
+        None => Check::new("stream", Verdict::Ok, text),
+    }
 }
 
 fn token_check(who: &WhoAmI, from: &str, now: Timestamp) -> Check {

@@ -26,6 +26,7 @@ mod recover;
 mod requests;
 mod run;
 mod signals;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     /// People, their groups and sign-in links
     #[command(subcommand)]
     People(people::Command),
+    /// What of the record is told to other systems, and what was not
+    #[command(subcommand)]
+    Stream(stream::Command),
     /// Check that this machine can use its gateway
     Doctor,
     /// Write what your shell needs to complete commands
@@ -197,6 +201,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Log(command) => log::run(command, &sources, output).await,
         Command::Agent(command) => Box::pin(agent::run(command, &sources, output)).await,
         Command::People(command) => Box::pin(people::run(command, &sources, output)).await,
+        Command::Stream(command) => stream::run(command, &sources, output).await,
         Command::Doctor => doctor::run(&sources, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }

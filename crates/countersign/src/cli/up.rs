@@ -52,7 +52,7 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
     .await?;
     // Whatever can keep the gateway from serving comes before the files are trusted.
     let tls = server::tls(&opening)?;
-    let listener = server::bind(opening.server().listen).await?;
+    let listeners = server::Listeners::bind(opening.server()).await?;
     let gateway = opening.finish().await?;
     output.note(format!(
         "countersign {} at {}",
@@ -80,7 +80,7 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
              `countersign policy diff`, propose with `countersign policy apply`",
         );
     }
-    server::serve(gateway, listener, tls, server::told_to_stop()).await
+    server::serve(gateway, listeners, tls, server::told_to_stop()).await
 }
 
 /// A sign-in link for every person, at the first start.

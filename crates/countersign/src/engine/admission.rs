@@ -18,6 +18,7 @@ use countersign_core::{
     request::{Amends, Case, Outcome, Presentation, Request},
     subject::SubjectChain,
     time::Timestamp,
+    trace::TraceParent,
 };
 use countersign_evidence::{body::Phase, reference::Ref};
 use countersign_policy::Question;
@@ -58,6 +59,8 @@ pub struct Asked {
     pub administrative: bool,
     /// What it replaces; an amendment is always held or denied, never run at once.
     pub amends: Option<Amends>,
+    /// The trace that the caller says it belongs to.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of it.
@@ -293,6 +296,7 @@ impl Admission {
             issuers: asked.issuers,
             administrative: asked.administrative,
             amends: asked.amends,
+            trace: asked.trace,
             presentation,
         })
     }

@@ -65,13 +65,16 @@ pub fn requested_record(request: &Request, self_refs: Vec<Ref>, names: &Pseudony
         requester: names.of(&request.chain.requester.id),
         self_refs,
     });
-    let evidence = json!({
+    let mut evidence = json!({
         "chain": request.chain,
         "action": request.action,
         "effects": request.effects,
         "reason": request.reason,
         "nonce": request.nonce,
     });
+    if let (Some(trace), Some(fields)) = (&request.trace, evidence.as_object_mut()) {
+        fields.insert("traceparent".into(), json!(trace));
+    }
     record(request, 0, request.at, body, evidence)
 }
 

@@ -10,7 +10,9 @@ mod journal;
 mod publisher;
 mod record;
 mod sequencer;
+mod tally;
 
 pub use journal::OpenPermit;
 pub use record::{Prepared, Record};
-pub use sequencer::{Log, LogError, Resumed};
+pub use sequencer::{End, Log, LogError, Resumed};
+pub use tally::{Counts, Histogram, Tally};

@@ -25,6 +25,7 @@ use super::{
     Prepared, Record,
     journal::{self, Durable, Journal, Noted, OpenPermit},
     publisher::{Publisher, Publishing},
+    tally::Tally,
 };
 use crate::{gateway::world::World, keys::Keys};
 
@@ -64,11 +65,21 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
+/// Where the durable part of the log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// How many records there are.
+    pub records: u64,
+    /// How many bytes of the journal they take.
+    pub bytes: u64,
+}
+
 /// The way to the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     to: SyncSender<Message>,
-    size: watch::Receiver<u64>,
+    end: watch::Receiver<End>,
+    tally: Arc<Tally>,
     fault: watch::Receiver<Option<String>>,
 }
 
@@ -108,7 +119,11 @@ impl Log {
             empty: journal.tree.size() == 0,
             world: journal.position.world.map(|(now, was)| World { now, was }),
         };
-        let (size_out, size) = watch::channel(journal.tree.size());
+        let (end_out, end) = watch::channel(End {
+            records: journal.tree.size(),
+            bytes: journal.position.offset,
+        });
+        let tally = Arc::new(Tally::default());
         let (fault_out, fault) = watch::channel(None);
         let publisher = Publisher::open(dir, &journal)?;
         let mut writer = Writer {
@@ -121,7 +136,8 @@ impl Log {
             last_at: journal.position.last(),
             previous: NO_PREVIOUS,
             seq: 0,
-            size: size_out,
+            end: end_out,
+            tally: tally.clone(),
             fault: fault_out,
             journal,
         };
@@ -131,7 +147,13 @@ impl Log {
         std::thread::Builder::new()
             .name("log".into())
             .spawn(move || writer.run(&from, &publishing))?;
-        Ok((Self { to, size, fault }, resumed))
+        let log = Self {
+            to,
+            end,
+            tally,
+            fault,
+        };
+        Ok((log, resumed))
     }
 
     /// Writes records in order and returns the index of the first once all are durable.
@@ -181,14 +203,26 @@ impl Log {
     /// How many records there are.
     #[must_use]
     pub fn size(&self) -> u64 {
-        *self.size.borrow()
+        self.end.borrow().records
+    }
+
+    /// Where the durable part ends, now and after every write.
+    #[must_use]
+    pub fn end(&self) -> watch::Receiver<End> {
+        self.end.clone()
+    }
+
+    /// What was recorded since the start, counted.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// What keeps the log from being written, if the last attempt failed. It is tried again every
     /// few seconds, so it ends soon after the fault does.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        if self.size.has_changed().is_err() {
+        if self.end.has_changed().is_err() {
             return Some(LogError::Stopped.to_string());
         }
         self.fault.borrow().clone()
@@ -206,7 +240,8 @@ struct Writer {
     counted: Counters,
     heartbeat: Instant,
     checkpoint_due: Option<Instant>,
-    size: watch::Sender<u64>,
+    end: watch::Sender<End>,
+    tally: Arc<Tally>,
     /// Why the last write failed; nothing when it did not.
     fault: watch::Sender<Option<String>>,
 }
@@ -370,6 +405,7 @@ impl Writer {
         if batch.leaves.is_empty() {
             return Ok(());
         }
+        let started = Instant::now();
         if let Err(error) = self.journal.append(&batch.bytes) {
             let error = LogError::Unwritable(error.to_string());
             self.fault.send_replace(Some(error.to_string()));
@@ -378,6 +414,8 @@ impl Writer {
             }
             return Err(error);
         }
+        let leaves = batch.leaves.iter().map(|(leaf, ..)| leaf);
+        self.tally.note(leaves, started.elapsed());
         for (leaf, hash, noted) in batch.leaves {
             self.counters.count(&leaf.body);
             self.journal.tree.push(hash);
@@ -386,7 +424,10 @@ impl Writer {
             self.previous = hash;
             self.seq += 1;
         }
-        self.size.send_replace(self.journal.tree.size());
+        self.end.send_replace(End {
+            records: self.journal.tree.size(),
+            bytes: self.journal.position.offset,
+        });
         self.fault.send_replace(None);
         self.checkpoint_due
             .get_or_insert_with(|| Instant::now() + CHECKPOINT_EVERY);

@@ -27,13 +27,13 @@ use crate::support::{
 };
 
 /// An authority and where its certificate is.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
@@ -46,7 +46,7 @@ impl Authority {
     }
 
     /// A certificate for names, valid to the beginning of a year, and its key.
-    fn issue(&self, names: &[&str], until: i32) -> (String, String) {
+    pub(crate) fn issue(&self, names: &[&str], until: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();

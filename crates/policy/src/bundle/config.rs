@@ -14,9 +14,10 @@ use super::{
     exposure,
     reading::{Entry, Reader},
     settings::{ServerSettings, StoreSettings},
+    streams::{self, RawStream},
     targets::{self, RawTarget},
 };
-use crate::{problem::Problem, target::Target};
+use crate::{problem::Problem, stream::Stream, target::Target};
 
 /// The path of the main file within a bundle.
 pub const MAIN_FILE: &str = "countersign.toml";
@@ -45,6 +46,7 @@ pub(crate) struct Configuration {
     pub(crate) people: BTreeMap<PersonId, PersonEntry>,
     pub(crate) agents: BTreeMap<AgentId, MachineEntry>,
     pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
+    pub(crate) streams: BTreeMap<String, Stream>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +81,7 @@ struct Sections {
     people: Vec<Entry<RawPerson>>,
     agents: Vec<Entry<RawMachine>>,
     workloads: Vec<Entry<RawMachine>>,
+    streams: Vec<Entry<RawStream>>,
 }
 
 /// Reads the main file, noting every problem.
@@ -135,6 +138,10 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         }
     }
     targets::check_groups(&mut reader, &config.targets);
+    let streams = sections.streams.into_iter();
+    config.streams = streams
+        .filter_map(|entry| streams::read(&mut reader, entry))
+        .collect();
     config
 }
 
@@ -149,6 +156,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "person" => sections.people = reader.named(entry),
             "agent" => sections.agents = reader.named(entry),
             "workload" => sections.workloads = reader.named(entry),
+            "stream" => sections.streams = reader.named(entry),
             "channel" => reader.error(
                 entry.line,
                 "`channel` tables are not available yet",
@@ -157,7 +165,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),
-                "use `server`, `store`, `target`, `person`, `group`, `agent` or `workload`",
+                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload` or `stream`",
             ),
         }
     }

@@ -31,6 +31,21 @@ pub(super) fn refusal(server: &ServerSettings) -> Option<(String, &'static str)>
              and name it in `behind_proxy`",
         ));
     }
+    if let Some(metrics) = server.metrics {
+        // Nobody proves who they are there, and there is no TLS.
+        if !metrics.ip().is_loopback() && server.behind_proxy.is_empty() {
+            return Some((
+                format!("`metrics` at {metrics} can be reached from elsewhere, in the clear"),
+                "write 127.0.0.1, or name in `behind_proxy` who may connect",
+            ));
+        }
+        if metrics == server.listen && metrics.port() != 0 {
+            return Some((
+                format!("`metrics` has the address of `listen`, {metrics}"),
+                "give it a port of its own",
+            ));
+        }
+    }
     if server.limits.max_connections == 0 {
         return Some((
             "`max_connections` is 0, so nobody could connect".into(),
@@ -90,6 +105,23 @@ mod tests {
                 said.contains(refused)
             };
             assert!(fits, "{address} {tls} {proxy} {public:?}: {said}");
+        }
+        for (metrics, proxy, refused) in [
+            (local, false, false),
+            (lan, false, true),
+            (every, false, true),
+            (lan, true, false),
+            ("127.0.0.1:7780", false, true),
+        ] {
+            let server = ServerSettings {
+                metrics: Some(metrics.parse().unwrap()),
+                behind_proxy: proxy
+                    .then(|| "192.0.2.0/24".parse().unwrap())
+                    .into_iter()
+                    .collect(),
+                ..ServerSettings::default()
+            };
+            assert_eq!(refusal(&server).is_some(), refused, "{metrics} {proxy}");
         }
         let mut server = ServerSettings::default();
         server.limits.max_connections = 0;

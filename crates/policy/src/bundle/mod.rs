@@ -13,6 +13,7 @@ mod normal;
 pub(crate) mod people;
 mod reading;
 pub mod settings;
+mod streams;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ use crate::{
     problem::{Problem, keep_causes, shown},
     schema::{self, Generated},
     statement::{Statement, load},
+    stream::Stream,
     target::Target,
 };
 
@@ -180,6 +182,12 @@ impl Bundle {
     #[must_use]
     pub fn targets(&self) -> &BTreeMap<TargetId, Target> {
         &self.config.targets
+    }
+
+    /// What of the record is told to whom, by name.
+    #[must_use]
+    pub fn streams(&self) -> &BTreeMap<String, Stream> {
+        &self.config.streams
     }
 
     /// The approval rules by name.

@@ -24,6 +24,8 @@ pub struct ServerSettings {
     pub tls: Option<TlsFiles>,
     /// Proxies whose forwarded addresses are believed.
     pub behind_proxy: Vec<Network>,
+    /// Where numbers for monitoring are given out, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// How much is accepted.
     pub limits: Limits,
 }
@@ -71,6 +73,7 @@ impl Default for ServerSettings {
             public_url: None,
             tls: None,
             behind_proxy: Vec::new(),
+            metrics: None,
             limits: Limits::default(),
         }
     }

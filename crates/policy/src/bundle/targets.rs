@@ -221,20 +221,30 @@ fn read_credential(
             "name the variable that the command sees in `as`",
         );
     }
-    let source = match (raw.env, raw.file, raw.command) {
-        (Some(env), None, None) => CredentialSource::Env(env),
-        (None, Some(file), None) => CredentialSource::File(file),
-        (None, None, Some(argv)) if !argv.is_empty() => CredentialSource::Command(argv),
-        _ => {
-            let help = "write exactly one of `env`, `file` and `command`";
-            reader.error(line, "the credential has not one source", help);
-            return None;
-        }
-    };
+    let source = credential_source(reader, line, "credential", (raw.env, raw.file, raw.command))?;
     Some(Credential {
         source,
         as_env: raw.as_env,
     })
+}
+
+/// The one source among `env`, `file` and `command`; none and several are noted.
+pub(super) fn credential_source(
+    reader: &mut Reader<'_>,
+    line: u32,
+    what: &str,
+    written: (Option<String>, Option<String>, Option<Vec<String>>),
+) -> Option<CredentialSource> {
+    match written {
+        (Some(env), None, None) => Some(CredentialSource::Env(env)),
+        (None, Some(file), None) => Some(CredentialSource::File(file)),
+        (None, None, Some(argv)) if !argv.is_empty() => Some(CredentialSource::Command(argv)),
+        _ => {
+            let help = "write exactly one of `env`, `file` and `command`";
+            reader.error(line, format!("the {what} has not one source"), help);
+            None
+        }
+    }
 }
 
 fn read_command(reader: &mut Reader<'_>, command: Spanned<RawCommand>) -> Option<CommandPattern> {

@@ -1,13 +1,15 @@
 //! Credentials of a target, fetched by the gateway for one run and kept out of sight.
 //!
 //! In scope: a secret from the gateway's environment, a file or a command; hiding it in messages;
-//! masking it in output.
+//! masking it in output; signing with it.
 //! Out of scope: writing secrets, leases and rotation; the copies that the operating system makes
 //! of a process's environment.
 //! Invariant: outside of this crate a [`Secret`] can only be placed in an
-//! [`Environment`](crate::spawn::Environment); nothing prints, compares or serialises it (P11).
+//! [`Environment`](crate::spawn::Environment) or sign; nothing prints, compares or serialises it
+//! (P11).
 
 mod mask;
+mod sign;
 mod source;
 
 use std::fmt;

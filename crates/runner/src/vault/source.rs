@@ -44,6 +44,9 @@ pub enum VaultError {
     /// It has a zero byte.
     #[error("the credential has a zero byte, which an environment can't hold")]
     Nul,
+    /// It can't sign webhooks.
+    #[error("the secret can't sign: write `whsec_` and the base64 of 24 to 64 random bytes")]
+    NotSigning,
     /// The variable is not set.
     #[error("the gateway's environment has no variable `{0}`: set it where the gateway is started")]
     NoVariable(String),

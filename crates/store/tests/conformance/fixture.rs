@@ -96,6 +96,15 @@ impl Default for Ask<'_> {
     }
 }
 
+fn presentation(title: &str) -> Presentation {
+    Presentation {
+        title: title.into(),
+        body: title.into(),
+        blast_radius: "unknown".into(),
+        complete: true,
+    }
+}
+
 /// A held case, which expires half an hour after it was asked.
 pub(crate) fn held(ask: &Ask<'_>) -> Case {
     let stage = Stage {
@@ -143,12 +152,8 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         issuers: BTreeSet::new(),
         administrative: false,
         amends: None,
-        presentation: Presentation {
-            title: ask.title.into(),
-            body: ask.title.into(),
-            blast_radius: "unknown".into(),
-            complete: true,
-        },
+        trace: None,
+        presentation: presentation(ask.title),
     };
     let joined = Membership {
         since: Timestamp(0),

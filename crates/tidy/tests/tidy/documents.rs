@@ -15,7 +15,13 @@ const TOP: &[&str] = &[
     ".ci/",
 ];
 /// Where the keys of the configuration are read.
-const CONFIGURATION: &[&str] = &["config.rs", "approvals.rs", "settings.rs", "targets.rs"];
+const CONFIGURATION: &[&str] = &[
+    "config.rs",
+    "approvals.rs",
+    "settings.rs",
+    "streams.rs",
+    "targets.rs",
+];
 
 /// What stands in backticks in a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {

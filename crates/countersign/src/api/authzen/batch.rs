@@ -23,7 +23,7 @@ use super::{
     },
 };
 use crate::{
-    api::{Api, StrictJson, once_if, problem::ApiError},
+    api::{Api, StrictJson, once_if, problem::ApiError, trace_of},
     identity::Caller,
 };
 
@@ -50,7 +50,9 @@ pub(super) async fn evaluations(
             title,
         ));
     }
-    let questions = read_all(&api, &caller, items, &body.common)?;
+    let mut questions = read_all(&api, &caller, items, &body.common)?;
+    let trace = trace_of(&headers);
+    questions.iter_mut().for_each(|one| one.trace = trace);
     let semantic = body
         .options
         .clone()

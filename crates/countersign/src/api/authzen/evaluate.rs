@@ -16,7 +16,7 @@ use super::{
     types::{AccessRequestHint, EvaluationAnswer, EvaluationBody},
 };
 use crate::{
-    api::{Api, StrictJson, once_if, problem::ApiError},
+    api::{Api, StrictJson, once_if, problem::ApiError, trace_of},
     engine::Evaluated,
     identity::Caller,
 };
@@ -38,8 +38,9 @@ pub(super) async fn evaluate_once(
     api: Api,
     caller: Caller,
     headers: HeaderMap,
-    body: EvaluationBody,
+    mut body: EvaluationBody,
 ) -> Result<Response, ApiError> {
+    body.trace = trace_of(&headers);
     unhurried(async move {
         let work = decide(&api, &caller, &body);
         let is_final = |answer: &EvaluationAnswer| answer.decision;

@@ -92,6 +92,7 @@ impl Question {
                 issuers: caller.lineage(),
                 administrative: false,
                 amends: None,
+                trace: body.trace,
             },
         })
     }
@@ -224,6 +225,7 @@ impl PartialBody {
         let action = either(&self.action, &common.action);
         let resource = either(&self.resource, &common.resource);
         Ok(EvaluationBody {
+            trace: None,
             subject: subject.ok_or_else(|| missing("subject"))?,
             action: action.ok_or_else(|| missing("action"))?,
             resource: resource.ok_or_else(|| missing("resource"))?,

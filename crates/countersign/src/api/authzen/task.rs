@@ -30,6 +30,7 @@ use crate::{
         Api, StrictJson, once,
         problem::ApiError,
         requests::{request_id, take_request_back},
+        trace_of,
     },
     engine::{EngineError, Submitted},
     gateway::Gateway,
@@ -41,8 +42,9 @@ pub(super) async fn submit(
     State(api): State<Api>,
     caller: Caller,
     headers: HeaderMap,
-    StrictJson(body): StrictJson<SubmitBody>,
+    StrictJson(mut body): StrictJson<SubmitBody>,
 ) -> Result<Response, ApiError> {
+    body.question.trace = trace_of(&headers);
     check_wishes(&body)?;
     let work = open(&api, &caller, &body);
     let asked = ("access-request", &body);

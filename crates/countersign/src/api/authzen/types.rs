@@ -6,7 +6,10 @@
 //! what is not read is neither decided about nor shown nor covered by the digest.
 //! Specification: <https://openid.net/specs/authorization-api-1_0.html#section-5>.
 
-use countersign_core::id::{PermitId, RequestId};
+use countersign_core::{
+    id::{PermitId, RequestId},
+    trace::TraceParent,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -64,6 +67,9 @@ pub struct EvaluationBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub context: Option<Map<String, Value>>,
+    /// The call's `traceparent` header.
+    #[serde(skip)]
+    pub trace: Option<TraceParent>,
 }
 
 /// A part of a question; what it lacks comes from the batch.

@@ -345,6 +345,19 @@ pub(super) const ROUTES: &[Route] = &[
         Json("DirectoryInfo"),
     ),
     Route::get(
+        "/v1/streams",
+        "streams",
+        "How the streams to other systems stand, for auditors",
+        Json("StreamList"),
+    ),
+    Route::post(
+        "/v1/streams/{name}/retry",
+        "retryStream",
+        "Have a stream try everything again, what it gave up included",
+        Nothing,
+        Json("StreamList"),
+    ),
+    Route::get(
         "/v1/log/checkpoint",
         "checkpoint",
         "The log's latest checkpoint",

@@ -8,6 +8,7 @@ use countersign_core::{
     id::{MessageId, RequestId},
     subject::Origin,
     time::Timestamp,
+    trace::TraceParent,
 };
 use countersign_runner::resolve::Resolved;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct RunRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub claim: Option<RequestId>,
+    /// The call's `traceparent` header.
+    #[serde(skip)]
+    pub trace: Option<TraceParent>,
 }
 
 /// What a caller states of its own machine, where it runs a command itself.

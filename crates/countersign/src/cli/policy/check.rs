@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use countersign_policy::{
+    StreamKind,
     bundle::{Bundle, MAIN_FILE},
     problem::Problem,
     target::exec::CredentialSource,
@@ -87,6 +88,21 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
                     "nothing would run at target `{name}`: {error:#}"
                 )));
             }
+        }
+    }
+    for (name, stream) in bundle.streams() {
+        let StreamKind::Webhook(webhook) = &stream.kind else {
+            continue;
+        };
+        let CredentialSource::File(file) = &webhook.secret else {
+            continue;
+        };
+        let secret = Source::File(directory.join(file)).fetch().await;
+        if let Err(error) = secret.and_then(|secret| secret.check_webhook()) {
+            let error = anyhow::Error::from(error);
+            problems.push(warning(format!(
+                "stream `{name}` would send nothing: {error:#}"
+            )));
         }
     }
     problems

@@ -125,7 +125,9 @@ async fn attend(
     watch: &mut Watch,
     output: &mut Output,
 ) -> Result<Ended, Failure> {
-    let opened = client.stream_of_write(At::new(&["run"]), request).await;
+    let opened = client
+        .stream_of_write(At::new(&["run"]), request, request.trace)
+        .await;
     let stream = match opened {
         Ok(stream) => stream,
         // Of what was sent nobody knows what it did; of what was not sent one knows only on the first try.

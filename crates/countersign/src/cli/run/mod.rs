@@ -14,7 +14,7 @@ mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use countersign_core::{id::RequestId, subject::Origin, time::Span};
+use countersign_core::{id::RequestId, subject::Origin, time::Span, trace::TraceParent};
 
 use self::{follow::follow, local::Here};
 use super::{
@@ -133,6 +133,7 @@ async fn prepare(
         wait_ms: u64::try_from(args.wait.as_millis()).unwrap_or(0),
         local: here.as_ref().map(Here::stated),
         claim: args.claim,
+        trace: trace(|name| std::env::var(name).ok()),
     };
     Ok((client, request, here))
 }
@@ -172,6 +173,11 @@ fn environment(
         }
     }
     Ok(values)
+}
+
+/// The trace that this command runs in, as whoever started it says.
+fn trace(own: impl Fn(&str) -> Option<String>) -> Option<TraceParent> {
+    own("TRACEPARENT")?.parse().ok()
 }
 
 fn origin(own: impl Fn(&str) -> Option<String>) -> Origin {

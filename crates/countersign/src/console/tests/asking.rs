@@ -30,6 +30,7 @@ async fn bot(site: &Site) -> Caller {
 async fn run(site: &Site, target: &str) -> mpsc::Receiver<RunEvent> {
     let (to, events) = mpsc::channel(16);
     let call = RunRequest {
+        trace: None,
         target: target.into(),
         argv: vec!["true".into()],
         env: Default::default(),

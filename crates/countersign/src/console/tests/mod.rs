@@ -287,6 +287,7 @@ impl Site {
             issuers: BTreeSet::new(),
             reason: Some(reason.into()),
             amends: None,
+            trace: None,
         };
         let considered = exec::consider(&self.gateway, call, asking).await.unwrap();
         let exec::Considered::Exact(asked) = considered else {

@@ -12,6 +12,7 @@ use countersign_core::{
     id::{PersonId, TargetId},
     request::Amends,
     subject::SubjectChain,
+    trace::TraceParent,
 };
 use countersign_policy::{ExecTarget, target::exec::Classified};
 
@@ -78,6 +79,8 @@ pub struct Asking {
     pub reason: Option<String>,
     /// What it replaces.
     pub amends: Option<Amends>,
+    /// The trace that the caller says it belongs to.
+    pub trace: Option<TraceParent>,
 }
 
 /// What a call comes to before anybody is asked.
@@ -167,6 +170,7 @@ fn asked(
         issuers: asking.issuers,
         administrative: false,
         amends: asking.amends,
+        trace: asking.trace,
     })
 }
 

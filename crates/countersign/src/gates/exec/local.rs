@@ -99,6 +99,7 @@ pub(super) fn asked(
         issuers: asking.issuers,
         administrative: false,
         amends: asking.amends,
+        trace: asking.trace,
     })
 }
 

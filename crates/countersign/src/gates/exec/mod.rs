@@ -228,6 +228,7 @@ impl Run {
             issuers: caller.lineage(),
             reason: call.reason.clone(),
             amends: None,
+            trace: call.trace,
         };
         match call.local.clone() {
             Some(local) => {

@@ -142,6 +142,9 @@ impl Place {
     }
 }
 
+/// Completes when the gateway is told to stop.
+pub(crate) type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A gateway that serves, with everything around it.
 pub(crate) struct Lab {
     pub(crate) place: Place,
@@ -176,10 +179,25 @@ impl Lab {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let gateway = place.open(address).await.unwrap();
+        Self::serving(place, gateway, address, |gateway, stopped| {
+            tokio::spawn(server::serve(gateway, listener, None, stopped))
+        })
+    }
+
+    /// With whatever is to listen at `address`.
+    pub(crate) fn serving(
+        place: Place,
+        gateway: Gateway,
+        address: SocketAddr,
+        serve: impl FnOnce(Gateway, Stopped) -> JoinHandle<anyhow::Result<()>>,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(server::serve(gateway.clone(), listener, None, async move {
-            let _gone = stopped.await;
-        }));
+        let serving = serve(
+            gateway.clone(),
+            Box::pin(async move {
+                let _gone = stopped.await;
+            }),
+        );
         let url = format!("http://{address}");
         Self {
             place,
