@@ -250,6 +250,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,
+        trace: None,
         amends: None,
     })
 }
