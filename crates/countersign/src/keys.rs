@@ -9,25 +9,36 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use countersign_core::canonical::Hash;
-use countersign_evidence::{key::SigningKey, reference::Pseudonyms};
+use countersign_evidence::{
+    body::KeyPurpose,
+    key::{SigningKey, VerifyingKey},
+    reference::Pseudonyms,
+};
 
 /// Every key of an installation.
 pub struct Keys {
     /// Signs checkpoints.
     pub log: SigningKey,
+    /// Signed checkpoints until now, where a new key takes over with this start.
+    pub retiring_log: Option<SigningKey>,
     /// Signs votes.
     pub vote: SigningKey,
+    /// Signed votes until now, where a new key takes over with this start.
+    pub retiring_vote: Option<SigningKey>,
+    /// Signed votes earlier; what they signed holds.
+    pub retired_votes: Vec<VerifyingKey>,
     /// Makes attach keys.
     pub attach: [u8; 32],
     /// Makes the references under which people appear in the log.
     pub pseudonyms: Pseudonyms,
     /// Proves fresh acts of a session.
     pub act: [u8; 32],
+    dir: PathBuf,
 }
 
 /// 32 random bytes from the operating system's generator.
@@ -61,16 +72,107 @@ impl Keys {
                 .with_context(|| format!("`{}` is not a key", path.display()))?;
             anyhow::Ok(key.0)
         };
-        let log = key("log.key")?;
+        let next = |name: &str| {
+            let name = format!("{name}{NEXT}");
+            let waits = dir.join(&name).exists();
+            waits.then(|| key(&name)).transpose()
+        };
+        let log = key(LOG)?;
         let origin = read_or_make(&dir.join("origin"), fresh, || origin_of(&log))?;
+        let signing = |name: &str, of: &str, seed: [u8; 32]| {
+            let now = SigningKey::from_seed(name, &seed)?;
+            anyhow::Ok(match next(of)? {
+                None => (now, None),
+                Some(next) => (SigningKey::from_seed(name, &next)?, Some(now)),
+            })
+        };
+        let (log, retiring_log) = signing(&origin, LOG, log)?;
+        let (vote, retiring_vote) = signing(&format!("{origin}/votes"), VOTE, key(VOTE)?)?;
         Ok(Self {
-            log: SigningKey::from_seed(&origin, &log)?,
-            vote: SigningKey::from_seed(&format!("{origin}/votes"), &key("vote.key")?)?,
+            log,
+            retiring_log,
+            vote,
+            retiring_vote,
+            retired_votes: retired(&dir.join(RETIRED_VOTES))?,
             attach: key("attach.key")?,
             pseudonyms: Pseudonyms::new(key("pseudonym.key")?),
             act: key("act.key")?,
+            dir: dir.into(),
         })
     }
+
+    /// Every key whose signature under a vote counts, the present one first.
+    #[must_use]
+    pub fn of_votes(&self) -> Vec<VerifyingKey> {
+        let retiring = self.retiring_vote.iter().map(SigningKey::verifying);
+        std::iter::once(self.vote.verifying())
+            .chain(retiring)
+            .chain(&self.retired_votes)
+            .cloned()
+            .collect()
+    }
+
+    /// Makes a new key of this purpose, which takes over with the next start.
+    ///
+    /// # Errors
+    /// One waits already, or it can't be written.
+    pub fn prepare_rotation(&self, purpose: KeyPurpose) -> anyhow::Result<()> {
+        let path = self.dir.join(format!("{}{NEXT}", file_of(purpose)));
+        if path.exists() {
+            bail!("a new key waits already; restart the gateway, so that it takes over");
+        }
+        make(&path, &Hash(random()?).to_string())
+    }
+
+    /// Puts the new keys in the place of those that they replace, whose secrets are gone then.
+    ///
+    /// # Errors
+    /// A file can't be written; the next start does it again.
+    pub(crate) fn finish_rotation(&self) -> anyhow::Result<()> {
+        if let Some(retiring) = &self.retiring_vote {
+            let path = self.dir.join(RETIRED_VOTES);
+            let mut lines: Vec<_> = self.retired_votes.iter().map(ToString::to_string).collect();
+            let line = retiring.verifying().to_string();
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+            make(&path, &lines.join("\n"))?;
+            replace(&self.dir, VOTE)?;
+        }
+        if self.retiring_log.is_some() {
+            replace(&self.dir, LOG)?;
+        }
+        Ok(())
+    }
+}
+
+const LOG: &str = "log.key";
+const VOTE: &str = "vote.key";
+/// The ending of a key that takes over with the next start.
+const NEXT: &str = ".next";
+/// Verifier keys, one a line.
+const RETIRED_VOTES: &str = "vote.retired";
+
+fn file_of(purpose: KeyPurpose) -> &'static str {
+    match purpose {
+        KeyPurpose::Log => LOG,
+        KeyPurpose::Vote => VOTE,
+    }
+}
+
+fn replace(dir: &Path, name: &str) -> anyhow::Result<()> {
+    fs::rename(dir.join(format!("{name}{NEXT}")), dir.join(name))?;
+    Ok(fs::File::open(dir)?.sync_all()?)
+}
+
+fn retired(path: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(path)?;
+    let keys = text.lines().filter(|line| !line.is_empty()).map(str::parse);
+    let keys: Result<Vec<VerifyingKey>, _> = keys.collect();
+    keys.with_context(|| format!("`{}` has a line that is no verifier key", path.display()))
 }
 
 /// The name of a new log: `countersign/` and 16 digits that come from its key.

@@ -110,6 +110,20 @@ impl Checkpoint {
         Ok(note::sign(&self.to_text(), key)?)
     }
 
+    /// The note, signed by the key that the log had and the one it has from now on.
+    ///
+    /// # Errors
+    /// [`InvalidCheckpoint::Origin`] when one of them has another name than the log.
+    pub fn sign_by_both(
+        &self,
+        before: &SigningKey,
+        now: &SigningKey,
+    ) -> Result<String, InvalidCheckpoint> {
+        let (text, second) = (self.sign(before)?, self.sign(now)?);
+        let line = second.rsplit_once("\n\n").map_or("", |(_, line)| line);
+        Ok(text + line)
+    }
+
     /// Reads a signed checkpoint of the log whose key is `key`. Signatures of others, such as
     /// witnesses, are ignored.
     ///
@@ -188,6 +202,21 @@ mod tests {
         }
         let empty = format!("o\n0\n{ROOT}\n");
         assert_eq!(Checkpoint::parse(&empty), Err(InvalidCheckpoint::EmptyRoot));
+    }
+
+    #[test]
+    fn a_checkpoint_of_two_keys_opens_under_each() {
+        let key = |seed| SigningKey::from_seed("log.example", &[seed; 32]).unwrap();
+        let (before, now, other) = (key(1), key(2), key(3));
+        let mut tree = Tree::new();
+        tree.push(Hash([7; 32]));
+        let checkpoint = Checkpoint::of("log.example", &tree);
+        let note = checkpoint.sign_by_both(&before, &now).unwrap();
+        for key in [&before, &now] {
+            let opened = Checkpoint::open(note.as_bytes(), key.verifying());
+            assert_eq!(opened, Ok(checkpoint.clone()));
+        }
+        assert!(Checkpoint::open(note.as_bytes(), other.verifying()).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use countersign_core::canonical::Hash;
 
 use crate::{
-    body::Body,
+    body::{Body, KeyPurpose, KeyRotated},
     checkpoint::Checkpoint,
     evidence,
     frame::{Decoder, Frame, Step},
@@ -56,6 +56,18 @@ pub struct Trust {
     pub votes: Option<Vec<VerifyingKey>>,
 }
 
+/// A change of the log's key that the auditor relies on: they have `from`, and the log is signed
+/// with `to` by now.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The checkpoint that both keys signed; the change is recorded below it.
+    pub checkpoint: Checkpoint,
+    /// The key before.
+    pub from: VerifyingKey,
+    /// The key after.
+    pub to: VerifyingKey,
+}
+
 /// Verifies a journal entry by entry.
 #[derive(Debug)]
 pub struct Verifier {
@@ -69,6 +81,7 @@ pub struct Verifier {
     instances: Instances,
     grounds: Grounds,
     requests: Requests,
+    rotations: Vec<Rotation>,
     findings: Findings,
 }
 
@@ -108,10 +121,30 @@ impl Verifier {
             instances: Instances::default(),
             grounds: Grounds::default(),
             requests: Requests::default(),
+            rotations: Vec::new(),
             findings,
         };
         verifier.compare_root();
         verifier
+    }
+
+    /// Relies on a change of the log's key: it must be recorded below its checkpoint, which the record
+    /// must continue. Called before the first entry.
+    #[must_use]
+    pub fn after(self, rotation: Rotation) -> Self {
+        let mut verifier = self.with_checkpoint(&rotation.checkpoint);
+        verifier.rotations.push(rotation);
+        verifier
+    }
+
+    /// Has a checkpoint compared, too, that was opened under a key which the log had before. Called
+    /// before the first entry.
+    #[must_use]
+    pub fn with_checkpoint(mut self, checkpoint: &Checkpoint) -> Self {
+        let stated = self.stated.entry(checkpoint.size).or_default();
+        stated.push(checkpoint.root);
+        self.compare_root();
+        self
     }
 
     /// Has the published tiles and bundles compared, too, which `read` gives. Called before the first
@@ -164,6 +197,9 @@ impl Verifier {
             }
         };
         self.instances.apply(&leaf, hash, index, &mut problems);
+        if let Body::KeyRotated(rotated) = &leaf.body {
+            self.rotated(rotated, index);
+        }
         self.grounds.apply(&leaf, &cast, &mut problems);
         problems.extend(of_vote);
         match &leaf.request {
@@ -218,7 +254,23 @@ impl Verifier {
         for (request, problem) in self.requests.unfinished() {
             self.findings.push(None, Some(request), problem);
         }
+        for Rotation { from, to, .. } in self.rotations {
+            let (from, to) = (from.label(), to.label());
+            let problem = Problem::RotationUnrecorded { from, to };
+            self.findings.push(None, None, problem);
+        }
         self.findings.report(entries, requests)
+    }
+
+    /// A change that is relied on was recorded.
+    fn rotated(&mut self, recorded: &KeyRotated, index: u64) {
+        let is_it = |relied: &Rotation| {
+            recorded.purpose == KeyPurpose::Log
+                && index < relied.checkpoint.size
+                && recorded.current == relied.to.to_string()
+                && recorded.previous == Some(relied.from.to_string())
+        };
+        self.rotations.retain(|relied| !is_it(relied));
     }
 
     fn compare_root(&mut self) {

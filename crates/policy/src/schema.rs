@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 14] = [
+pub const ADMIN_ACTIONS: [&str; 15] = [
     "bundle-apply",
     "person-add",
     "person-disable",
@@ -44,6 +44,7 @@ pub const ADMIN_ACTIONS: [&str; 14] = [
     "agent-start",
     "agent-token",
     "credential-revoke",
+    "key-rotate",
     "retention-set",
 ];
 

@@ -16,7 +16,9 @@ use countersign_core::{
     subject::SubjectId,
     time::{Span, Timestamp},
 };
-use countersign_evidence::body::{ActivatedBy, Body, DirectoryChanged, PolicyActivated};
+use countersign_evidence::body::{
+    ActivatedBy, Body, DirectoryChanged, KeyPurpose, PolicyActivated,
+};
 use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
@@ -113,11 +115,21 @@ pub(super) async fn apply(
             let enrolled = gateway.identity.enrol(&person, &passkey, lineage).await?;
             Ok(json!({ "passkey": enrolled.id }).into())
         }
+        Proposal::RotateKey { purpose } => rotate(gateway, purpose),
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
             Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+fn rotate(gateway: &Gateway, purpose: KeyPurpose) -> anyhow::Result<Applied> {
+    gateway.keys.prepare_rotation(purpose)?;
+    Ok(Applied {
+        result: json!({ "rotates": purpose, "takes_effect": "at the next start" }),
+        message: "a new key takes over with the gateway's next start; restart it when it suits"
+            .into(),
+    })
 }
 
 /// Refuses a passkey that its holder alone stands behind, where its signature can count.

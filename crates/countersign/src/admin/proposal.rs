@@ -7,6 +7,7 @@ use countersign_core::{
     id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
     time::Span,
 };
+use countersign_evidence::body::KeyPurpose;
 use countersign_policy::{Bundle, DirectoryChange};
 use countersign_runner::quote::reveal_lines;
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,11 @@ pub enum Proposal {
         /// Which.
         passkey: Enrolled,
     },
+    /// Have a new key take over.
+    RotateKey {
+        /// What it signs.
+        purpose: KeyPurpose,
+    },
     /// Revoke a credential.
     Revoke {
         /// Which.
@@ -109,6 +115,12 @@ struct TokenArguments {
 #[serde(deny_unknown_fields)]
 struct LinkArguments {
     person: PersonId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateArguments {
+    purpose: KeyPurpose,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +173,10 @@ impl Proposal {
                     return Err(InvalidProposal::Arguments(operation.into(), why));
                 }
                 Ok(Self::Link { person })
+            }
+            "key-rotate" => {
+                let RotateArguments { purpose } = arguments(body)?;
+                Ok(Self::RotateKey { purpose })
             }
             "passkey-add" => Err(InvalidProposal::InBrowserOnly),
             "credential-revoke" => {
@@ -221,6 +237,7 @@ impl Proposal {
             Self::Token { .. } => "agent-token",
             Self::Link { .. } => "person-link",
             Self::Passkey { .. } => "passkey-add",
+            Self::RotateKey { .. } => "key-rotate",
             Self::Revoke { .. } => "credential-revoke",
         }
     }
@@ -231,9 +248,11 @@ impl Proposal {
         match self {
             Self::Bundle { .. } => "bundle",
             Self::Directory { .. } => "directory",
-            Self::Token { .. } | Self::Link { .. } | Self::Passkey { .. } | Self::Revoke { .. } => {
-                "credentials"
-            }
+            Self::Token { .. }
+            | Self::Link { .. }
+            | Self::Passkey { .. }
+            | Self::RotateKey { .. }
+            | Self::Revoke { .. } => "credentials",
         }
     }
 
@@ -283,6 +302,19 @@ impl Proposal {
                     passkey.site
                 ),
             ),
+            Self::RotateKey { purpose } => {
+                let what = match purpose {
+                    KeyPurpose::Log => "the log's checkpoints",
+                    KeyPurpose::Vote => "people's votes",
+                };
+                (
+                    format!("Replace the key that signs {what}"),
+                    format!(
+                        "signs  {what}\n\nA new key takes over with the gateway's next start. The log \
+                         records the change, and whoever has the key of today can follow it.\n"
+                    ),
+                )
+            }
             Self::Revoke { credential } => (
                 format!("Revoke {credential}"),
                 format!("credential  {credential}\n"),

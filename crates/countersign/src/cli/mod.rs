@@ -14,6 +14,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod init;
+mod key;
 mod lines;
 mod log;
 mod login;
@@ -97,6 +98,9 @@ pub(crate) enum Command {
     /// Agents, their tokens, and the kill switch
     #[command(subcommand)]
     Agent(agent::Command),
+    /// The installation's own signing keys
+    #[command(subcommand)]
+    Key(key::Command),
     /// People, their groups and sign-in links
     #[command(subcommand)]
     People(people::Command),
@@ -200,6 +204,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Policy(command) => Box::pin(policy::run(command, &sources, output)).await,
         Command::Log(command) => log::run(command, &sources, output).await,
         Command::Agent(command) => Box::pin(agent::run(command, &sources, output)).await,
+        Command::Key(command) => Box::pin(key::run(command, &sources, output)).await,
         Command::People(command) => Box::pin(people::run(command, &sources, output)).await,
         Command::Stream(command) => stream::run(command, &sources, output).await,
         Command::Doctor => doctor::run(&sources, output).await,

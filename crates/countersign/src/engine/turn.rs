@@ -437,7 +437,7 @@ impl Turn {
     /// says counts only where the vote key, which is not in the database, agrees. What a passkey
     /// signed must hold again, by a passkey that is still its voter's.
     async fn check_votes(&mut self, parts: &Parts, stored: &StoredCase) -> Result<(), EngineError> {
-        let known = [parts.keys.vote.verifying().clone()];
+        let known = parts.keys.of_votes();
         for vote in &stored.case.votes {
             let signed = stored
                 .envelopes

@@ -306,7 +306,10 @@ fn write_public_keys(dir: &Path, keys: &Keys) -> anyhow::Result<()> {
     fs::write(dir.join("key.pub"), format!("{}\n", keys.log.verifying()))?;
     fs::write(
         dir.join("vote-key.pub"),
-        format!("{}\n", keys.vote.verifying()),
+        keys.of_votes()
+            .iter()
+            .map(|key| format!("{key}\n"))
+            .collect::<String>(),
     )?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use countersign_core::{
     canonical::Hash,
     digest::{ActionDigest, AttachKey},
@@ -25,7 +25,7 @@ use countersign_evidence::{
     checkpoint::Checkpoint,
     evidence::Evidence,
     frame::{self, Decoder, Frame, Step},
-    key::SigningKey,
+    key::VerifyingKey,
     leaf::Leaf,
     merkle::{Tree, leaf_hash},
 };
@@ -86,7 +86,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the journal in `dir` and reads what came after the last checkpoint.
-    pub(super) fn open(dir: &Path, key: &SigningKey) -> anyhow::Result<Self> {
+    pub(super) fn open(dir: &Path, keys: &[&VerifyingKey]) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
         let path = dir.join("journal");
         let file = OpenOptions::new()
@@ -95,7 +95,7 @@ impl Journal {
             .create(true)
             .open(&path)?;
         File::open(dir)?.sync_all()?;
-        let signed = read_checkpoint(dir, key)?;
+        let signed = read_checkpoint(dir, keys)?;
         let saved = read_state(dir, signed.as_ref());
         let found_end = saved.as_ref().map(|(position, _)| position.offset);
         let (position, tree) = saved.unwrap_or_default();
@@ -308,15 +308,25 @@ impl Position {
     }
 }
 
-fn read_checkpoint(dir: &Path, key: &SigningKey) -> anyhow::Result<Option<Checkpoint>> {
+/// The checkpoint in place, signed by one of these keys.
+fn read_checkpoint(dir: &Path, keys: &[&VerifyingKey]) -> anyhow::Result<Option<Checkpoint>> {
     let path = dir.join("checkpoint");
     if !path.exists() {
         return Ok(None);
     }
     let bytes = fs::read(&path)?;
-    let checkpoint = Checkpoint::open(&bytes, key.verifying())
-        .with_context(|| format!("`{}` is not a checkpoint of this log", path.display()))?;
-    Ok(Some(checkpoint))
+    let mut refused = None;
+    for key in keys {
+        match Checkpoint::open(&bytes, key) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let why = refused.map_or_else(String::new, |error| error.to_string());
+    bail!(
+        "`{}` is not a checkpoint of this log: {why}",
+        path.display()
+    )
 }
 
 /// The saved position, when the signed checkpoint vouches for it.

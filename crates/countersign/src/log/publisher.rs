@@ -61,8 +61,9 @@ impl Publishing {
         keys: Arc<Keys>,
     ) -> anyhow::Result<Self> {
         if let Some(first) = first {
-            publisher.publish(&first, &keys.log)?;
+            publisher.publish(&first, &keys.log, keys.retiring_log.as_ref())?;
         }
+        publisher.rotated(&keys)?;
         let (to, from) = channel();
         std::thread::Builder::new()
             .name("log-publisher".into())
@@ -98,7 +99,7 @@ fn run(mut publisher: Publisher, key: &SigningKey, from: &Receiver<Job>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if let Some(durable) = durable
-            && let Err(error) = publisher.publish(&durable, key)
+            && let Err(error) = publisher.publish(&durable, key, None)
         {
             tracing::error!(error = format!("{error:#}"), "no checkpoint was published");
             failed = Some(durable);
@@ -155,7 +156,12 @@ impl Publisher {
     /// # Errors
     /// A file can't be written, the tiles lead to another root, or somebody else has published.
     /// Nothing is published then; trying again is safe.
-    fn publish(&mut self, durable: &Durable, key: &SigningKey) -> anyhow::Result<()> {
+    fn publish(
+        &mut self,
+        durable: &Durable,
+        key: &SigningKey,
+        before: Option<&SigningKey>,
+    ) -> anyhow::Result<()> {
         let checkpoint = &durable.checkpoint;
         self.cut(durable.position.offset)?;
         if self.edge.size() != checkpoint.size || self.edge.root() != checkpoint.root {
@@ -170,8 +176,32 @@ impl Publisher {
             .map(|name| (name, self.bundle.clone()));
         self.write(partial.into_iter().chain(bundle))?;
         durable.save(&self.dir)?;
-        self.replace(checkpoint.sign(key)?.into_bytes())?;
+        let signed = match before {
+            // Whoever knows the key before follows to the new one.
+            Some(before) => checkpoint.sign_by_both(before, key)?,
+            None => checkpoint.sign(key)?,
+        };
+        self.replace(signed.into_bytes())?;
         Ok(durable.forget_others(&self.dir)?)
+    }
+
+    /// Keeps the checkpoint that two keys signed for whoever knows only the first, and ends the first.
+    ///
+    /// # Errors
+    /// A file can't be written; the next start does it again.
+    fn rotated(&self, keys: &Keys) -> anyhow::Result<()> {
+        if let (Some(_), Some(published)) = (&keys.retiring_log, &self.published) {
+            let mut text = format!("{}\n", keys.log.verifying()).into_bytes();
+            text.extend_from_slice(published);
+            let free = (1..).map(|n: u32| self.dir.join(format!("rotation.{n}")));
+            let path = free.into_iter().find(|path| !path.exists());
+            let path = path.unwrap_or_else(|| self.dir.join("rotation"));
+            let mut file = File::create(&path)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()?;
+        }
+        keys.finish_rotation()
     }
 
     /// Takes the entries up to `end` into the edge, writing what becomes full.

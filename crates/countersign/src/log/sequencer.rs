@@ -16,7 +16,8 @@ use std::{
 use anyhow::Context;
 use countersign_core::{canonical::Hash, id::PermitId, permit::LogIndex, time::Timestamp};
 use countersign_evidence::{
-    body::{Body, Counters, InstanceStarted},
+    body::{Body, Counters, InstanceStarted, KeyPurpose, KeyRotated},
+    key::SigningKey,
     leaf::{InRequest, Leaf, NO_PREVIOUS, VERSION},
 };
 use tokio::sync::{oneshot, watch};
@@ -110,7 +111,11 @@ impl Log {
         instance: &str,
         now: Timestamp,
     ) -> anyhow::Result<(Self, Resumed)> {
-        let journal = Journal::open(dir, &keys.log)
+        let known: Vec<_> = std::iter::once(&keys.log)
+            .chain(&keys.retiring_log)
+            .map(SigningKey::verifying)
+            .collect();
+        let journal = Journal::open(dir, &known)
             .with_context(|| format!("the log in `{}` can't be used", dir.display()))?;
         let resumed = Resumed {
             last_recorded: journal.position.last(),
@@ -142,6 +147,7 @@ impl Log {
             journal,
         };
         writer.start(now)?;
+        writer.rotate(now)?;
         let publishing = Publishing::start(publisher, writer.unpublished(), writer.keys.clone())?;
         let (to, from) = sync_channel(QUEUE);
         std::thread::Builder::new()
@@ -261,6 +267,25 @@ impl Writer {
             checkpoint_size: self.journal.offered,
         };
         self.write_own(now, Body::InstanceStarted(started))
+    }
+
+    /// Records which keys take over from others with this start.
+    fn rotate(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let keys = self.keys.clone();
+        for (purpose, retiring, current) in [
+            (KeyPurpose::Log, &keys.retiring_log, &keys.log),
+            (KeyPurpose::Vote, &keys.retiring_vote, &keys.vote),
+        ] {
+            if let Some(retiring) = retiring {
+                let rotated = KeyRotated {
+                    current: current.verifying().to_string(),
+                    previous: Some(retiring.verifying().to_string()),
+                    purpose,
+                };
+                self.write_own(now, Body::KeyRotated(rotated))?;
+            }
+        }
+        Ok(())
     }
 
     /// What is to be published; it counts as offered from now on.

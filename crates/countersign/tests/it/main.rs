@@ -28,6 +28,7 @@ mod many;
 mod published;
 mod receipts;
 mod record;
+mod rotation;
 mod shown;
 mod starting;
 mod stopping;

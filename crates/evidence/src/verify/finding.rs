@@ -113,6 +113,9 @@ problems! {
         /// A tile or bundle that the checkpoint needs is not published.
         #[error("`{name}` is missing, although the checkpoint needs it")]
         TileMissing { name: Name },
+        /// A change of key that the log does not have.
+        #[error("the log's key changed from `{from}` to `{to}`, and no record says so")]
+        RotationUnrecorded { from: String, to: String },
         /// Entries that no given checkpoint covers yet.
         #[error("{entries} entries from here on are not yet under a checkpoint")]
         NotUnderCheckpoint { entries: u64 },

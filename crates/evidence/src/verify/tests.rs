@@ -10,6 +10,7 @@ mod integrity;
 mod passkeys;
 mod receipts;
 mod report;
+mod rotation;
 mod rules;
 mod seeds;
 mod tamper;

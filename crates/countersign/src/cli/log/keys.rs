@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use countersign_evidence::{checkpoint::Checkpoint, key::VerifyingKey};
+use countersign_evidence::{checkpoint::Checkpoint, key::VerifyingKey, verify::Rotation};
 
 use super::read;
 use crate::cli::failure::Failure;
@@ -73,4 +73,33 @@ pub(super) fn kept_checkpoint(path: &Path, log: &VerifyingKey) -> Result<Vec<u8>
             checkpoint.origin
         ))),
     }
+}
+
+/// The changes of the log's key that lead from `key` to the one of today, as far as both keys of each
+/// signed it. A key of today leads nowhere.
+pub(super) fn rotations_from(folder: &Path, key: &VerifyingKey) -> Result<Vec<Rotation>, Failure> {
+    let (mut found, mut current) = (Vec::new(), key.clone());
+    for number in 1_u32.. {
+        let path = folder.join(format!("rotation.{number}"));
+        if !path.exists() {
+            break;
+        }
+        let rotation = follow(&read(&path)?, &current);
+        found.extend(rotation.inspect(|rotation| current = rotation.to.clone()));
+    }
+    Ok(found)
+}
+
+/// The change in one file, when it is from `from`: the new key, then the checkpoint that both signed.
+fn follow(bytes: &[u8], from: &VerifyingKey) -> Option<Rotation> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (to, note) = text.split_once('\n')?;
+    let to: VerifyingKey = to.parse().ok()?;
+    let checkpoint = Checkpoint::open(note.as_bytes(), from).ok()?;
+    let by_both = Checkpoint::open(note.as_bytes(), &to).ok();
+    (by_both.as_ref() == Some(&checkpoint) && to != *from).then_some(Rotation {
+        checkpoint,
+        from: from.clone(),
+        to,
+    })
 }

@@ -11,14 +11,15 @@ use std::{
 };
 
 use countersign_evidence::{
+    checkpoint::Checkpoint,
     key::VerifyingKey,
-    verify::{Area, Finding, Report, Severity, Trust, Verifier},
+    verify::{Area, Finding, Report, Rotation, Severity, Trust, Verifier},
 };
 use serde_json::{Value, json};
 
 use super::{
     folder, journal,
-    keys::{given_keys, kept_beside, kept_checkpoint, one},
+    keys::{given_keys, kept_beside, kept_checkpoint, one, rotations_from},
     parallel, published, read, receipt,
 };
 use crate::cli::{
@@ -120,9 +121,17 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
+    let rotations = rotations_from(&folder, &log_key)?;
+    let newest = rotations.last().map_or(&log_key, |last| &last.to).clone();
     let mut others = Vec::new();
+    let mut earlier = Vec::new();
     for path in &args.others {
-        others.push(kept_checkpoint(path, &log_key)?);
+        let bytes = kept_checkpoint(path, &log_key)?;
+        let open = |rotation: &Rotation| Checkpoint::open(&bytes, &rotation.from).ok();
+        match rotations.iter().find_map(open) {
+            Some(opened) => earlier.push(opened),
+            None => others.push(bytes),
+        }
     }
     let others: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
     let kept = Kept {
@@ -130,11 +139,14 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         vote_keys: votes.as_ref().map(|_| !args.vote_keys.is_empty()),
         checkpoint: !args.others.is_empty(),
     };
-    let trust = Trust {
-        log: log_key,
-        votes,
-    };
+    let trust = Trust { log: newest, votes };
     let mut verifier = Verifier::new(trust, &checkpoint, &others);
+    for opened in &earlier {
+        verifier = verifier.with_checkpoint(opened);
+    }
+    for rotation in rotations {
+        verifier = verifier.after(rotation);
+    }
     // A journal that was copied without them holds all the same.
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());

@@ -59,7 +59,7 @@ impl Bench {
 
     fn publish(&mut self) -> anyhow::Result<()> {
         let durable = self.journal.unpublished("log.example.com").unwrap();
-        self.publisher.publish(&durable, &self.key)
+        self.publisher.publish(&durable, &self.key, None)
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -116,7 +116,7 @@ impl Bench {
 }
 
 fn open(dir: &Path, key: &SigningKey) -> (Journal, Publisher) {
-    let journal = Journal::open(dir, key).unwrap();
+    let journal = Journal::open(dir, &[key.verifying()]).unwrap();
     let publisher = Publisher::open(dir, &journal).unwrap();
     (journal, publisher)
 }
@@ -245,7 +245,7 @@ fn nothing_is_signed_that_the_files_do_not_lead_to() {
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let durable = bench.journal.unpublished("log.example.com").unwrap();
-    bench.publisher.publish(&durable, &bench.key).unwrap();
+    bench.publisher.publish(&durable, &bench.key, None).unwrap();
     assert_eq!(bench.checkpoint().size, 310);
     bench.check();
 }

@@ -60,20 +60,17 @@ pub(crate) fn read(log: &Path) -> Vec<Entry> {
     }
 }
 
-fn key(log: &Path, name: &str) -> VerifyingKey {
-    fs::read_to_string(log.join(name))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
+fn keys(log: &Path, name: &str) -> Vec<VerifyingKey> {
+    let text = fs::read_to_string(log.join(name)).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
 /// Verifies everything; fails with what was found.
 #[track_caller]
 pub(crate) fn verify(log: &Path) {
     let trust = Trust {
-        log: key(log, "key.pub"),
-        votes: Some(vec![key(log, "vote-key.pub")]),
+        log: keys(log, "key.pub").remove(0),
+        votes: Some(keys(log, "vote-key.pub")),
     };
     // The checkpoint first: what is appended in between is only not yet under it.
     let checkpoint = fs::read(log.join("checkpoint")).unwrap();
