@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     action::{Action, Effect},
     approval::{ApprovalRule, Vote, rule::Assurance},
+    canonical::Hash,
     decision::Decided,
     digest::{ActionDigest, AttachKey, Nonce},
     id::{MessageId, PermitId, PersonId, RequestId, RuleName},
@@ -351,4 +352,8 @@ pub struct Case {
     /// records raises it; no step reads it.
     #[serde(default)]
     pub records: u64,
+    /// What shows that the gateway wrote all of this. Whoever stores it makes and checks it; no step
+    /// reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Hash>,
 }

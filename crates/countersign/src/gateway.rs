@@ -10,9 +10,10 @@ mod opening;
 pub(crate) mod world;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use countersign_core::{
@@ -34,7 +35,7 @@ use crate::{
     active::{Active, ActivePolicy},
     admin, bundle_files,
     clock::Clock,
-    engine::{Admission, Engine, EngineError, Input},
+    engine::{Admission, Engine, EngineError, Input, seal},
     identity::{Caller, Identity},
     keys::Keys,
     log::Log,
@@ -89,6 +90,10 @@ pub struct Gateway {
     /// Held while Countersign itself is changed: two changes that start from the same state would
     /// undo each other.
     pub(crate) changing: Arc<Mutex<()>>,
+    /// What the database has of people and policies.
+    pub(crate) world: Arc<world::Known>,
+    /// Requests that were found edited in the database.
+    pub(crate) forged: Arc<std::sync::Mutex<BTreeSet<RequestId>>>,
     _lock: Arc<Flock<File>>,
 }
 
@@ -149,8 +154,29 @@ impl Gateway {
     pub async fn case_of(&self, caller: &Caller, id: &RequestId) -> Result<Case, EngineError> {
         let stored = self.store.case(id).await?;
         let case = stored.map(|stored| stored.case);
-        case.filter(|case| self.may_see(caller, case))
-            .ok_or_else(|| EngineError::NoSuchRequest(id.clone()))
+        let case = case
+            .filter(|case| self.may_see(caller, case))
+            .ok_or_else(|| EngineError::NoSuchRequest(id.clone()))?;
+        // Nobody is shown what somebody wrote into the database.
+        match seal::holds(&self.keys, &case) {
+            true => Ok(case),
+            false => {
+                self.record_forged(id).await;
+                Err(EngineError::ForgedRequest(id.clone()))
+            }
+        }
+    }
+
+    /// Records once that a request was edited in the database, however often it is looked at.
+    async fn record_forged(&self, id: &RequestId) {
+        let is_new = self
+            .forged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone());
+        if is_new && let Err(error) = self.log.record(seal::forged(self.clock.now(), id)).await {
+            tracing::error!(%error, "an edited request was not recorded");
+        }
     }
 
     /// Records that an attempt of the caller on a request was refused.
@@ -183,7 +209,7 @@ impl Gateway {
             return true;
         }
         let by_person = caller.person().is_some_and(|person| {
-            let none = std::collections::BTreeSet::new();
+            let none = BTreeSet::new();
             let electorate = Electorate {
                 request: &case.request,
                 directory: &active.directory,

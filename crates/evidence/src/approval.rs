@@ -28,6 +28,8 @@ use crate::{
 
 const DOMAIN: &[u8] = b"countersign/approval/v1\0";
 const VERSION: u32 = 1;
+/// The longest that a statement is good, in milliseconds.
+const MAX_VALID: i64 = 10 * 60_000;
 
 /// How the text that `shown` is the hash of was made.
 pub const RENDERER: &str = "presentation/1";
@@ -125,7 +127,10 @@ impl ApprovalStatement {
             ("voter", self.voter == vote.voter),
             ("reason", self.reason == vote.reason),
             ("text shown", Some(self.shown) == vote.shown),
-            ("time", vote.at <= self.expires),
+            (
+                "time",
+                (0..=MAX_VALID).contains(&(self.expires.0 - vote.at.0)),
+            ),
         ];
         fields.iter().find(|(_, same)| !same).map(|(name, _)| *name)
     }

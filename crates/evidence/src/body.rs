@@ -428,6 +428,9 @@ records! {
         key: Hash,
         /// The host name it is for.
         site: String,
+        /// Whether somebody else vouched for it; only then it signs votes.
+        #[serde(default)]
+        countersigned: bool,
     }
 
     /// A credential was revoked.

@@ -82,6 +82,7 @@ pub fn open(request: Request, world: World<'_>) -> Result<Case, DenyReason> {
         claimed: None,
         exit: None,
         records: 0,
+        seal: None,
     };
     let unreachable = unreachable_rules(&case, world);
     if unreachable.is_empty() {

@@ -31,7 +31,7 @@ use crate::{
         Gateway, make_active, stored_bundle,
         world::{self, World},
     },
-    identity::{Issue, LINK},
+    identity::{Issue, LINK, passkey::Enrolled},
     log::Record,
 };
 
@@ -112,6 +112,10 @@ pub(super) async fn apply(
         }
         Proposal::Passkey { person, passkey } => {
             check_enrolment(&gateway.active(), &person, countersigned)?;
+            let passkey = Enrolled {
+                countersigned,
+                ..passkey
+            };
             let enrolled = gateway.identity.enrol(&person, &passkey, lineage).await?;
             Ok(json!({ "passkey": enrolled.id }).into())
         }
@@ -281,6 +285,9 @@ pub async fn replace_bundle(
         now: world::hash_of(&bundle, &directory)?,
         was: world::stored(gateway.store.as_ref()).await?,
     };
+    if let (Some(was), false) = (world.was, by == ActivatedBy::Recovery) {
+        gateway.world.check(was)?;
+    }
     for change in before.stops.unrecorded() {
         // Somebody whom the new files don't have can't do anything either.
         let _gone = change.apply(&mut directory, now, false);
@@ -313,6 +320,7 @@ pub async fn replace_bundle(
     }];
     writes.extend(kept);
     gateway.store.commit(writes).await?;
+    gateway.world.set(world.now);
     gateway.activate(active);
     world::stored_as(&gateway.log, now, world.now).await;
     Ok(())
@@ -384,7 +392,7 @@ pub(super) async fn change_directory(
     });
     let mut evidence = json!({ "change": value, "countersigned": countersigned });
     let store = gateway.store.as_ref();
-    let world = World::changed_by(store, change, at, countersigned).await?;
+    let world = World::changed_by(store, &gateway.world, change, at, countersigned).await?;
     if let Some(world) = world {
         evidence = world.beside(evidence);
     }
@@ -412,6 +420,7 @@ pub(super) async fn change_directory(
     gateway.store.commit(writes).await?;
     gateway.activate(active);
     if let Some(world) = world {
+        gateway.world.set(world.now);
         world::stored_as(&gateway.log, at, world.now).await;
     }
     Ok(true)

@@ -293,13 +293,13 @@ impl Proposal {
             Self::Passkey { person, passkey } => (
                 format!("Add a passkey for {person}"),
                 format!(
-                    "person       {person}\npasskey      {}\nfingerprint  {}\nfor          {}\n\n\
+                    "person       {person}\nfingerprint  {}\nfor          {}\ncalled       {:?}\n\n\
                      Votes signed with it count as theirs. Ask {person} in person or by voice, not \
                      by a message, whether they are adding a passkey now and which fingerprint \
                      their page shows.\n",
-                    reveal_lines(&passkey.label),
                     fingerprint(passkey),
-                    passkey.site
+                    passkey.site,
+                    reveal_lines(&passkey.label),
                 ),
             ),
             Self::RotateKey { purpose } => {

@@ -183,6 +183,7 @@ impl Api {
             EngineError::Refused(refusal) => refusal.code(),
             EngineError::ForgedVote(_) => "forged_vote",
             EngineError::RevokedPasskey(_) => "revoked_passkey",
+            EngineError::ForgedRequest(_) => "forged_request",
             EngineError::NotSigned(_) => "not_signed",
             _ => return ApiError::from(error).about(id),
         };

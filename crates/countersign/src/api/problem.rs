@@ -106,6 +106,9 @@ impl From<EngineError> for ApiError {
                     .about(id)
             }
             EngineError::ForgedVote(_) => Self::new(StatusCode::CONFLICT, "forged_vote", text),
+            EngineError::ForgedRequest(_) => {
+                Self::new(StatusCode::CONFLICT, "forged_request", text)
+            }
             EngineError::RevokedPasskey(_) => {
                 Self::new(StatusCode::CONFLICT, "revoked_passkey", text)
             }

@@ -113,7 +113,7 @@ pub async fn begin(
         .passkeys
         .iter()
         .filter_map(passkey::enrolled)
-        .filter(|known| known.site == site.id)
+        .filter(|known| known.site == site.id && known.countersigned)
         .map(|known| known.passkey)
         .collect();
     if passkeys.is_empty() {
@@ -191,6 +191,7 @@ impl From<PasskeyError> for ApiError {
             PasskeyError::Form(_) => Self::invalid(text),
             PasskeyError::Unknown => Self::new(StatusCode::FORBIDDEN, "unknown_passkey", text)
                 .with_detail("Add one under Passkeys, or use another."),
+            PasskeyError::Alone => Self::new(StatusCode::FORBIDDEN, "unknown_passkey", text),
             PasskeyError::Stale(_) | PasskeyError::NotHeld(_) | PasskeyError::Copied => {
                 Self::new(StatusCode::CONFLICT, "passkey_refused", text)
                     .with_detail("Reload the page, look, and try again.")

@@ -226,7 +226,21 @@ pub(super) async fn sign_in_options(State(api): State<Api>) -> Result<Json<Value
     })))
 }
 
-pub(super) async fn sign_in(State(api): State<Api>, fields: Result<Fields, ApiError>) -> Response {
+pub(super) async fn sign_in(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    fields: Result<Fields, ApiError>,
+) -> Response {
+    // Every browser that has passkeys says who sent a form. Somebody who is signed in by another
+    // site's page would work in another's name.
+    if headers
+        .get("sec-fetch-site")
+        .is_none_or(|site| site != "same-origin")
+    {
+        let title = "this form was not sent from the gateway's own page, so nothing was done";
+        let error = ApiError::new(StatusCode::FORBIDDEN, "cross_site", title);
+        return answer::stranger_error(&api, &error);
+    }
     match begin(&api, fields).await {
         Ok(response) => response,
         Err(error) => answer::stranger_error(&api, &error),

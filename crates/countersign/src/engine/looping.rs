@@ -159,6 +159,10 @@ async fn judge_again(
                 [step(grew), step(Event::WorldChanged)]
             });
             for done in turns.run(events.collect()).await {
+                // Nobody can decide about one that was edited; it keeps nobody from being stopped.
+                if matches!(done, Err(EngineError::ForgedRequest(_))) {
+                    continue;
+                }
                 if let Done::Stepped(stepped) = done?
                     && let Phase::Closed {
                         closure: Closure::RequesterStopped { .. },

@@ -12,6 +12,7 @@ mod evaluate;
 mod looping;
 mod records;
 mod recovery;
+pub mod seal;
 mod turn;
 mod turns;
 mod unknown;
@@ -56,6 +57,9 @@ pub enum EngineError {
     /// A stored vote is not what was signed.
     #[error("a stored vote is not what was signed; the request was not run")]
     ForgedVote(PersonId),
+    /// What the database has of a request was not written by this gateway.
+    #[error("`{0}` was changed in the database; nothing is decided about it, ask for it again")]
+    ForgedRequest(RequestId),
     /// A vote's passkey was revoked after the vote.
     #[error(
         "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again"

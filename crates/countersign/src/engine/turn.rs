@@ -25,6 +25,7 @@ use super::{
     Ended, EngineError, Input, Opened, Parts, Update,
     admission::question,
     records::{Recorder, check_signature, statement},
+    seal,
     wearing::{often_denied, recently_denied},
     words::describe,
 };
@@ -159,6 +160,7 @@ impl Turn {
         recorder.opened(&self.active.directory, input);
         let records = recorder.records;
         self.take(records)?;
+        put_seal(parts, &mut case)?;
         let write = CaseWrite {
             case: case.clone(),
             envelopes: Vec::new(),
@@ -216,6 +218,9 @@ impl Turn {
             self.recent.remove(id);
         }
         let stored = self.load(parts, id).await?;
+        if !only_ends(&input) && !seal::holds(&parts.keys, &stored.case) {
+            return Err(self.forged(id, &input));
+        }
         let mut claim_input = Value::Null;
         let mut ended = None;
         let event = match input {
@@ -249,6 +254,19 @@ impl Turn {
         self.stage(parts, stored.envelopes, step, claim_input, ended.as_ref())
     }
 
+    /// Nothing is decided about what somebody wrote into the database, and nothing is sealed again.
+    /// The gateway's own steps come again and again; only those of others are recorded.
+    fn forged(&mut self, id: &RequestId, input: &Input) -> EngineError {
+        let own = matches!(
+            input,
+            Input::Event(Event::Tick | Event::WorldChanged | Event::SelfGrew { .. })
+        );
+        if !own {
+            self.records.push(seal::forged(self.now, id));
+        }
+        EngineError::ForgedRequest(id.clone())
+    }
+
     fn note(
         &mut self,
         parts: &Parts,
@@ -265,7 +283,7 @@ impl Turn {
         let records = recorder.records;
         self.take(records)?;
         case.version += 1;
-        self.swap(&case, envelopes, Vec::new());
+        self.swap(parts, &mut case, envelopes, Vec::new())?;
         Ok(Pending::Stepped {
             case: Box::new(case),
             intent: None,
@@ -287,10 +305,12 @@ impl Turn {
 
     fn swap(
         &mut self,
-        case: &Case,
+        parts: &Parts,
+        case: &mut Case,
         mut envelopes: Vec<(PersonId, Vec<u8>)>,
         new: Vec<(PersonId, Vec<u8>)>,
-    ) {
+    ) -> Result<(), EngineError> {
+        put_seal(parts, case)?;
         let write = CaseWrite {
             case: case.clone(),
             envelopes: new.clone(),
@@ -303,16 +323,18 @@ impl Turn {
             envelopes,
         };
         self.cases.insert(case.request.id.clone(), stored);
+        Ok(())
     }
 
     /// Swaps a case with new votes. The store keeps one envelope a person, so a vote that replaces
     /// an earlier one of its voter takes two steps.
     fn swap_votes(
         &mut self,
+        parts: &Parts,
         case: &mut Case,
         mut envelopes: Vec<(PersonId, Vec<u8>)>,
         new: Vec<(PersonId, Vec<u8>)>,
-    ) {
+    ) -> Result<(), EngineError> {
         let known = envelopes.len();
         envelopes.retain(|(voter, _)| !new.iter().any(|(other, _)| other == voter));
         if envelopes.len() < known {
@@ -320,10 +342,10 @@ impl Turn {
             without
                 .votes
                 .retain(|vote| !new.iter().any(|(other, _)| *other == vote.voter));
-            self.swap(&without, envelopes.clone(), Vec::new());
+            self.swap(parts, &mut without, envelopes.clone(), Vec::new())?;
             case.version += 1;
         }
-        self.swap(case, envelopes, new);
+        self.swap(parts, case, envelopes, new)
     }
 
     fn stage(
@@ -375,7 +397,7 @@ impl Turn {
             }
         }
         self.remember_unknown(parts, &case, &facts);
-        self.swap_votes(&mut case, envelopes, new);
+        self.swap_votes(parts, &mut case, envelopes, new)?;
         for fact in &facts {
             self.announce(&case, |names| describe(fact, names));
         }
@@ -476,6 +498,16 @@ impl Turn {
         }
         Ok(())
     }
+}
+
+/// Whether an input can only end what runs, which is recorded in any case.
+fn only_ends(input: &Input) -> bool {
+    matches!(input, Input::Ended { .. } | Input::Event(Event::Restarted))
+}
+
+fn put_seal(parts: &Parts, case: &mut Case) -> Result<(), EngineError> {
+    let sealed = seal::put(&parts.keys, case);
+    sealed.map_err(|error| EngineError::Internal(error.to_string()))
 }
 
 /// Keeps with the case what its page shows of the claim and the end.

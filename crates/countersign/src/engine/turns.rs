@@ -18,10 +18,13 @@ use countersign_store::{StoreError, StoredCase, Write};
 use serde_json::{Value, json};
 
 use super::{
-    Desk, Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates,
+    Desk, Ended, EngineError, Input, Opened, Parts, Stepped, Update, Updates, seal,
     turn::{Pending, Turn},
 };
-use crate::log::{Prepared, Record};
+use crate::{
+    keys::Keys,
+    log::{Prepared, Record},
+};
 
 /// The most cases remembered from earlier turns.
 const RECENT: usize = 1_024;
@@ -180,7 +183,7 @@ impl Turns {
             writes.push(Write::Acknowledge(self.flushed));
         }
         for record in &turn.records {
-            let bytes = serde_json::to_vec(record)
+            let bytes = seal::wait(&self.parts.keys, record)
                 .map_err(|error| EngineError::Internal(error.to_string()))?;
             writes.push(Write::Record(bytes));
         }
@@ -269,7 +272,7 @@ impl Turns {
             let count = new.len() as u64;
             let prepared: Result<Vec<Prepared>, _> = new
                 .iter()
-                .map(|entry| prepare(&entry.record, entry.seq))
+                .map(|entry| prepare(&self.parts.keys, &entry.record, entry.seq))
                 .collect();
             let first = self.parts.log.append(prepared?).await?;
             last = first.0 + count - 1;
@@ -295,12 +298,12 @@ fn permit_of(write: &Write) -> Option<(RequestId, PermitId)> {
     }
 }
 
-/// Prepares an outbox record. One that the log can't take is replaced by a security event, so
-/// that nothing behind it waits for ever; the verifier reports the gap it leaves.
-fn prepare(bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
+/// Prepares an outbox record. One that the log can't take, or that somebody else put there, is
+/// replaced by a security event, so that nothing behind it waits for ever; the verifier reports the
+/// gap it leaves.
+fn prepare(keys: &Keys, bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
     let internal = |error: anyhow::Error| EngineError::Internal(error.to_string());
-    let read = serde_json::from_slice::<Record>(bytes).map_err(anyhow::Error::from);
-    match read.and_then(|record| record.prepare(Some(seq))) {
+    match seal::arrived(keys, bytes).and_then(|record| record.prepare(Some(seq))) {
         Ok(prepared) => Ok(prepared),
         Err(error) => {
             tracing::error!(%error, seq, "an outbox record can't be recorded");

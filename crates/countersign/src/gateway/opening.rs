@@ -180,6 +180,10 @@ impl Opening {
                 first_start::trust(store.as_ref(), &log, &clock, *files, begun).await?
             }
         };
+        let known = world::Known::default();
+        if let Some(stored) = world::stored(store.as_ref()).await? {
+            known.set(stored);
+        }
         let limits = active.bundle.server().limits;
         let (active, watched) = watch::channel(Arc::new(active));
         let parts = Parts {
@@ -218,6 +222,8 @@ impl Opening {
             active: Arc::new(active),
             first_start: self.first_start,
             changing: Arc::default(),
+            world: Arc::new(known),
+            forged: Arc::default(),
             _lock: Arc::new(self.lock),
         })
     }

@@ -7,6 +7,8 @@
 //! between a record and its commit leaves the state before it, which is believed, too, until it is
 //! recorded that the change was stored.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::bail;
 use countersign_core::{
     canonical::{Hash, hash_in_domain},
@@ -28,6 +30,32 @@ pub(crate) struct World {
     pub(crate) now: Hash,
     /// Before it; `None` before anything was trusted.
     pub(crate) was: Option<Hash>,
+}
+
+/// The hash of what the database must have, since this process started or changed it last.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Option<Hash>>);
+
+impl Known {
+    /// Takes what the database has now.
+    pub(crate) fn set(&self, world: Hash) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(world);
+    }
+
+    /// Refuses to build a change on what somebody else wrote there: its record would vouch for it.
+    ///
+    /// # Errors
+    /// The database has something else.
+    pub(crate) fn check(&self, found: Hash) -> anyhow::Result<()> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some_and(|known| known != found) {
+            bail!(
+                "the people or policies in the database are not those that are active: somebody \
+                 changed the database. Nothing was changed; restore the database"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The hash of people and policies.
@@ -58,6 +86,7 @@ impl World {
     /// The database can't be read, or the change does not fit.
     pub(crate) async fn changed_by(
         store: &dyn Store,
+        known: &Known,
         change: &DirectoryChange,
         at: Timestamp,
         countersigned: bool,
@@ -67,6 +96,7 @@ impl World {
         };
         let active = load(store, bundle).await?;
         let was = hash_of(&active.bundle, &active.directory)?;
+        known.check(was)?;
         let mut directory = active.directory.as_ref().clone();
         change.apply(&mut directory, at, countersigned)?;
         let now = hash_of(&active.bundle, &directory)?;

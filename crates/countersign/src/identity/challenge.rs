@@ -6,7 +6,7 @@
 //! process that made it: its key is never written down.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
@@ -27,7 +27,8 @@ pub struct StaleChallenge;
 /// Makes and spends challenges.
 pub struct Challenges {
     key: [u8; 32],
-    spent: Mutex<BTreeMap<Hash, Timestamp>>,
+    /// Until when each would have been good.
+    spent: Mutex<BTreeSet<(Timestamp, Hash)>>,
 }
 
 impl Challenges {
@@ -78,10 +79,10 @@ impl Challenges {
             return Err(StaleChallenge);
         }
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.retain(|_, until| *until >= now);
-        match spent.insert(value(text), until) {
-            None => Ok(until),
-            Some(_) => Err(StaleChallenge),
+        *spent = spent.split_off(&(now, Hash([0; 32])));
+        match spent.insert((until, value(text))) {
+            true => Ok(until),
+            false => Err(StaleChallenge),
         }
     }
 }

@@ -100,9 +100,10 @@ impl Caller {
     #[must_use]
     pub fn strongest(&self) -> Option<Assurance> {
         let session = self.assurance()?;
-        Some(match self.passkeys.is_empty() {
-            true => session,
-            false => Assurance::Passkey,
+        let signs = |one| passkey::enrolled(one).is_some_and(|known| known.countersigned);
+        Some(match self.passkeys.iter().any(signs) {
+            false => session,
+            true => Assurance::Passkey,
         })
     }
 

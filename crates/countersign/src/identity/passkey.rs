@@ -61,6 +61,11 @@ pub enum PasskeyError {
     /// Nobody has it, or not any more.
     #[error("this passkey is not enrolled here, or was revoked")]
     Unknown,
+    /// Nobody else vouched for it.
+    #[error(
+        "this passkey signs in only: nobody countersigned it when it was added. Remove it, and add it again under a rule"
+    )]
+    Alone,
     /// Its counter went back.
     #[error("this passkey counts fewer uses than before: there may be a copy of it; revoke it")]
     Copied,
@@ -85,6 +90,9 @@ pub struct Enrolled {
     pub site: String,
     /// What its holder calls it.
     pub label: String,
+    /// Whether somebody else vouched for it; only then it signs votes.
+    #[serde(default)]
+    pub countersigned: bool,
 }
 
 /// What a browser gives of a passkey that signed. Bytes are base64url without padding.
@@ -225,6 +233,7 @@ impl Identity {
             counter: made.counter,
             site: party.id.clone(),
             label,
+            countersigned: false,
         })
     }
 
@@ -270,6 +279,7 @@ impl Identity {
             passkey: Some(EnrolledKey {
                 key: Hash::of(&key.unwrap_or_default()),
                 site: enrolled.site.clone(),
+                countersigned: enrolled.countersigned,
             }),
         });
         let record = Record {
@@ -295,8 +305,6 @@ impl Identity {
         purpose: &str,
         signed: &Signed,
     ) -> Result<(Secret, Caller), PasskeyError> {
-        self.challenges
-            .spend(&signed.challenge, purpose, self.clock.now())?;
         let secret = Hash::of(signed.passkey.as_bytes());
         let found = self.store.credential_by_secret(&secret).await;
         let found = found.map_err(IdentityError::from)?;
@@ -304,6 +312,9 @@ impl Identity {
             found.filter(|one| !ended(one, self.clock.now()) && seal::holds(&self.keys, one));
         let passkey = passkey.ok_or(PasskeyError::Unknown)?;
         let known = enrolled(&passkey).ok_or(PasskeyError::Unknown)?;
+        // What strangers spend is kept for a while; whoever names no passkey spends nothing.
+        self.challenges
+            .spend(&signed.challenge, purpose, self.clock.now())?;
         let challenge = challenge::value(&signed.challenge);
         self.check(party, &passkey.id, &known, &challenge, signed)?;
         Ok(self.begin_session(&passkey).await?)
@@ -356,6 +367,9 @@ impl Identity {
         let passkey = caller.passkeys.iter().find(mine);
         let passkey = passkey.ok_or(PasskeyError::Unknown)?;
         let known = enrolled(passkey).ok_or(PasskeyError::Unknown)?;
+        if !known.countersigned {
+            return Err(PasskeyError::Alone);
+        }
         let now = self.clock.now();
         let until = self.challenges.spend(&signed.challenge, purpose, now)?;
         let nonce = challenge::value(&signed.challenge);
@@ -436,7 +450,9 @@ pub async fn still_signs(
     Ok(passkeys.iter().any(|one| {
         one.id == vote.credential.id
             && enrolled(one).is_some_and(|known| {
-                known.public_key == signature.public_key && known.site == signature.site
+                known.countersigned
+                    && known.public_key == signature.public_key
+                    && known.site == signature.site
             })
     }))
 }

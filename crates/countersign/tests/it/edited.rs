@@ -114,3 +114,98 @@ async fn credentials_edited_in_the_database_are_none() {
         assert_eq!(codes, [json!("forged_credential")], "{what}");
     }
 }
+
+/// What would be shown to reviewers, or decided, was edited while the gateway runs.
+#[tokio::test]
+async fn a_request_edited_in_the_database_is_neither_shown_nor_decided() {
+    let edits = [
+        ("the text shown", "'./tally one x'", "'./tally one y'"),
+        ("who asked", "'\"bot\"'", "'\"twin\"'"),
+        ("how many must agree", "'\"count\":2'", "'\"count\":1'"),
+        ("the seal", "'\"seal\":'", "'\"sail\":'"),
+    ];
+    for (what, old, new) in edits {
+        let lab = Lab::new().await;
+        let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+        let id = bot.held("./tally two x").await;
+        let (old, new) = (old.replace("one", "two"), new.replace("one", "two"));
+        let edit = format!(
+            "DROP TRIGGER cases_step; UPDATE cases SET body = \
+             CAST(replace(CAST(body AS TEXT), {old}, {new}) AS BLOB) WHERE id = '{id}'"
+        );
+        let seen = ann.see(&id).await;
+        sql(&lab.place, &edit).await;
+        let shown = ann.get(&format!("/v1/requests/{id}")).await;
+        shown.refused(what, 409, "forged_request");
+        let voted = ann.vote_seen(&id, "approve", &seen).await;
+        voted.refused(what, 409, "forged_request");
+        let claimed = bot.claim(&id, "./tally two x").await;
+        assert_eq!(claimed["event"], "refused", "{what}: {claimed}");
+        lab.nothing_ran().await;
+    }
+}
+
+/// A record that somebody put where records wait for the log is not recorded as ours.
+#[tokio::test]
+async fn a_record_put_into_the_outbox_is_refused() {
+    let lab = Lab::new().await;
+    let before = lab.records().len();
+    let place = lab.stop().await;
+    let forged = json!({
+        "at": 1,
+        "body": { "type": "credential.revoked", "credential": "cred_00000000000000000000000001" },
+        "digest": null,
+        "request": null,
+        "evidence": { "world": "00" },
+    });
+    let plain = forged.to_string();
+    let sealed = json!({ "record": plain, "seal": "00".repeat(32) }).to_string();
+    for body in [plain, sealed] {
+        let insert = format!("INSERT INTO outbox (record) VALUES (CAST('{body}' AS BLOB))");
+        sql(&place, &insert).await;
+    }
+    let lab = Lab::at(place).await;
+    let entries = lab.records();
+    let new: Vec<_> = entries
+        .iter()
+        .skip(before)
+        .map(|entry| entry.kind())
+        .collect();
+    assert!(!new.contains(&"credential.revoked"), "{new:?}");
+    let events = new.iter().filter(|kind| **kind == "security.event");
+    assert_eq!(events.count(), 2, "{new:?}");
+    lab.stop().await;
+}
+
+/// A change would vouch for what was edited before it.
+#[tokio::test]
+async fn no_change_is_built_on_an_edited_directory() {
+    let edits = [
+        "INSERT INTO directory_changes (change, at, countersigned) VALUES \
+         ('{\"change\":\"add_membership\",\"person\":\"eve\",\"group\":\"reviewers\"}', 1, 1)",
+        "DROP TRIGGER bundles_fixed; UPDATE bundles SET directory = \
+         replace(directory, '\"disabled\":false', '\"disabled\":true') WHERE active = 1",
+    ];
+    for edit in edits {
+        let lab = Lab::new().await;
+        lab.change_by(
+            "ada",
+            "person-add",
+            json!({ "person": "eve", "groups": [] }),
+        )
+        .await;
+        sql(&lab.place, edit).await;
+        let recorded = lab.records().len();
+        let ada = lab.session("ada").await;
+        let answer = ada.propose("agent-stop", json!({ "agent": "twin" })).await;
+        assert!(
+            answer.body.to_string().contains("changed the database"),
+            "{}",
+            answer.body
+        );
+        let stopped = |entry: &&crate::support::journal::Entry| entry.kind() == "directory.changed";
+        let entries = lab.records();
+        assert_eq!(entries.iter().skip(recorded).filter(stopped).count(), 0);
+        assert!(lab.place.open(nowhere()).await.is_err());
+    }
+}

@@ -67,8 +67,22 @@ fn sign_statement(key: &Key, statement: &ApprovalStatement, origin: &str) -> Pas
 }
 
 /// The signature of a vote by `key`, and the vote with its hash.
-pub(crate) fn signed(key: &Key, mut vote: VoteStatement) -> (PasskeySignature, VoteStatement) {
-    let signature = sign_statement(key, &statement(&vote), ORIGIN);
+pub(crate) fn signed(key: &Key, vote: VoteStatement) -> (PasskeySignature, VoteStatement) {
+    let expires = statement(&vote).expires;
+    signed_until(key, vote, expires)
+}
+
+/// The same with a statement that is good until then.
+pub(crate) fn signed_until(
+    key: &Key,
+    mut vote: VoteStatement,
+    expires: Timestamp,
+) -> (PasskeySignature, VoteStatement) {
+    let statement = ApprovalStatement {
+        expires,
+        ..statement(&vote)
+    };
+    let signature = sign_statement(key, &statement, ORIGIN);
     vote.signature = Some(hash_of(&signature).unwrap());
     (signature, vote)
 }

@@ -144,6 +144,7 @@ fn controls(by: Ref, hash: Hash, credential: CredentialId) -> Vec<Body> {
             passkey: Some(EnrolledKey {
                 key: hash,
                 site: "gate.example.com".into(),
+                countersigned: true,
             }),
         }),
         Body::CredentialRevoked(CredentialRevoked { credential }),

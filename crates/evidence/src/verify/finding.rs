@@ -291,6 +291,9 @@ problems! {
         /// A vote's passkey signature does not hold.
         #[error("what the passkey of `{voter}` signed does not hold: {why}")]
         SignatureRefused { voter: Ref, why: InvalidApproval },
+        /// A signature that was used before.
+        #[error("the passkey of `{voter}` signed this once, and it is used a second time")]
+        SignatureUsedTwice { voter: Ref },
         /// Signed with another key than the log has for the vote's passkey.
         #[error("the vote of `{voter}` is signed with a key that the log has not enrolled as its passkey")]
         PasskeyNotEnrolled { voter: Ref },

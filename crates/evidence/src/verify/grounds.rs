@@ -82,6 +82,15 @@ impl Grounds {
                     known.revoked.get_or_insert(leaf.at);
                 }
             }
+            Body::DirectoryChanged(changed)
+                if changed.what.starts_with("disable_") || changed.what.starts_with("stop_") =>
+            {
+                // What they had is void for good, also once they may act again.
+                let of_theirs = |one: &&mut Credential| one.holder == changed.subject;
+                for known in self.credentials.values_mut().filter(of_theirs) {
+                    known.revoked.get_or_insert(leaf.at);
+                }
+            }
             Body::PolicyActivated(activated) => {
                 self.activations += 1;
                 self.bundles.insert(activated.bundle, self.activations);

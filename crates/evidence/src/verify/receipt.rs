@@ -111,7 +111,7 @@ impl Life {
                 // Whether a reason was given is in the evidence alone.
                 Cast {
                     has_reason: true,
-                    signed: None,
+                    ..Cast::default()
                 }
             }
             (evidence, body) => {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use countersign_core::{
+    canonical::Hash,
     digest::ActionDigest,
     id::{PermitId, RequestId},
     time::{Span, Timestamp},
@@ -51,6 +52,8 @@ pub(super) struct Open {
     pub(super) claim: Option<Decided>,
     pub(super) denied_by_policy: bool,
     pub(super) votes: Vec<Standing>,
+    /// Every statement that a passkey signed.
+    signed: BTreeSet<Hash>,
     permit: Option<PermitId>,
     last: Timestamp,
 }
@@ -184,6 +187,7 @@ fn begin(leaf: &Leaf, place: &InRequest, problems: &mut Vec<Problem>) -> Entry {
         claim: None,
         denied_by_policy: false,
         votes: Vec::new(),
+        signed: BTreeSet::new(),
         permit: None,
         last: leaf.at,
     };
@@ -247,6 +251,12 @@ impl Open {
             }
             Body::SelfGrew(grown) => self.myself.extend(grown.refs.iter().copied()),
             Body::ApprovalDecided(vote) => {
+                if let Some(statement) = cast.statement
+                    && !self.signed.insert(statement)
+                {
+                    let voter = vote.voter;
+                    problems.push(Problem::SignatureUsedTwice { voter });
+                }
                 let (vote, at, seq) = (vote.clone(), leaf.at, place.seq);
                 self.take(
                     Standing {

@@ -38,6 +38,8 @@ pub(super) struct Cast {
     pub(super) has_reason: bool,
     /// The key that signed it, where a passkey did.
     pub(super) signed: Option<EnrolledKey>,
+    /// What was signed, which is signed once.
+    pub(super) statement: Option<Hash>,
 }
 
 /// Checks the vote and returns what it says of itself.
@@ -73,6 +75,7 @@ pub(super) fn check(
             Cast {
                 has_reason: statement.has_reason(),
                 signed: signed(&statement, cast.signature.as_ref(), problems),
+                statement: cast.signature.map(|one| Hash::of(one.statement.as_bytes())),
             }
         }
         Err(error) => {
@@ -103,6 +106,8 @@ fn signed(
         Ok(key) => Some(EnrolledKey {
             key,
             site: signature.site.clone(),
+            // What nobody vouched for is not the voter's.
+            countersigned: true,
         }),
         Err(why) => {
             problems.push(Problem::SignatureRefused { voter, why });

@@ -7,8 +7,8 @@
 //! Specification: RFC 9052 section 7, RFC 9053 sections 2 and 7, RFC 8230 section 4.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
-    UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use ciborium::Value;
 
@@ -56,12 +56,18 @@ impl PublicKey {
             (2, -7) if key.number(-1) == Some(1) => {
                 let (x, y) = (key.bytes(-2), key.bytes(-3));
                 let (x, y) = (x.ok_or(Form)?, y.ok_or(Form)?);
-                point(&x, &y).map(Self::Es256).ok_or(Form)?
+                let point = point(&x, &y).ok_or(Form)?;
+                // A point that is not on the curve has no signatures, or anybody's.
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).map_err(|_| Form)?;
+                Self::Es256(point)
             }
             // OKP on the curve Ed25519.
             (1, -8) if key.number(-1) == Some(6) => {
-                let x = key.bytes(-2).ok_or(Form)?;
-                Self::EdDsa(x.try_into().map_err(|_| Form)?)
+                let x: [u8; 32] = key.bytes(-2).and_then(|x| x.try_into().ok()).ok_or(Form)?;
+                if is_of_small_order(&x) {
+                    return Err(Form);
+                }
+                Self::EdDsa(x)
             }
             (3, -257) => {
                 let (n, e) = (key.bytes(-1).ok_or(Form)?, key.bytes(-2).ok_or(Form)?);
@@ -95,6 +101,33 @@ impl PublicKey {
                 .is_ok(),
         }
     }
+}
+
+/// Whether a key of Ed25519 is one of the few points under which anybody can sign: the sign bit aside,
+/// those of order 1, 2, 4 and 8, in each way that they can be written.
+fn is_of_small_order(key: &[u8; 32]) -> bool {
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let mut y = *key;
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    // 0 and 1; p - 1, p and p + 1.
+    let [first, middle @ .., last] = &y;
+    let near_zero = *first <= 1 && *last == 0 && middle.iter().all(|byte| *byte == 0);
+    let near_p =
+        (0xec..=0xee).contains(first) && *last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    near_zero || near_p || ORDER_8.contains(&y)
 }
 
 fn point(x: &[u8], y: &[u8]) -> Option<[u8; 65]> {

@@ -10,6 +10,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ciborium::{Value, cbor};
+use countersign_core::canonical::Hash;
 use proptest::prelude::*;
 
 use super::*;
@@ -297,6 +298,51 @@ fn a_key_is_of_one_known_algorithm() {
     longer.push(0);
     assert_eq!(PublicKey::parse(&longer), Err(Form));
     assert_eq!(PublicKey::parse(&[]), Err(Form));
+}
+
+/// Keys under which anybody can sign anything, and points on no curve.
+#[test]
+fn a_key_that_everybody_can_sign_with_is_none() {
+    let little = |first: u8| {
+        let mut y = [0; 32];
+        y[0] = first;
+        y
+    };
+    let near_p = |first: u8| {
+        let mut y = [0xff; 32];
+        y[0] = first;
+        y[31] = 0x7f;
+        y
+    };
+    let order_8 = |text: &str| text.parse::<Hash>().unwrap().0;
+    let points = [
+        little(0),
+        little(1),
+        near_p(0xec),
+        near_p(0xed),
+        near_p(0xee),
+        order_8("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        order_8("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ];
+    let key = |y: [u8; 32]| {
+        let bytes = Value::Bytes(y.to_vec());
+        PublicKey::parse(&written(
+            &cbor!({ 1 => 1, 3 => -8, -1 => 6, -2 => bytes }).unwrap(),
+        ))
+    };
+    for mut point in points {
+        for _ in 0..2 {
+            assert_eq!(key(point), Err(InvalidPublicKey::Form), "{point:?}");
+            point[31] ^= 0x80;
+        }
+    }
+    assert!(key(little(9)).is_ok());
+    let off_the_curve = || Value::Bytes(vec![1; 32]);
+    let ec = cbor!({ 1 => 2, 3 => -7, -1 => 1, -2 => off_the_curve(), -3 => off_the_curve() });
+    assert_eq!(
+        PublicKey::parse(&written(&ec.unwrap())),
+        Err(InvalidPublicKey::Form)
+    );
 }
 
 #[test]

@@ -130,9 +130,9 @@ fn already_claimed() -> Reason {
 fn refused(error: &EngineError) -> Option<Reason> {
     let words = error.to_string();
     Some(match error {
-        EngineError::ForgedVote(_) | EngineError::RevokedPasskey(_) => {
-            ("approval_unverifiable", words)
-        }
+        EngineError::ForgedVote(_)
+        | EngineError::ForgedRequest(_)
+        | EngineError::RevokedPasskey(_) => ("approval_unverifiable", words),
         EngineError::Refused(refusal) => match refusal {
             Refusal::Lapsed(_) => ("approval_expired", words),
             Refusal::PolicyChanged(_) => ("policy_denied", words),

@@ -29,6 +29,8 @@ use crate::cli::{
     text::Paint,
 };
 
+/// The most bytes of a tile of hashes.
+const MAX_TILE: u64 = 8_192;
 /// Tiles fetched at once.
 const AT_ONCE: usize = 8;
 /// How many tiles are fetched between two signs of life.
@@ -121,6 +123,16 @@ impl Published {
         let mut segments = vec!["log"];
         segments.extend(path.split('/'));
         let answer = self.client.answer(&At::new(&segments)).await?;
+        // Told before anything is read; what is longer all the same breaks off elsewhere.
+        if answer
+            .content_length()
+            .is_some_and(|length| length > MAX_TILE)
+        {
+            return Err(Failure::new(
+                "log",
+                format!("`{name}` is too long for a tile"),
+            ));
+        }
         Ok((name, whole(answer).await?))
     }
 

@@ -93,6 +93,7 @@ impl ExecError {
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::RevokedPasskey(_)) => "revoked_passkey",
+            Self::Engine(EngineError::ForgedRequest(_)) => "forged_request",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",

@@ -2,14 +2,16 @@
 
 use super::build::*;
 use crate::{
-    approval::tests::{SITE, signed},
+    approval::tests::{SITE, signed, signed_until},
     body::*,
     reference::Ref,
     verify::Problem,
     vote::VoteStatement,
     webauthn::tests::Key,
 };
-use countersign_core::{approval::vote::PasskeySignature, canonical::Hash, id::CredentialId};
+use countersign_core::{
+    approval::vote::PasskeySignature, canonical::Hash, id::CredentialId, time::Timestamp,
+};
 use serde_json::json;
 
 /// The name of the passkey.
@@ -26,6 +28,7 @@ pub(super) fn enrolment(key: &Key, holder: Ref) -> Draft {
         passkey: Some(EnrolledKey {
             key: Hash::of(&key.cose()),
             site: SITE.into(),
+            countersigned: true,
         }),
     }))
 }
@@ -172,4 +175,68 @@ fn a_signature_that_is_missing_or_another_is_found() {
         matches!(found[..], [Problem::SignatureRefused { .. }]),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_passkey_that_its_holder_alone_added_signs_no_votes() {
+    let key = &Key::all()[0];
+    let mut log = log(key);
+    let Body::CredentialIssued(issued) = &mut log.0[1].body else {
+        panic!("the enrolment")
+    };
+    issued.passkey.as_mut().unwrap().countersigned = false;
+    let voter = person(DANA);
+    assert_eq!(problems(&log), [Problem::PasskeyNotEnrolled { voter }]);
+}
+
+#[test]
+fn a_signature_counts_once() {
+    let key = &Key::all()[0];
+    let (signature, statement) = dana_votes(key);
+    let mut log = log(key);
+    let place = log.place(HELD, 2);
+    let withdrawn = ApprovalWithdrawn {
+        voter: person(DANA),
+    };
+    let withdrawn = of(HELD, MINUTE, Body::ApprovalWithdrawn(withdrawn));
+    log.0.insert(place + 1, withdrawn);
+    log.0.insert(place + 2, draft(&signature, &statement));
+    let voter = person(DANA);
+    assert_eq!(problems(&log), [Problem::SignatureUsedTwice { voter }]);
+}
+
+#[test]
+fn a_statement_is_good_for_minutes() {
+    let key = &Key::all()[0];
+    for (away, holds) in [(0, true), (600_000, true), (600_001, false), (-1, false)] {
+        let mut plain = statement(HELD, MINUTE, DANA, "dba", 0);
+        plain.assurance = Assurance::Passkey;
+        plain.credential = passkey();
+        let until = Timestamp(plain.at.0 + away);
+        let (signature, statement) = signed_until(key, plain, until);
+        let mut log = log(key);
+        let place = log.place(HELD, 2);
+        log.0[place] = draft(&signature, &statement);
+        assert_eq!(problems(&log).is_empty(), holds, "{away}");
+    }
+}
+
+/// Whoever was disabled has no credential any more, also once they are back.
+#[test]
+fn credentials_end_with_their_holder() {
+    let key = &Key::all()[0];
+    for (what, ends) in [
+        ("disable_person", true),
+        ("stop_agent", true),
+        ("add_membership", false),
+    ] {
+        let mut log = log(key);
+        let changed = DirectoryChanged {
+            subject: person(DANA),
+            what: what.into(),
+        };
+        log.0.insert(2, control(Body::DirectoryChanged(changed)));
+        let found = problems(&log);
+        assert_eq!(!found.is_empty(), ends, "{what}: {found:?}");
+    }
 }
