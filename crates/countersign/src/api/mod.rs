@@ -24,6 +24,7 @@ pub mod signing;
 mod streams;
 pub mod strict;
 pub mod types;
+pub mod ways;
 
 use std::{
     collections::HashMap,
@@ -179,15 +180,9 @@ impl Api {
 
     /// Records that an attempt on a request was refused, and passes the refusal on.
     pub async fn refused(&self, caller: &Caller, id: &RequestId, error: EngineError) -> ApiError {
-        let code = match &error {
-            EngineError::Refused(refusal) => refusal.code(),
-            EngineError::ForgedVote(_) => "forged_vote",
-            EngineError::RevokedPasskey(_) => "revoked_passkey",
-            EngineError::ForgedRequest(_) => "forged_request",
-            EngineError::NotSigned(_) => "not_signed",
-            _ => return ApiError::from(error).about(id),
-        };
-        self.record_refused(caller, id, code).await;
+        if let Some(code) = error.refusal() {
+            self.record_refused(caller, id, code).await;
+        }
         ApiError::from(error).about(id)
     }
 

@@ -14,9 +14,9 @@ use super::{
     failure::Failure,
     output::Output,
     proposal::{Waiting, carry_out},
-    text::{Paint, Table},
+    text::{Paint, Table, shown},
 };
-use crate::api::types::{DirectoryInfo, PersonLine};
+use crate::api::types::{DirectoryInfo, PasskeyLine, PersonLine};
 
 const ADD_EXAMPLES: &str = "\
 Examples:
@@ -175,11 +175,20 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
             "active"
         };
         let manager = person.manager.as_deref().unwrap_or_default();
-        let passkeys: Vec<_> = person.passkeys.iter().map(CredentialId::as_str).collect();
+        let passkeys: Vec<_> = person.passkeys.iter().map(passkey).collect();
         let groups = person.groups.join(", ");
         table.row(&[&person.id, state, &groups, manager, &passkeys.join(", ")]);
     }
     table.to_text(paint)
+}
+
+/// `laptop (cred_…)`.
+fn passkey(passkey: &PasskeyLine) -> String {
+    let only = match passkey.signs {
+        true => "",
+        false => ", signs in only",
+    };
+    format!("{} ({}{only})", shown(&passkey.label), passkey.id)
 }
 
 #[cfg(test)]
@@ -201,13 +210,21 @@ mod tests {
             disabled,
             passkeys: Vec::new(),
         };
+        let passkey = |label: &str, signs| PasskeyLine {
+            id: CredentialId::from_bits(7),
+            label: label.into(),
+            signs,
+        };
         let people = [
-            person("dana@example.com", false, None),
+            PersonLine {
+                passkeys: vec![passkey("laptop", true), passkey("phone\u{1b}", false)],
+                ..person("dana@example.com", false, None)
+            },
             person("lea@example.com", true, Some("dana@example.com")),
         ];
         expect![[r#"
             PERSON            STATE     GROUPS       MANAGER           PASSKEYS
-            dana@example.com  active    dba, oncall
+            dana@example.com  active    dba, oncall                    laptop (cred_00000000000000000000000007), phone⟨U+27E8⟩U+001B⟩ (cred_00…
             lea@example.com   disabled  dba, oncall  dana@example.com"#]]
         .assert_eq(&table(&people, Paint::plain()));
     }

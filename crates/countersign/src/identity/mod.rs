@@ -96,17 +96,6 @@ impl Caller {
         }
     }
 
-    /// How strongly the caller can be identified: with a passkey, if they have one.
-    #[must_use]
-    pub fn strongest(&self) -> Option<Assurance> {
-        let session = self.assurance()?;
-        let signs = |one| passkey::enrolled(one).is_some_and(|known| known.countersigned);
-        Some(match self.passkeys.iter().any(signs) {
-            false => session,
-            true => Assurance::Passkey,
-        })
-    }
-
     /// Everybody who had a hand in this credential: who issued it, the link it came from, the
     /// session in which that was proposed, and so on. Any of them could have used it.
     #[must_use]
@@ -396,6 +385,7 @@ impl Identity {
     /// [`IdentityError`] when it could not be stored or recorded.
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), IdentityError> {
         let at = self.clock.now();
+        let holder = self.store.credential(id).await?.map(|one| one.holder);
         self.store
             .commit(vec![Write::RevokeCredential { id: id.clone(), at }])
             .await?;
@@ -407,7 +397,7 @@ impl Identity {
             body: Body::CredentialRevoked(revoked),
             digest: None,
             request: None,
-            evidence: json!({}),
+            evidence: json!({ "holder": holder }),
         };
         self.log.record(record).await.map_err(EngineError::from)?;
         Ok(())

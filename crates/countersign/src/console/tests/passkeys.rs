@@ -12,7 +12,7 @@ use countersign_evidence::body::{Body, CredentialKind};
 use serde_json::{Value, json};
 
 use super::{Answer, OLGA, POLICIES, SAM, Site, UMA, form};
-use crate::{engine::Input, identity::passkey::Signed};
+use crate::{api::types::RunEvent, engine::Input, identity::passkey::Signed};
 
 const KIM: &str = "kim@example.com";
 const ORIGIN: &str = "https://gate.example.com";
@@ -217,7 +217,15 @@ async fn a_vote_is_signed_with_a_passkey_that_somebody_else_countersigned() {
     let id = site.held(&["true"], "now").await;
     let path = format!("/requests/{id}");
     let page = site.get(&path, &sam).await;
-    page.says("It takes a passkey, and you have none here yet");
+    page.says("It takes a passkey, and you have none here yet")
+        .says("<a href=\"/passkeys#add\">")
+        .says("needs a passkey; sam@example.com has none that signs here");
+    // Nothing says that Sam could sign as he is; the request is still among what he should see.
+    for said in ["You can sign this", "id=\"waiting\""] {
+        assert!(!page.text.contains(said), "{said}: {}", page.text);
+    }
+    let inbox = site.get("/inbox", &sam).await;
+    inbox.says("It takes a passkey, and you have none here yet");
     // A session alone is not enough, whatever form is sent.
     let tried = site
         .post(&format!("{path}/approve"), &sam, page.form(&[]))
@@ -227,7 +235,12 @@ async fn a_vote_is_signed_with_a_passkey_that_somebody_else_countersigned() {
     let mut key = Authenticator::new(1);
     enrol(&site, &sam, &olga, &key).await;
     site.get("/passkeys", &sam).await.says("laptop");
-    site.get(&path, &sam).await.says("with your passkey");
+    site.get(&path, &sam)
+        .await
+        .says("with your passkey")
+        .says("You can sign this")
+        .says("id=\"waiting\"")
+        .says("data-origin=\"https://gate.example.com\"");
     let (options, page) = to_sign(&site, &sam, &id, "looked").await;
     let statement: Value = serde_json::from_str(options["statement"].as_str().unwrap()).unwrap();
     assert_eq!(statement["digest"], page.field("digest"));
@@ -406,8 +419,71 @@ async fn a_revoked_passkey_no_longer_stands_behind_its_vote() {
     site.post("/passkeys/remove", &sam, form(&gone))
         .await
         .is(303);
+    // The page says which passkey it was, and that it does not count any more.
+    let page = site.get(&format!("/requests/{id}"), &sam).await;
+    page.says("with the passkey &#34;laptop&#34;, which was removed since")
+        .says("does not count any more");
     let refused = claim(&site, &id).await.unwrap_err();
     assert!(refused.contains("was revoked"), "{refused}");
+    // Refused to the agent itself, it is recorded as every refused attempt.
+    let mut events = super::asking::claim(&site, &id).await;
+    let Some(RunEvent::Refused { code, .. }) = events.recv().await else {
+        panic!("not refused")
+    };
+    assert_eq!(code, "revoked_passkey");
+    let refused = |body: &Body| matches!(body, Body::Refused(one) if one.code == "revoked_passkey");
+    assert!(recorded(&site).iter().any(refused));
+}
+
+#[tokio::test]
+async fn removing_the_passkey_of_this_session_is_asked_twice_and_explained() {
+    let site = site().await;
+    let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
+    let mut key = Authenticator::new(1);
+    enrol(&site, &sam, &olga, &key).await;
+    let made = site.json("/sign-in/options", ("", ""), "").await;
+    let signed = key.sign(&serde_json::from_str(&made.text).unwrap());
+    let answer = site.post("/sign-in", "", form(&fields(&signed))).await;
+    let cookie = answer.header("set-cookie");
+    let session = cookie.split(';').next().unwrap().to_owned();
+    let page = site.get("/passkeys", &session).await;
+    page.says("I know that this signs me out, and that I need a new sign-in link then");
+    let (csrf, credential) = (page.field("csrf"), page.field("credential"));
+    let gone = [("csrf", csrf.as_str()), ("credential", credential.as_str())];
+    let refused = site.post("/passkeys/remove", &session, form(&gone)).await;
+    refused.is(409).says("signs you out");
+    let knows = [gone[0], gone[1], ("signs_out", "yes")];
+    let removed = site.post("/passkeys/remove", &session, form(&knows)).await;
+    removed
+        .is(200)
+        .says("You removed the passkey that this session was begun with");
+    site.get("/inbox", &session).await.is(401);
+    // Another session of the same person goes on, and is told what follows.
+    site.get("/passkeys", &sam).await.says("You have none yet");
+}
+
+#[tokio::test]
+async fn a_proposed_passkey_is_shown_and_is_nobody_elses() {
+    let site = site().await;
+    let (sam, kim) = (site.sign_in(SAM).await, site.sign_in(KIM).await);
+    let key = Authenticator::new(1);
+    let id = proposed(&propose(&site, &sam, &key).await);
+    site.get("/passkeys", &sam)
+        .await
+        .says("waits for a countersignature")
+        .says(&format!("href=\"/requests/{id}\""));
+    let page = site.get("/passkeys", &kim).await;
+    assert!(!page.text.contains("waits for a countersignature"));
+    propose(&site, &kim, &key)
+        .await
+        .says("one passkey stands for one person");
+    let olga = site.sign_in(OLGA).await;
+    let path = format!("/requests/{id}");
+    let shown = site.get(&path, &olga).await;
+    site.post(&format!("{path}/approve"), &olga, shown.form(&[]))
+        .await
+        .is(303);
+    site.get("/passkeys", &sam).await.says("Apply it");
 }
 
 #[tokio::test]
@@ -519,17 +595,29 @@ async fn what_makes_a_passkey_is_made_for_one_session() {
     tried.says("in the console under Passkeys");
 }
 
+/// The bodies of everything recorded so far.
+fn recorded(site: &Site) -> Vec<Body> {
+    let journal = std::fs::read(site.gateway.data.join("log/journal")).unwrap();
+    let mut decoder = countersign_evidence::frame::Decoder::new(&journal, 0);
+    let mut bodies = Vec::new();
+    while let countersign_evidence::frame::Step::Frame(frame) = decoder.step() {
+        bodies.push(
+            countersign_evidence::leaf::Leaf::parse(frame.leaf)
+                .unwrap()
+                .body,
+        );
+    }
+    bodies
+}
+
 #[tokio::test]
 async fn an_enrolment_is_in_the_log() {
     let site = site().await;
     let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
     enrol(&site, &sam, &olga, &Authenticator::new(1)).await;
-    let journal = std::fs::read(site.gateway.data.join("log/journal")).unwrap();
-    let mut decoder = countersign_evidence::frame::Decoder::new(&journal, 0);
     let mut found = 0;
-    while let countersign_evidence::frame::Step::Frame(frame) = decoder.step() {
-        let leaf = countersign_evidence::leaf::Leaf::parse(frame.leaf).unwrap();
-        if let Body::CredentialIssued(issued) = leaf.body
+    for body in recorded(&site) {
+        if let Body::CredentialIssued(issued) = body
             && issued.kind == CredentialKind::Passkey
         {
             assert_eq!(issued.passkey.unwrap().site, "gate.example.com");
@@ -537,4 +625,23 @@ async fn an_enrolment_is_in_the_log() {
         }
     }
     assert_eq!(found, 1);
+}
+
+#[tokio::test]
+async fn a_rule_that_too_few_can_sign_is_warned_about() {
+    let site = Site::open_with(super::APPROVALS, &format!("{POLICIES}{ADDING}")).await;
+    let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
+    let mut files = site.gateway.active().bundle.files().clone();
+    files.insert("approvals.toml".into(), APPROVALS.into());
+    let body = json!({ "operation": "bundle-apply", "arguments": { "files": files } }).to_string();
+    let csrf = site.get("/people", &olga).await.field("csrf");
+    let applied = site.json("/v1/proposals", (&olga, &csrf), &body);
+    applied.await.says("rule `ops` asks for passkeys");
+    // Once somebody who could sign has one, nobody is warned.
+    enrol(&site, &sam, &olga, &Authenticator::new(1)).await;
+    files.insert("approvals.toml".into(), format!("# again\n{APPROVALS}"));
+    let body = json!({ "operation": "bundle-apply", "arguments": { "files": files } }).to_string();
+    let applied = site.json("/v1/proposals", (&olga, &csrf), &body);
+    let text = applied.await.text;
+    assert!(!text.contains("passkeys"), "{text}");
 }
