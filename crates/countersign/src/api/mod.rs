@@ -49,6 +49,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use self::{problem::ApiError, seats::Seats};
 use crate::{
@@ -87,6 +88,8 @@ pub struct Api {
     uploading: Seats,
     running: Seats,
     listening: Seats,
+    /// Set when the gateway stops, so that streams of events end at once.
+    pub stopping: CancellationToken,
 }
 
 impl Api {
@@ -107,6 +110,7 @@ impl Api {
             uploading: Seats::new(run::UPLOADS),
             running: Seats::new(run::CALLS),
             listening: Seats::new(events::STREAMS),
+            stopping: CancellationToken::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     failure::Failure,
     output::Output,
     proposal::{Waiting, carry_out},
-    text::{Paint, Table, shown},
+    text::{Paint, Table},
 };
 use crate::api::types::{DirectoryInfo, PasskeyLine, PersonLine};
 
@@ -188,7 +188,7 @@ fn passkey(passkey: &PasskeyLine) -> String {
         true => "",
         false => ", signs in only",
     };
-    format!("{} ({}{only})", shown(&passkey.label), passkey.id)
+    format!("{} ({}{only})", passkey.label, passkey.id)
 }
 
 #[cfg(test)]
@@ -217,16 +217,17 @@ mod tests {
         };
         let people = [
             PersonLine {
-                passkeys: vec![passkey("laptop", true), passkey("phone\u{1b}", false)],
+                passkeys: vec![passkey("key\u{1b}", true)],
                 ..person("dana@example.com", false, None)
             },
             person("lea@example.com", true, Some("dana@example.com")),
         ];
         expect![[r#"
             PERSON            STATE     GROUPS       MANAGER           PASSKEYS
-            dana@example.com  active    dba, oncall                    laptop (cred_00000000000000000000000007), phone⟨U+27E8⟩U+001B⟩ (cred_00…
-            lea@example.com   disabled  dba, oncall  dana@example.com"#]]
-        .assert_eq(&table(&people, Paint::plain()));
+            dana@example.com  active    dba, oncall                    key⟨U+001B⟩ (cred_00000000000000000000000007)
+            lea@example.com   disabled  dba, oncall  dana@example.com"#]].assert_eq(&table(&people, Paint::plain()));
+        let only = super::passkey(&passkey("phone", false));
+        assert!(only.ends_with(", signs in only)"), "{only}");
     }
 
     #[tokio::test]

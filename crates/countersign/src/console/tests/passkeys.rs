@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use super::{Answer, OLGA, POLICIES, SAM, Site, UMA, form};
 use crate::{api::types::RunEvent, engine::Input, identity::passkey::Signed};
 
-const KIM: &str = "kim@example.com";
+pub(super) const KIM: &str = "kim@example.com";
 const ORIGIN: &str = "https://gate.example.com";
 
-const APPROVALS: &str = r#"
+pub(super) const APPROVALS: &str = r#"
 [approval.ops]
 stages = [{ from = ["group:ops"], count = 1 }]
 assurance = "passkey"
@@ -26,7 +26,7 @@ assurance = "passkey"
 stages = [{ from = ["group:admins"], count = 1 }]
 "#;
 
-const ADDING: &str = r#"
+pub(super) const ADDING: &str = r#"
 @id("people-add-passkeys")
 permit (principal is Person, action == Action::"countersign:passkey-add", resource);
 
@@ -35,7 +35,7 @@ forbid (principal, action == Action::"countersign:passkey-add", resource);
 "#;
 
 /// An authenticator with one passkey.
-struct Authenticator {
+pub(super) struct Authenticator {
     key: EcdsaKeyPair,
     id: [u8; 16],
     flags: u8,
@@ -47,7 +47,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 impl Authenticator {
-    fn new(id: u8) -> Self {
+    pub(super) fn new(id: u8) -> Self {
         Self {
             key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
             id: [id; 16],
@@ -92,7 +92,7 @@ impl Authenticator {
         ]
     }
 
-    fn sign(&mut self, options: &Value) -> Signed {
+    pub(super) fn sign(&mut self, options: &Value) -> Signed {
         self.sign_at(options, ORIGIN)
     }
 
@@ -114,7 +114,7 @@ impl Authenticator {
     }
 }
 
-fn fields(signed: &Signed) -> [(&'static str, &str); 5] {
+pub(super) fn fields(signed: &Signed) -> [(&'static str, &str); 5] {
     [
         ("passkey_challenge", &signed.challenge),
         ("passkey", &signed.passkey),
@@ -129,7 +129,7 @@ fn pairs<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str
     fields.iter().map(pair).collect()
 }
 
-async fn site() -> Site {
+pub(super) async fn site() -> Site {
     Site::open_with(APPROVALS, &format!("{POLICIES}{ADDING}")).await
 }
 
@@ -141,7 +141,7 @@ async fn options(site: &Site, session: &str) -> (Value, String) {
 }
 
 /// Proposes to enrol a passkey; gives the answer.
-async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
+pub(super) async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
     let (options, csrf) = options(site, session).await;
     let made = key.make(&options);
     let mut fields = vec![("csrf", csrf.as_str()), ("label", "laptop")];
@@ -149,14 +149,14 @@ async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
     site.post("/passkeys/add", session, form(&fields)).await
 }
 
-fn proposed(answer: &Answer) -> RequestId {
+pub(super) fn proposed(answer: &Answer) -> RequestId {
     answer.is(303);
     let path = answer.header("location").split('?').next().unwrap();
     path.strip_prefix("/requests/").unwrap().parse().unwrap()
 }
 
 /// Enrols a passkey of the session's person, countersigned by `second`.
-async fn enrol(site: &Site, session: &str, second: &str, key: &Authenticator) {
+pub(super) async fn enrol(site: &Site, session: &str, second: &str, key: &Authenticator) {
     let id = proposed(&propose(site, session, key).await);
     let path = format!("/requests/{id}");
     let page = site.get(&path, second).await;
@@ -436,57 +436,6 @@ async fn a_revoked_passkey_no_longer_stands_behind_its_vote() {
 }
 
 #[tokio::test]
-async fn removing_the_passkey_of_this_session_is_asked_twice_and_explained() {
-    let site = site().await;
-    let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
-    let mut key = Authenticator::new(1);
-    enrol(&site, &sam, &olga, &key).await;
-    let made = site.json("/sign-in/options", ("", ""), "").await;
-    let signed = key.sign(&serde_json::from_str(&made.text).unwrap());
-    let answer = site.post("/sign-in", "", form(&fields(&signed))).await;
-    let cookie = answer.header("set-cookie");
-    let session = cookie.split(';').next().unwrap().to_owned();
-    let page = site.get("/passkeys", &session).await;
-    page.says("I know that this signs me out, and that I need a new sign-in link then");
-    let (csrf, credential) = (page.field("csrf"), page.field("credential"));
-    let gone = [("csrf", csrf.as_str()), ("credential", credential.as_str())];
-    let refused = site.post("/passkeys/remove", &session, form(&gone)).await;
-    refused.is(409).says("signs you out");
-    let knows = [gone[0], gone[1], ("signs_out", "yes")];
-    let removed = site.post("/passkeys/remove", &session, form(&knows)).await;
-    removed
-        .is(200)
-        .says("You removed the passkey that this session was begun with");
-    site.get("/inbox", &session).await.is(401);
-    // Another session of the same person goes on, and is told what follows.
-    site.get("/passkeys", &sam).await.says("You have none yet");
-}
-
-#[tokio::test]
-async fn a_proposed_passkey_is_shown_and_is_nobody_elses() {
-    let site = site().await;
-    let (sam, kim) = (site.sign_in(SAM).await, site.sign_in(KIM).await);
-    let key = Authenticator::new(1);
-    let id = proposed(&propose(&site, &sam, &key).await);
-    site.get("/passkeys", &sam)
-        .await
-        .says("waits for a countersignature")
-        .says(&format!("href=\"/requests/{id}\""));
-    let page = site.get("/passkeys", &kim).await;
-    assert!(!page.text.contains("waits for a countersignature"));
-    propose(&site, &kim, &key)
-        .await
-        .says("one passkey stands for one person");
-    let olga = site.sign_in(OLGA).await;
-    let path = format!("/requests/{id}");
-    let shown = site.get(&path, &olga).await;
-    site.post(&format!("{path}/approve"), &olga, shown.form(&[]))
-        .await
-        .is(303);
-    site.get("/passkeys", &sam).await.says("Apply it");
-}
-
-#[tokio::test]
 async fn a_passkey_written_into_the_database_is_none() {
     let site = site().await;
     let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
@@ -625,23 +574,4 @@ async fn an_enrolment_is_in_the_log() {
         }
     }
     assert_eq!(found, 1);
-}
-
-#[tokio::test]
-async fn a_rule_that_too_few_can_sign_is_warned_about() {
-    let site = Site::open_with(super::APPROVALS, &format!("{POLICIES}{ADDING}")).await;
-    let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
-    let mut files = site.gateway.active().bundle.files().clone();
-    files.insert("approvals.toml".into(), APPROVALS.into());
-    let body = json!({ "operation": "bundle-apply", "arguments": { "files": files } }).to_string();
-    let csrf = site.get("/people", &olga).await.field("csrf");
-    let applied = site.json("/v1/proposals", (&olga, &csrf), &body);
-    applied.await.says("rule `ops` asks for passkeys");
-    // Once somebody who could sign has one, nobody is warned.
-    enrol(&site, &sam, &olga, &Authenticator::new(1)).await;
-    files.insert("approvals.toml".into(), format!("# again\n{APPROVALS}"));
-    let body = json!({ "operation": "bundle-apply", "arguments": { "files": files } }).to_string();
-    let applied = site.json("/v1/proposals", (&olga, &csrf), &body);
-    let text = applied.await.text;
-    assert!(!text.contains("passkeys"), "{text}");
 }
