@@ -6,7 +6,7 @@
 //! comes from the store (P9).
 
 mod first_start;
-mod opening;
+pub(crate) mod opening;
 pub(crate) mod world;
 
 use std::{
