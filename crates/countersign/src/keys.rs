@@ -10,15 +10,18 @@ use std::{
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
-use countersign_core::canonical::Hash;
+use countersign_core::{canonical::Hash, id::PersonId};
 use countersign_evidence::{
     body::KeyPurpose,
     key::{SigningKey, VerifyingKey},
     reference::Pseudonyms,
 };
+
+use crate::vault::Vault;
 
 /// Every key of an installation.
 pub struct Keys {
@@ -38,6 +41,8 @@ pub struct Keys {
     pub pseudonyms: Pseudonyms,
     /// Proves fresh acts of a session.
     pub act: [u8; 32],
+    /// Seals evidence.
+    pub vault: Arc<Vault>,
     dir: PathBuf,
 }
 
@@ -88,6 +93,9 @@ impl Keys {
         };
         let (log, retiring_log) = signing(&origin, LOG, log)?;
         let (vote, retiring_vote) = signing(&format!("{origin}/votes"), VOTE, key(VOTE)?)?;
+        let pseudonyms = Pseudonyms::new(key("pseudonym.key")?);
+        let vault = Arc::new(Vault::open(&dir.join(EVIDENCE))?);
+        vault.tell(&pseudonyms);
         Ok(Self {
             log,
             retiring_log,
@@ -95,10 +103,19 @@ impl Keys {
             retiring_vote,
             retired_votes: retired(&dir.join(RETIRED_VOTES))?,
             attach: key("attach.key")?,
-            pseudonyms: Pseudonyms::new(key("pseudonym.key")?),
+            pseudonyms,
+            vault,
             act: key("act.key")?,
             dir: dir.into(),
         })
+    }
+
+    /// Makes references to these people possible that can be forgotten again.
+    ///
+    /// # Errors
+    /// Their keys can't be kept.
+    pub fn meet<'a>(&self, people: impl IntoIterator<Item = &'a PersonId>) -> anyhow::Result<()> {
+        self.vault.meet(people, &self.pseudonyms)
     }
 
     /// Every key whose signature under a vote counts, the present one first.
@@ -146,6 +163,8 @@ impl Keys {
     }
 }
 
+/// The file of the keys that evidence is sealed with.
+pub const EVIDENCE: &str = "evidence.keys";
 const LOG: &str = "log.key";
 const VOTE: &str = "vote.key";
 /// The ending of a key that takes over with the next start.

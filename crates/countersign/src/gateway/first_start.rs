@@ -31,6 +31,7 @@ use crate::{
         make_active, stored_bundle,
         world::{self, World},
     },
+    keys::Keys,
     log::{Log, Record},
 };
 
@@ -107,6 +108,7 @@ pub(crate) async fn trust(
     store: &dyn Store,
     log: &Log,
     clock: &Clock,
+    keys: &Keys,
     bundle: Bundle,
     begun: Begun,
 ) -> anyhow::Result<Active> {
@@ -120,6 +122,7 @@ pub(crate) async fn trust(
         Begun::Nothing | Begun::Recovered | Begun::Finished => clock.now(),
     };
     let directory = bundle.directory(at, None, true);
+    keys.meet(directory.people.keys())?;
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
     if !matches!(begun, Begun::Trusted(..)) {
         let world = World {
@@ -131,13 +134,11 @@ pub(crate) async fn trust(
             by: ActivatedBy::FirstStart,
             previous: None,
         };
-        log.record(Record {
+        log.record(Record::control(
             at,
-            body: Body::PolicyActivated(body),
-            digest: None,
-            request: None,
-            evidence: world.beside(json!({ "files": active.bundle.files() })),
-        })
+            Body::PolicyActivated(body),
+            world.beside(json!({ "files": active.bundle.files() })),
+        ))
         .await?;
     }
     // A crash here leaves what `begun` finds at the next start.

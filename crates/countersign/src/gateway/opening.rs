@@ -103,6 +103,7 @@ impl Opening {
             Some(stored) => {
                 check_same_age(store.as_ref(), resumed.outbox, &data).await?;
                 let active = load(store.as_ref(), stored).await?;
+                keys.meet(active.directory.people.keys())?;
                 if !options.recovering {
                     let found = world::check(&active.bundle, &active.directory, resumed.world)?;
                     if let Some(found) = found {
@@ -177,7 +178,7 @@ impl Opening {
         let active = match self.deciding {
             Deciding::Stored(active) => *active,
             Deciding::Files(files, begun) => {
-                first_start::trust(store.as_ref(), &log, &clock, *files, begun).await?
+                first_start::trust(store.as_ref(), &log, &clock, &keys, *files, begun).await?
             }
         };
         let known = world::Known::default();

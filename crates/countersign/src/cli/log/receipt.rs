@@ -11,24 +11,29 @@ use std::{
     io::{ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use countersign_core::id::{CredentialId, RequestId};
 use countersign_evidence::{
     body::Body,
     checkpoint::Checkpoint,
+    evidence::{
+        Evidence,
+        sealing::{KeySource, NoKeys},
+    },
     frame::{Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
     receipt::Receipt,
     tile,
-    verify::{Area, Report, Trust, verify_receipt},
+    verify::{Area, Report, Severity, Trust, verify_receipt},
 };
 use serde_json::{Value, json};
 
 use super::{
     PIECE, folder, journal,
-    keys::{kept_beside, one},
+    keys::{evidence_keys, kept_beside, one},
     named, steps, unreadable,
     verify::print_findings,
 };
@@ -159,6 +164,7 @@ fn nothing(request: &RequestId, newer: u64) -> Failure {
 fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
     let (mut found, mut index) = (Found::default(), 0_u64);
     let mut passkeys = Passkeys::default();
+    let keys = evidence_keys(&args.path)?.unwrap_or_else(|| Arc::new(NoKeys));
     steps(&journal(&args.path), PIECE, |step| {
         let frame = match step {
             Step::Frame(frame) => frame,
@@ -174,11 +180,13 @@ fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
                 passkeys.voted.insert(vote.credential.clone());
             }
             match place < size {
-                true => found.covered.push(entry(place, frame, args)?),
+                true => found
+                    .covered
+                    .push(entry(place, frame, args, keys.as_ref())?),
                 false => found.newer += 1,
             }
         } else if let Some(credential) = of_passkey(&leaf.body) {
-            let entry = entry(place, frame, args)?;
+            let entry = entry(place, frame, args, keys.as_ref())?;
             passkeys.entries.push((credential.clone(), entry));
         }
         Ok(())
@@ -209,13 +217,24 @@ fn of_passkey(body: &Body) -> Option<&CredentialId> {
     }
 }
 
-fn entry(place: u64, frame: Frame<'_>, args: &Args) -> Result<Entry, Failure> {
+fn entry(
+    place: u64,
+    frame: Frame<'_>,
+    args: &Args,
+    keys: &dyn KeySource,
+) -> Result<Entry, Failure> {
     let text = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec())
             .map_err(|_| damaged(format!("entry {place} of the journal is not text")))
     };
     let evidence = (!args.without_evidence && !frame.evidence.is_empty())
-        .then(|| text(frame.evidence))
+        .then(|| {
+            let evidence = Evidence::parse(frame.evidence);
+            let disclosed = evidence.and_then(|evidence| evidence.disclosed(keys));
+            let disclosed = disclosed
+                .map_err(|error| damaged(format!("entry {place} of the journal: {error}")))?;
+            text(&disclosed.to_bytes())
+        })
         .transpose()?;
     Ok((place, text(frame.leaf)?, evidence))
 }
@@ -292,8 +311,9 @@ pub(super) fn verify(
              you the receipt",
         )
     })?;
-    let unchecked = unchecked(receipt, votes.is_some());
+    let has_key = votes.is_some();
     let report = verify_receipt(receipt, &Trust { log, votes });
+    let unchecked = unchecked(receipt, &report, has_key);
     print_findings(&report, output)?;
     output.result(&summary_json(receipt, &report, &unchecked), |_, paint| {
         summary(receipt, &report, &unchecked, paint)
@@ -309,19 +329,26 @@ struct Unchecked {
     why: &'static str,
 }
 
-fn unchecked(receipt: &Receipt, has_key: bool) -> Unchecked {
+fn unchecked(receipt: &Receipt, report: &Report, has_key: bool) -> Unchecked {
     let is_vote = |leaf: &str| {
         Leaf::parse(leaf.as_bytes()).is_ok_and(|leaf| matches!(leaf.body, Body::ApprovalDecided(_)))
     };
     let votes = receipt.entries.iter().filter(|entry| is_vote(&entry.leaf));
+    // What could not be opened is a note, and nothing that failed.
+    let noted = |index| {
+        let mut findings = report.findings.iter();
+        findings.any(|one| one.entry == Some(index) && one.problem.severity() == Severity::Note)
+    };
     match has_key {
         false => Unchecked {
             votes: votes.count(),
             why: "Give `--vote-key` what `countersign log key --votes` prints.",
         },
         true => Unchecked {
-            votes: votes.filter(|entry| entry.evidence.is_none()).count(),
-            why: "Their evidence was left out of the receipt; have one made with it.",
+            votes: votes
+                .filter(|entry| entry.evidence.is_none() || noted(entry.index))
+                .count(),
+            why: "Their evidence is not in the receipt; have one made with it, if it is still there.",
         },
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     folder, journal,
-    keys::{given_keys, kept_beside, kept_checkpoint, one, rotations_from},
+    keys::{evidence_keys, given_keys, kept_beside, kept_checkpoint, one, rotations_from},
     named, parallel, published, read, receipt,
 };
 use crate::cli::{
@@ -155,7 +155,10 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     for rotation in rotations {
         verifier = verifier.after(rotation);
     }
-    // A journal that was copied without them holds all the same.
+    // A journal that was copied without keys or tiles holds all the same.
+    if let Some(keys) = evidence_keys(&args.path)? {
+        verifier = verifier.with_keys(keys);
+    }
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| read(&folder.join(name.to_string())).ok());
     }
