@@ -87,7 +87,9 @@ pub async fn propose(
         return stop::propose(gateway, caller, asked, change.clone()).await;
     }
     let mut answer = propose_recorded(gateway, caller, asked).await?;
-    answer.warnings = warning::warnings(gateway, caller, &proposal).await?;
+    // It is asked or done, whatever can be read now.
+    let warnings = warning::warnings(gateway, caller, &proposal).await;
+    answer.warnings = warnings.unwrap_or_default();
     Ok(answer)
 }
 
@@ -186,7 +188,7 @@ async fn propose_recorded(
             Ok(done(gateway, &request.id, applied))
         }
         Admitted::Held(case) => {
-            held(gateway, caller, &case, "held: others must countersign it").await
+            Ok(held(gateway, caller, &case, "held: others must countersign it").await)
         }
         Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
             let id = &case.request.id;
@@ -199,7 +201,7 @@ async fn propose_recorded(
             claimed
         }
         Admitted::Attached(case) => {
-            held(gateway, caller, &case, "the same proposal waits already").await
+            Ok(held(gateway, caller, &case, "the same proposal waits already").await)
         }
         Admitted::Denied {
             request, reason, ..
@@ -368,22 +370,17 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
     matches!(decision.decision, Decision::Permit { .. })
 }
 
-async fn held(
-    gateway: &Gateway,
-    caller: &Caller,
-    case: &Case,
-    message: &str,
-) -> Result<ProposalAnswer, AdminError> {
-    let ways = Ways::of(gateway, case).await?;
+async fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> ProposalAnswer {
+    let ways = Ways::of(gateway, case).await.unwrap_or_default();
     let approvers = ways.approvers(case, Names::to(caller));
-    Ok(answer(
+    answer(
         gateway,
         &case.request.id,
         case.phase.name(),
         Some(approvers),
         None,
         message,
-    ))
+    )
 }
 
 fn answer(

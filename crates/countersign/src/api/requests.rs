@@ -215,7 +215,10 @@ pub(super) async fn act(
         .await
     {
         Ok(stepped) => {
-            let ways = Ways::of(&api.gateway, &stepped.case).await?;
+            // It is done, whatever can be read now.
+            let ways = Ways::of(&api.gateway, &stepped.case)
+                .await
+                .unwrap_or_default();
             Ok(detail(&api.gateway, caller, &stepped.case, &ways))
         }
         Err(error) => Err(api.refused(caller, id, error).await),

@@ -268,7 +268,7 @@ impl Run {
             self.check_gate(&case)?;
             match &case.phase {
                 Phase::Held { expires } => {
-                    if !told && !self.tell_held(&case, *expires, attached).await? {
+                    if !told && !self.tell_held(&case, *expires, attached).await {
                         return Ok(());
                     }
                     told = true;
@@ -328,8 +328,8 @@ impl Run {
         case: &Case,
         expires: countersign_core::time::Timestamp,
         attached: bool,
-    ) -> Result<bool, EngineError> {
-        let ways = Ways::of(&self.gateway, case).await?;
+    ) -> bool {
+        let ways = Ways::of(&self.gateway, case).await.unwrap_or_default();
         let event = RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
@@ -344,7 +344,7 @@ impl Run {
             attached,
             advisory: self.gate == LOCAL_GATE,
         };
-        Ok(self.send(event).await)
+        self.send(event).await
     }
 
     /// Passes on what happened to the request.
