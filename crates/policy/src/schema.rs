@@ -30,12 +30,13 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 15] = [
+pub const ADMIN_ACTIONS: [&str; 16] = [
     "bundle-apply",
     "person-add",
     "person-disable",
     "person-enable",
     "person-link",
+    "person-erase",
     "passkey-add",
     "membership-add",
     "membership-remove",

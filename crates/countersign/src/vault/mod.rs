@@ -20,7 +20,10 @@ use std::{
 
 use countersign_core::{canonical::Hash, id::PersonId, time::Timestamp};
 use countersign_evidence::{
-    evidence::sealing::{KeyId, KeySource, SealingKey},
+    evidence::{
+        names::Finder,
+        sealing::{KeyId, KeySource, SealingKey},
+    },
     reference::Pseudonyms,
 };
 use serde::{Deserialize, Serialize};
@@ -153,6 +156,24 @@ impl Vault {
             .unwrap_or_else(PoisonError::into_inner)
             .learn(&line);
         Ok(made)
+    }
+
+    /// The names of the keys that a person's evidence is sealed with.
+    #[must_use]
+    pub fn keys_of(&self, person: &PersonId) -> Vec<KeyId> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = file
+            .lines()
+            .filter(|line| line.person.as_ref() == Some(person) && line.class != Class::Alias);
+        theirs.map(|line| line.id).collect()
+    }
+
+    /// Whether a text mentions a person.
+    #[must_use]
+    pub fn mentions(&self, text: &str, person: &PersonId) -> bool {
+        let people = self.known().people.clone();
+        let mentions = people.mentions(text);
+        mentions.iter().any(|(_, found)| found == person)
     }
 
     /// Destroys everything of a person, and gives the names of the keys that were.
