@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 16] = [
+pub const ADMIN_ACTIONS: [&str; 15] = [
     "bundle-apply",
     "person-add",
     "person-disable",
@@ -46,7 +46,6 @@ pub const ADMIN_ACTIONS: [&str; 16] = [
     "agent-token",
     "credential-revoke",
     "key-rotate",
-    "retention-set",
 ];
 
 /// Types whose entities come from the bundle and the directory.

@@ -186,13 +186,20 @@ impl Vault {
         Ok(gone)
     }
 
+    /// The names of the keys of a class whose period ended before `before`.
+    #[must_use]
+    pub fn expired(&self, class: Class, before: Timestamp) -> Vec<KeyId> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = file.lines().filter(|line| is_over(line, class, before));
+        over.map(|line| line.id).collect()
+    }
+
     /// Destroys the keys of a class whose period ended before `before`.
     ///
     /// # Errors
     /// Like [`erase`](Self::erase).
     pub fn expire(&self, class: Class, before: Timestamp) -> anyhow::Result<Vec<KeyId>> {
-        let first_kept = before.0.div_euclid(PERIOD);
-        self.destroy(|line| line.class == class && line.period < first_kept)
+        self.destroy(|line| is_over(line, class, before))
     }
 
     fn destroy(&self, which: impl Fn(&Line) -> bool) -> anyhow::Result<Vec<KeyId>> {
@@ -211,6 +218,10 @@ impl Vault {
     fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_over(line: &Line, class: Class, before: Timestamp) -> bool {
+    line.class == class && line.period < before.0.div_euclid(PERIOD)
 }
 
 impl Known {

@@ -200,3 +200,74 @@ async fn an_erasure_that_was_interrupted_can_be_done_again() {
     assert_eq!(files_with(&lab.place.data(), NAME), Vec::<String>::new());
     lab.verify().await;
 }
+
+/// What is older than the bundle says is destroyed and deleted by itself; what is open stays.
+#[tokio::test]
+async fn what_is_old_goes_by_itself() {
+    let lab = Lab::with(|files| {
+        let config = files.get_mut("countersign.toml").unwrap();
+        config.push_str("\n[retention]\npayload = \"30d\"\nwords = \"60d\"\n");
+    })
+    .await;
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+    let done = bot.held("./tally one zebra-argument").await;
+    approve_with_reason(&ann, &done, "marmalade-reason").await;
+    bot.run("./tally one zebra-argument", 0).await;
+    let open = bot.held("./tally one walrus").await;
+    let in_days = |days: i64| {
+        let now = lab.gateway.clock.now();
+        countersign_core::time::Timestamp(now.0 + days * 24 * 3_600_000)
+    };
+    let erased = || {
+        let entries = lab.records();
+        let of = entries
+            .iter()
+            .filter(|entry| entry.kind() == "evidence.erased");
+        of.map(|entry| entry.field("why").clone())
+            .collect::<Vec<_>>()
+    };
+    let evidence = |text: &str| {
+        let entries = lab.records();
+        entries
+            .iter()
+            .any(|entry| entry.evidence.to_string().contains(text))
+    };
+    let apply = async |days| {
+        countersign::gateway::retention::apply(&lab.gateway, in_days(days))
+            .await
+            .unwrap();
+    };
+    apply(29).await;
+    assert_eq!(erased(), [] as [Value; 0]);
+    assert!(
+        lab.gateway
+            .store
+            .case(&done.parse().unwrap())
+            .await
+            .unwrap()
+            .is_some()
+    );
+    apply(61).await;
+    assert_eq!(erased(), [json!("retention")]);
+    assert!(!evidence("zebra-argument") && evidence("marmalade-reason"));
+    assert!(
+        lab.gateway
+            .store
+            .case(&done.parse().unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(lab.state(&open).await, "held");
+    assert_eq!(
+        files_with(&lab.place.data(), "zebra-argument"),
+        Vec::<String>::new()
+    );
+    apply(91).await;
+    assert!(!evidence("marmalade-reason"));
+    lab.verify().await;
+    // The next time there is nothing to do.
+    let before = lab.records().len();
+    apply(91).await;
+    assert_eq!(lab.records().len(), before);
+}
