@@ -190,7 +190,8 @@ def check_signature(gateway: Gateway, request: str) -> None:
 
     extra = receipt.read_text().split("\n")[1].removeprefix("extra ")
     entries = json.loads(base64url_to_bytes(extra.replace("+", "-").replace("/", "_")))["entries"]
-    votes = [json.loads(entry["evidence"])["value"] for entry in entries if "approval.decided" in entry["leaf"]]
+    parts = [json.loads(entry["evidence"]) for entry in entries if "approval.decided" in entry["leaf"]]
+    votes = [next(part["value"] for part in vote if part["is"] == "details") for vote in parts]
     [signed] = [vote["vote"]["signature"] for vote in votes]
     statement = json.loads(signed["statement"])
     assert statement["request"] == request and statement["verdict"] == "approve", statement

@@ -7,6 +7,7 @@
 
 mod first_start;
 pub(crate) mod opening;
+pub mod retention;
 pub(crate) mod world;
 
 use std::{

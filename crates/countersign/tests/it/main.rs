@@ -18,6 +18,7 @@
 
 mod crash;
 mod edited;
+mod erasing;
 mod exec;
 mod faults;
 mod headers;
