@@ -137,6 +137,9 @@ def add(rene, olga, url: str) -> None:
     request = rene.url.split("?")[0]
     expect(rene.get_by_role("button", name=re.compile("^approve", re.I))).to_have_count(0)
 
+    rene.goto(f"{url}/passkeys")
+    expect(rene.get_by_text("waits for a countersignature")).to_be_visible()
+    expect(rene.get_by_text(fingerprint)).to_be_visible()
     olga.goto(request)
     expect(olga.get_by_text(fingerprint).first).to_be_visible()
     shoot(olga, "passkey-countersign")
@@ -187,7 +190,8 @@ def check_signature(gateway: Gateway, request: str) -> None:
 
     extra = receipt.read_text().split("\n")[1].removeprefix("extra ")
     entries = json.loads(base64url_to_bytes(extra.replace("+", "-").replace("/", "_")))["entries"]
-    votes = [json.loads(entry["evidence"])["value"] for entry in entries if "approval.decided" in entry["leaf"]]
+    parts = [json.loads(entry["evidence"]) for entry in entries if "approval.decided" in entry["leaf"]]
+    votes = [next(part["value"] for part in vote if part["is"] == "details") for vote in parts]
     [signed] = [vote["vote"]["signature"] for vote in votes]
     statement = json.loads(signed["statement"])
     assert statement["request"] == request and statement["verdict"] == "approve", statement
@@ -244,9 +248,17 @@ def main() -> None:
         expect(rene.get_by_text(re.compile("succeeded", re.I)).first).to_be_visible()
         assert rene.url == f"{gateway.url}/requests/{request}", rene.url
 
-        # Removed, it signs nobody in any more.
+        # At another address of the same gateway, pages say where passkeys work.
+        rene.goto(gateway.url.replace("localhost", "127.0.0.1") + "/sign-in")
+        expect(rene.get_by_text("Passkeys work only at another address")).to_be_visible()
+        expect(rene.get_by_role("link", name=f"{gateway.url}/sign-in")).to_be_visible()
+
+        # Removed, it signs nobody in any more; whoever is signed in with it is asked first.
         rene.goto(f"{gateway.url}/passkeys")
+        rene.get_by_label(re.compile("this signs me out", re.I)).check()
+        shoot(rene, "passkeys-remove")
         rene.get_by_role("button", name=re.compile("^remove", re.I)).click()
+        expect(rene.get_by_text("You removed the passkey")).to_be_visible()
         rene.goto(f"{gateway.url}/sign-in")
         rene.get_by_role("button", name="Sign in with a passkey").click()
         expect(rene.get_by_text("not enrolled here, or was revoked").first).to_be_visible()

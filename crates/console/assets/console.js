@@ -141,6 +141,23 @@
     return signed;
   };
 
+  // Passkeys are for one address, and so is being signed in.
+  const elsewhere = (form) => form.dataset.origin && form.dataset.origin !== location.origin;
+
+  const sayElsewhere = (form) => {
+    const problem = form.querySelector("[data-passkey-problem]");
+    if (!problem) return;
+    const link = document.createElement("a");
+    link.href = form.dataset.origin + location.pathname;
+    put(link, link.href);
+    problem.replaceChildren("Passkeys work only at another address of this gateway. Sign in there: ", link);
+    problem.hidden = false;
+  };
+
+  for (const form of document.querySelectorAll("form[data-passkey]")) {
+    if (elsewhere(form)) sayElsewhere(form);
+  }
+
   const usePasskey = async (form) => {
     const problem = form.querySelector("[data-passkey-problem]");
     const pressed = form.querySelector("button[type=submit]");
@@ -174,7 +191,8 @@
     if (event.target.method !== "post") return;
     if (event.target.dataset.passkey && !event.target.dataset.signed) {
       event.preventDefault();
-      if (!event.target.dataset.sent) usePasskey(event.target);
+      if (elsewhere(event.target)) sayElsewhere(event.target);
+      else if (!event.target.dataset.sent) usePasskey(event.target);
       return;
     }
     if (event.target.dataset.sent) {

@@ -11,7 +11,7 @@ pub(crate) use requests::{
 use access::{ErrorPage, SecretPage, SignInPage, SignedOutPage};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
-use passkeys::{PasskeyRow, PasskeysPage};
+use passkeys::{PasskeyRow, PasskeysPage, PendingPasskey};
 use people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow};
 use shell::{Banner, Flash, Link, Live, Place, Shell, SignedIn};
 
@@ -336,8 +336,20 @@ pub(crate) fn passkeys() -> PasskeysPage {
             fingerprint: "3f1c 09ab 77d2 e410".into(),
             enrolled: ago(86_400),
             synced: true,
+            only_signs_in: false,
+            current: true,
+        }],
+        pending: vec![PendingPasskey {
+            label: "phone".into(),
+            fingerprint: "90aa 41c2 0d1f 77be".into(),
+            link: Link {
+                href: "/requests/req_01k9f3p1zz".into(),
+                text: "Add a passkey for dana@example.com".into(),
+            },
+            approved: false,
         }],
         cannot_add: String::new(),
+        origin: "https://gate.example.com".into(),
     }
 }
 
@@ -358,6 +370,8 @@ pub(crate) fn signed_out() -> SignedOutPage {
     SignedOutPage {
         shell: nobody(),
         just_now: true,
+        why: "You removed the passkey that this session was begun with.".into(),
+        origin: "https://gate.example.com".into(),
         passkeys: true,
         next: "/requests/req_01k9".into(),
     }

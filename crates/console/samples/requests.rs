@@ -104,6 +104,8 @@ fn signed(by: &str, mine: bool) -> Stage {
             at: ago(70),
             assurance: "passkey".into(),
             mine,
+            passkey: "laptop".into(),
+            void: false,
         })],
     }
 }

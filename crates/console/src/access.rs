@@ -45,8 +45,12 @@ pub struct SignedOutPage {
     pub shell: Shell,
     /// Whether somebody has just signed out; otherwise signing in is needed first.
     pub just_now: bool,
+    /// Why, where signing out was not what they asked for; may be empty.
+    pub why: String,
     /// Whether browsers can use passkeys at this address.
     pub passkeys: bool,
+    /// The only address at which they do.
+    pub origin: String,
     /// The page that was asked for; may be empty.
     pub next: String,
 }

@@ -6,7 +6,10 @@
 
 use askama::Template;
 
-use crate::{part::Moment, shell::Shell};
+use crate::{
+    part::Moment,
+    shell::{Link, Shell},
+};
 
 /// `/passkeys`.
 #[derive(Debug, Clone, Default, Template)]
@@ -16,8 +19,25 @@ pub struct PasskeysPage {
     pub shell: Shell,
     /// The passkeys that are good now, newest first.
     pub passkeys: Vec<PasskeyRow>,
+    /// Passkeys that wait for a countersignature, or for being applied.
+    pub pending: Vec<PendingPasskey>,
     /// Why none can be added here, in words; empty where one can.
     pub cannot_add: String,
+    /// The only address at which browsers make and use them.
+    pub origin: String,
+}
+
+/// A passkey that is not enrolled yet.
+#[derive(Debug, Clone, Default)]
+pub struct PendingPasskey {
+    /// What its holder called it.
+    pub label: String,
+    /// Digits by which two people can compare its key.
+    pub fingerprint: String,
+    /// Its request.
+    pub link: Link,
+    /// Whether it was countersigned and only has to be applied.
+    pub approved: bool,
 }
 
 /// A passkey.
@@ -33,4 +53,8 @@ pub struct PasskeyRow {
     pub enrolled: Moment,
     /// Whether it can leave the device that made it.
     pub synced: bool,
+    /// Whether it signs nothing, because nobody countersigned it.
+    pub only_signs_in: bool,
+    /// Whether this session was begun with it.
+    pub current: bool,
 }

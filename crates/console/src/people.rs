@@ -50,8 +50,19 @@ pub struct PersonRow {
     pub disabled: bool,
     /// When they last signed in.
     pub last_seen: Option<Moment>,
-    /// Their passkeys, by the names under which they can be revoked.
-    pub passkeys: Vec<String>,
+    /// Their passkeys.
+    pub passkeys: Vec<Passkey>,
+}
+
+/// A passkey of somebody.
+#[derive(Debug, Clone, Default)]
+pub struct Passkey {
+    /// The name under which it can be revoked.
+    pub id: String,
+    /// What its holder called it.
+    pub label: String,
+    /// Whether it signs nothing, because nobody countersigned it.
+    pub only_signs_in: bool,
 }
 
 /// A membership and how it came to be.

@@ -6,7 +6,7 @@
 //! comes from the store (P9).
 
 mod first_start;
-mod opening;
+pub(crate) mod opening;
 pub mod retention;
 pub(crate) mod world;
 

@@ -82,6 +82,7 @@ impl Names {
             count: u64::try_from(can_sign.len()).unwrap_or(u64::MAX),
             people,
             from: from.into_iter().collect(),
+            hindered: Vec::new(),
         }
     }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// How long connections have to end after the gateway was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long nothing is said about them.
+const SILENT: Duration = Duration::from_secs(1);
 /// How long whoever reads numbers has.
 const GRACE_NUMBERS: Duration = Duration::from_secs(1);
 
@@ -106,7 +108,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let Listeners { main, metrics } = listeners.into();
     let api = Api::new(gateway.clone());
-    let streams = api.streams.clone();
+    let (streams, stopping) = (api.streams.clone(), api.stopping.clone());
     let numbers = metrics::routes(api.clone()).layer(CatchPanicLayer::new());
     let app = api::routes(api.clone())
         .merge(console::routes(api))
@@ -129,13 +131,29 @@ pub async fn serve(
         () = retention::keep_to(gateway.clone()) => {}
         () = stop => {}
     }
-    if !connections.end(GRACE).await {
-        tracing::warn!("connections were still open when the gateway stopped");
-    }
+    stopping.cancel();
+    end(&connections).await;
     scrapers.end(GRACE_NUMBERS).await;
     streams.stop().await;
     gateway.log.close().await;
     Ok(())
+}
+
+/// Lets what is under way end, and says what is waited for.
+async fn end(connections: &Connections) {
+    if connections.end(SILENT).await {
+        return;
+    }
+    tracing::warn!(
+        "stopping: {} connections have commands that run, or calls that wait for people; they have \
+         {} seconds to end",
+        connections.open(),
+        GRACE.as_secs()
+    );
+    if !connections.end(GRACE.saturating_sub(SILENT)).await {
+        let open = connections.open();
+        tracing::warn!("{open} connections were still open when the gateway stopped");
+    }
 }
 
 async fn accept(connections: &Connections, listener: Option<TcpListener>) {

@@ -11,6 +11,8 @@ pub struct Actions {
     /// `You own agent deploy-bot, which asked. Somebody else must decide.` Empty when they can or
     /// when there is nothing to decide.
     pub cannot_vote: String,
+    /// Whether a passkey of their own would change that.
+    pub lacks_passkey: bool,
     /// `POST /requests/ID/approve` with `reason` and, where needed, `typed_digest`.
     pub approve: Option<ApproveForm>,
     /// `POST /requests/ID/deny` with `reason`.
@@ -66,6 +68,8 @@ pub struct ApproveForm {
     /// Where the page's script asks what the viewer's passkey is to sign; empty where a signed-in
     /// session is enough.
     pub passkey: String,
+    /// The only address at which passkeys sign.
+    pub origin: String,
     /// The rule and stage it would sign, for example `rule dba, stage 1`; may be empty.
     pub signs: String,
     /// What the viewer typed before it was refused.

@@ -60,6 +60,8 @@ pub struct RequestPage {
     pub bundle: String,
     /// The rules to satisfy and how far each is.
     pub rules: Vec<Rule>,
+    /// Why people whom the rules name can't sign with what they have, a sentence each.
+    pub hindered: Vec<String>,
     /// Rules lifted in an emergency.
     pub lifted: Vec<Lifted>,
     /// What happened so far, oldest first.

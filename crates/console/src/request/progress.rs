@@ -104,6 +104,10 @@ pub struct Signature {
     pub assurance: String,
     /// Whether it is the viewer's own.
     pub mine: bool,
+    /// What its holder called the passkey that signed it; empty where none did.
+    pub passkey: String,
+    /// Whether that passkey was removed since, so that it does not count any more.
+    pub void: bool,
 }
 
 /// A rule lifted in an emergency.

@@ -5,8 +5,8 @@ use countersign_console::{
     access::{ErrorPage, SecretPage, SignInPage, SignedOutPage},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
-    passkeys::{PasskeyRow, PasskeysPage},
-    people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow},
+    passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
+    people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
     render,
     request::{
         Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, Lifted,
@@ -33,6 +33,8 @@ impl Fill<'_> {
                 render(&SignedOutPage {
                     shell: self.shell(),
                     just_now: false,
+                    why: self.s(),
+                    origin: self.s(),
                     passkeys: true,
                     next: self.s(),
                 }),
@@ -52,8 +54,17 @@ impl Fill<'_> {
                 fingerprint: self.s(),
                 enrolled: self.moment(),
                 synced: true,
+                only_signs_in: true,
+                current: true,
+            }],
+            pending: vec![PendingPasskey {
+                label: self.s(),
+                fingerprint: self.s(),
+                link: self.link(),
+                approved: false,
             }],
             cannot_add: String::new(),
+            origin: self.s(),
         }
     }
 
@@ -210,6 +221,7 @@ impl Fill<'_> {
             }],
             bundle: self.s(),
             rules: vec![self.rule()],
+            hindered: self.list(),
             lifted: vec![Lifted {
                 rule: self.s(),
                 by: self.s(),
@@ -254,6 +266,8 @@ impl Fill<'_> {
             at: self.moment(),
             assurance: self.s(),
             mine: true,
+            passkey: self.s(),
+            void: true,
         };
         let empty = Slot::Empty {
             from: self.list(),
@@ -295,12 +309,14 @@ impl Fill<'_> {
     fn actions(&self) -> Actions {
         Actions {
             cannot_vote: self.s(),
+            lacks_passkey: true,
             approve: Some(ApproveForm {
                 reason_required: true,
                 one_click: OneClick::NotEnough(self.s()),
                 needed_after: 0,
                 valid_for: self.s(),
                 passkey: self.s(),
+                origin: self.s(),
                 signs: self.s(),
                 reason: self.s(),
             }),
@@ -336,7 +352,11 @@ impl Fill<'_> {
                 manager: self.s(),
                 disabled: false,
                 last_seen: Some(self.moment()),
-                passkeys: self.list(),
+                passkeys: vec![Passkey {
+                    id: self.s(),
+                    label: self.s(),
+                    only_signs_in: true,
+                }],
             }],
             machines: vec![MachineRow {
                 kind: PartyKind::Workload,

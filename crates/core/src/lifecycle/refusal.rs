@@ -16,7 +16,8 @@ pub enum Refusal {
     OwnRequest(PersonId),
     /// The voter's credential was issued by somebody of the requester's side.
     #[error(
-        "your session was issued by `{0}`, who is on the requester's side; sign in by another way"
+        "`{0}`, who is on the requester's side, asked for the link that your session comes from, so \
+         that your vote could be theirs; it takes a session in which they had no hand"
     )]
     CredentialFromRequester(PersonId),
     /// Two votes that could be one person's.

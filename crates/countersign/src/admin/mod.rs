@@ -8,6 +8,7 @@ mod apply;
 pub(crate) mod erase;
 mod proposal;
 mod stop;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use countersign_core::{
     action::{Action, Effect, Resource},
     approval::vote::Verdict,
     decision::Decision,
-    id::{RequestId, TargetId},
+    id::{PersonId, RequestId, TargetId},
     permit::Permit,
     request::{Case, Outcome, Phase, Presentation, Request},
     subject::{SubjectChain, SubjectId},
@@ -32,12 +33,15 @@ pub use proposal::{InvalidProposal, Proposal};
 use crate::{
     active::Active,
     api::{
-        deciding,
         types::{Approvers, ProposalAnswer, ProposalBody},
+        ways::Ways,
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
     gateway::Gateway,
-    identity::{Caller, passkey::Enrolled},
+    identity::{
+        Caller,
+        passkey::{Enrolled, enrolled},
+    },
     names::Names,
 };
 
@@ -89,7 +93,11 @@ pub async fn propose(
     {
         return stop::propose(gateway, caller, asked, change.clone()).await;
     }
-    propose_recorded(gateway, caller, asked).await
+    let mut answer = propose_recorded(gateway, caller, asked).await?;
+    // It is asked or done, whatever can be read now.
+    let warnings = warning::warnings(gateway, caller, &proposal).await;
+    answer.warnings = warnings.unwrap_or_default();
+    Ok(answer)
 }
 
 /// Proposes to enrol a passkey that the caller has just made in their own session.
@@ -103,9 +111,76 @@ pub async fn propose_passkey(
 ) -> Result<ProposalAnswer, AdminError> {
     let person = caller.person().filter(|_| caller.assurance().is_some());
     let person = person.cloned().ok_or(InvalidProposal::InBrowserOnly)?;
+    check_new(gateway, &person, &passkey).await?;
     let proposal = Proposal::Passkey { person, passkey };
     let asked = asked(&gateway.active(), caller, &proposal, None)?;
     propose_recorded(gateway, caller, asked).await
+}
+
+/// A passkey that is a request as yet.
+#[derive(Debug, Clone)]
+pub struct ProposedPasskey {
+    /// Whose.
+    pub person: PersonId,
+    /// Which.
+    pub passkey: Enrolled,
+    /// Its request.
+    pub request: RequestId,
+    /// Whether it only has to be applied.
+    pub approved: bool,
+}
+
+/// Every passkey that waits for a countersignature, or for being applied.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn proposed_passkeys(gateway: &Gateway) -> Result<Vec<ProposedPasskey>, EngineError> {
+    let store = gateway.store.as_ref();
+    let mut proposed = Vec::new();
+    for open in gateway.engine.desk().open(store).await? {
+        let action = &open.request.action;
+        if action.gate != "admin" || action.operation != "passkey-add" {
+            continue;
+        }
+        // The desk has no arguments.
+        let Some(stored) = store.case(&open.request.id).await? else {
+            continue;
+        };
+        let case = stored.case;
+        let read = serde_json::from_value(case.request.action.arguments);
+        if let Ok(Proposal::Passkey { person, passkey }) = read {
+            proposed.push(ProposedPasskey {
+                person,
+                passkey,
+                request: case.request.id,
+                approved: matches!(case.phase, Phase::Approved { .. }),
+            });
+        }
+    }
+    Ok(proposed)
+}
+
+/// Refuses a passkey that somebody has or proposes already: one key would speak for two people.
+async fn check_new(
+    gateway: &Gateway,
+    person: &PersonId,
+    passkey: &Enrolled,
+) -> Result<(), AdminError> {
+    let same = |known: &Enrolled| {
+        known.passkey == passkey.passkey || known.public_key == passkey.public_key
+    };
+    let all = gateway.store.credentials(None).await;
+    let all = all.map_err(EngineError::from)?;
+    let mut live = all.iter().filter(|one| one.revoked.is_none());
+    let enrolled = live.any(|one| enrolled(one).is_some_and(|known| same(&known)));
+    let proposed = proposed_passkeys(gateway).await?;
+    let proposed = proposed
+        .iter()
+        .any(|one| one.person != *person && same(&one.passkey));
+    match enrolled || proposed {
+        true => Err(InvalidProposal::PasskeyTaken.into()),
+        false => Ok(()),
+    }
 }
 
 /// Asks for a change and applies it if it is permitted, recording each step first.
@@ -119,21 +194,22 @@ async fn propose_recorded(
             let applied = execute(gateway, &request, permit, None, false).await?;
             Ok(done(gateway, &request.id, applied))
         }
-        Admitted::Held(case) => Ok(held(
-            gateway,
-            caller,
-            &case,
-            "held: others must countersign it",
-        )),
-        Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
-            claim(gateway, caller, &case.request.id).await
+        Admitted::Held(case) => {
+            Ok(held(gateway, caller, &case, "held: others must countersign it").await)
         }
-        Admitted::Attached(case) => Ok(held(
-            gateway,
-            caller,
-            &case,
-            "the same proposal waits already",
-        )),
+        Admitted::Attached(case) if matches!(case.phase, Phase::Approved { .. }) => {
+            let id = &case.request.id;
+            let claimed = claim(gateway, caller, id).await;
+            if let Err(AdminError::Engine(error)) = &claimed
+                && let Some(code) = error.refusal()
+            {
+                gateway.record_refused(caller, id, code).await;
+            }
+            claimed
+        }
+        Admitted::Attached(case) => {
+            Ok(held(gateway, caller, &case, "the same proposal waits already").await)
+        }
         Admitted::Denied {
             request, reason, ..
         } => Ok(answer(
@@ -170,7 +246,12 @@ pub async fn claim(
     let countersigned = is_countersigned(&stepped.case);
     let request = stepped.case.request;
     let applied = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
-    Ok(done(gateway, id, applied))
+    let mut answer = done(gateway, id, applied);
+    // It is applied, whatever can be read now.
+    answer.warnings = warning::of_case(gateway, caller, &case)
+        .await
+        .unwrap_or_default();
+    Ok(answer)
 }
 
 fn done(gateway: &Gateway, id: &RequestId, applied: Applied) -> ProposalAnswer {
@@ -299,10 +380,9 @@ pub fn may_audit(active: &Active, caller: &Caller, now: Timestamp) -> bool {
     matches!(decision.decision, Decision::Permit { .. })
 }
 
-fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> ProposalAnswer {
-    let active = gateway.active();
-    let now = gateway.clock.now();
-    let approvers = deciding::approvers(&active, case, now, Names::to(caller));
+async fn held(gateway: &Gateway, caller: &Caller, case: &Case, message: &str) -> ProposalAnswer {
+    let ways = Ways::of(gateway, case).await.unwrap_or_default();
+    let approvers = ways.approvers(case, Names::to(caller));
     answer(
         gateway,
         &case.request.id,
@@ -327,6 +407,7 @@ fn answer(
         url: gateway.request_url(id),
         approvers,
         result,
+        warnings: Vec::new(),
         message: message.into(),
     }
 }

@@ -34,6 +34,12 @@ pub enum InvalidProposal {
     /// A passkey, which only a browser can make.
     #[error("a passkey is added by the person it is for, in the console under Passkeys")]
     InBrowserOnly,
+    /// A passkey that is somebody's already.
+    #[error(
+        "this passkey is enrolled here already, or proposed for somebody else; one passkey stands for \
+         one person: make another"
+    )]
+    PasskeyTaken,
     /// A bundle with problems.
     #[error("the bundle was refused, the active one stays:\n{0}")]
     Bundle(String),
@@ -312,10 +318,7 @@ impl Proposal {
                 }
                 Err(_) => ("Apply a bundle that can't be read".into(), String::new()),
             },
-            Self::Directory { change, .. } => {
-                let text = serde_json::to_string_pretty(change).unwrap_or_default();
-                (title_of(change), text)
-            }
+            Self::Directory { change, .. } => (title_of(change), body_of(change)),
             Self::Token { agent, valid_for } => (
                 format!("Issue a token for the agent {agent}"),
                 format!("agent      {agent}\nvalid for  {valid_for}\n"),
@@ -323,7 +326,10 @@ impl Proposal {
             Self::Link { person } => (
                 format!("Issue a sign-in link for {person}"),
                 format!(
-                    "person  {person}\n\nWhoever asks for the link sees it and counts as the same person in votes cast with it.\n"
+                    "person  {person}\n\nWhoever asks for the link sees it and counts as the same \
+                     person in votes cast with it: signed in with it, {person} can't approve what \
+                     they ask. Where two people approve for each other, {person} asks for it \
+                     themselves while still signed in, or somebody else does.\n"
                 ),
             ),
             Self::Passkey { person, passkey } => (
@@ -399,6 +405,115 @@ fn title_of(change: &DirectoryChange) -> String {
             format!("Start the workload {workload} again")
         }
     }
+}
+
+/// A change of the directory whole: who and what, and what follows from it.
+fn body_of(change: &DirectoryChange) -> String {
+    let pairs = pairs_of(change);
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = pairs
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"));
+    let lines: String = lines.collect();
+    format!("{lines}\n{}\n", follows_from(change))
+}
+
+fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
+    match change {
+        DirectoryChange::AddPerson {
+            person,
+            groups,
+            manager,
+        } => vec![
+            ("person", person.to_string()),
+            ("groups", named(groups)),
+            (
+                "manager",
+                manager.as_ref().map_or_else(nobody, ToString::to_string),
+            ),
+        ],
+        DirectoryChange::DisablePerson { person } | DirectoryChange::EnablePerson { person } => {
+            vec![("person", person.to_string())]
+        }
+        DirectoryChange::AddMembership { person, group }
+        | DirectoryChange::RemoveMembership { person, group } => {
+            vec![("person", person.to_string()), ("group", group.to_string())]
+        }
+        DirectoryChange::AddAgent {
+            agent,
+            owner,
+            groups,
+        } => of_machine("agent", agent.as_str(), owner, groups),
+        DirectoryChange::AddWorkload {
+            workload,
+            owner,
+            groups,
+        } => of_machine("workload", workload.as_str(), owner, groups),
+        DirectoryChange::StopAgent { agent } | DirectoryChange::StartAgent { agent } => {
+            vec![("agent", agent.to_string())]
+        }
+        DirectoryChange::StopWorkload { workload }
+        | DirectoryChange::StartWorkload { workload } => {
+            vec![("workload", workload.to_string())]
+        }
+    }
+}
+
+fn follows_from(change: &DirectoryChange) -> &'static str {
+    match change {
+        DirectoryChange::AddPerson { .. } => {
+            "They can sign in once somebody has asked for a link for them."
+        }
+        DirectoryChange::DisablePerson { .. } => {
+            "Ends their sessions, tokens and links, what waits for them, and what runs for them."
+        }
+        DirectoryChange::EnablePerson { .. } => {
+            "They can act again. What they were signed in with stays void."
+        }
+        DirectoryChange::AddMembership { .. } => {
+            "They can then do, and countersign, what the group can."
+        }
+        DirectoryChange::RemoveMembership { .. } => {
+            "They can no longer do, or countersign, what only the group can."
+        }
+        DirectoryChange::AddAgent { .. } => {
+            "Its owner answers for it and can't countersign what it asks. It acts with a token, \
+             which is a request of its own."
+        }
+        DirectoryChange::AddWorkload { .. } => {
+            "Its owner answers for it and can't countersign what it asks."
+        }
+        DirectoryChange::StopAgent { .. } | DirectoryChange::StopWorkload { .. } => {
+            "Ends its tokens and requests, and the commands that run for it."
+        }
+        DirectoryChange::StartAgent { .. } | DirectoryChange::StartWorkload { .. } => {
+            "It can act again, with a new token."
+        }
+    }
+}
+
+fn nobody() -> String {
+    "none".into()
+}
+
+fn named(groups: &BTreeSet<GroupId>) -> String {
+    match groups.is_empty() {
+        true => nobody(),
+        false => listed(groups),
+    }
+}
+
+fn of_machine(
+    kind: &'static str,
+    name: &str,
+    owner: &PersonId,
+    groups: &BTreeSet<GroupId>,
+) -> Vec<(&'static str, String)> {
+    vec![
+        (kind, name.into()),
+        ("owner", owner.to_string()),
+        ("groups", named(groups)),
+    ]
 }
 
 fn within(groups: &BTreeSet<GroupId>) -> String {

@@ -18,6 +18,7 @@ use super::{
     problem::ApiError,
     requests::{act, new_message_id},
     types::{AmendBody, RequestDetail},
+    ways::Ways,
 };
 use crate::{
     engine::{Admitted, EngineError, Input},
@@ -51,7 +52,7 @@ pub async fn propose_instead(
             "only a signed-in session proposes another action; open the request's page",
         ));
     };
-    let can = detail(gateway, caller, &case).can;
+    let can = detail(gateway, caller, &case, &Ways::default()).can;
     if !can.iter().any(|name| name == "amend") {
         api.record_refused(caller, id, "not_participant").await;
         return Err(ApiError::from(EngineError::Refused(Refusal::NotParticipant)).about(id));

@@ -7,46 +7,41 @@
 use countersign_core::{
     approval::{ApprovalRule, myself::myself, rule::Assurance, vote::Verdict},
     id::PersonId,
-    lifecycle::{self, Refusal, World},
+    lifecycle::{Refusal, World},
     request::Case,
     subject::SubjectId,
-    time::Timestamp,
 };
-use countersign_store::StoredCredential;
 
-use super::types::Approvers;
-use crate::{
-    active::Active,
-    engine::credential,
-    identity::{Caller, lineage_of},
-    names::Names,
-};
+use super::ways::{Judge, Means, issuer_on_side};
+use crate::{active::Active, identity::Caller};
 
 /// Why a verdict of this caller would be refused now, whatever they type with it.
 #[must_use]
 pub fn would_refuse(
-    active: &Active,
+    judge: &Judge<'_>,
     caller: &Caller,
     case: &Case,
     verdict: Verdict,
-    now: Timestamp,
 ) -> Option<String> {
     let Some(person) = caller.person() else {
         return Some("Only people decide, never agents or workloads.".into());
     };
-    let Some(assurance) = caller.assurance() else {
+    if caller.assurance().is_none() {
+        let side = myself(case, &judge.active.directory);
         let confirms = case.request.rules.iter().any(|rule| rule.confirmation);
-        if case.phase.is_open() && !confirms && myself(case, &active.directory).contains(person) {
+        if case.phase.is_open() && !confirms && side.contains(person) {
             return Some(in_words(&Refusal::OwnRequest(person.clone()), person, case));
         }
         return Some("A token never votes. Sign in to the console and decide there.".into());
-    };
-    // Who has a passkey is asked for it when the rules want one.
-    let strongest = caller.strongest().unwrap_or(assurance);
-    let session = credential(&caller.credential, strongest);
-    let refusal = from_requesters_side(active, caller, case).or_else(|| {
-        lifecycle::would_refuse(case, active.world(), now, (person, &session), verdict)
-    })?;
+    }
+    let refusal = refusal(judge, caller, case, verdict)?;
+    if wants_passkey(&refusal) && !caller.passkeys.is_empty() {
+        return Some(
+            "It takes a passkey that signs here. Yours only signs in, because nobody countersigned \
+             it: remove it, and add it again under a rule."
+                .into(),
+        );
+    }
     Some(in_words(&refusal, person, case))
 }
 
@@ -63,22 +58,27 @@ pub fn needs_passkey(case: &Case, world: World<'_>) -> bool {
 /// A session in which somebody of the requester's side had a hand speaks for them.
 #[must_use]
 pub fn from_requesters_side(active: &Active, caller: &Caller, case: &Case) -> Option<Refusal> {
-    issuer_on_side(active, caller, &caller.credential, case)
+    issuer_on_side(active, caller.person()?, &caller.credential, case)
 }
 
-/// A credential of the caller in which somebody of the requester's side had a hand.
+fn refusal(judge: &Judge<'_>, caller: &Caller, case: &Case, verdict: Verdict) -> Option<Refusal> {
+    let means = Means {
+        entry: Some(&caller.credential),
+        passkeys: &caller.passkeys,
+    };
+    judge.refusal(case, caller.person()?, means, verdict)
+}
+
+/// Whether all that keeps a caller with a session from approving is a passkey of their own.
 #[must_use]
-pub fn issuer_on_side(
-    active: &Active,
-    caller: &Caller,
-    credential: &StoredCredential,
-    case: &Case,
-) -> Option<Refusal> {
-    let side = myself(case, &active.directory);
-    let own = caller.person().is_some_and(|person| side.contains(person));
-    let lineage = lineage_of(credential);
-    let issuer = lineage.intersection(&side).next().filter(|_| !own)?;
-    Some(Refusal::CredentialFromRequester(issuer.clone()))
+pub fn lacks_passkey(judge: &Judge<'_>, caller: &Caller, case: &Case) -> bool {
+    let refusal = refusal(judge, caller, case, Verdict::Approve);
+    caller.assurance().is_some() && refusal.as_ref().is_some_and(wants_passkey)
+}
+
+fn wants_passkey(refusal: &Refusal) -> bool {
+    let needed = Assurance::Passkey;
+    matches!(refusal, Refusal::AssuranceTooLow { needed: of, .. } if *of == needed)
 }
 
 fn in_words(refusal: &Refusal, person: &PersonId, case: &Case) -> String {
@@ -86,8 +86,9 @@ fn in_words(refusal: &Refusal, person: &PersonId, case: &Case) -> String {
         Refusal::NotOpen(state) => format!("The request is {state}."),
         Refusal::OwnRequest(_) => format!("{} Somebody else must decide.", own(person, case)),
         Refusal::CredentialFromRequester(issuer) => format!(
-            "{issuer}, who is on the requester's side, had a hand in the link you signed in with. \
-             It takes a session from a link that nobody of that side asked for."
+            "{issuer}, who is on the requester's side, had a hand in the link you signed in with, so \
+             that your vote could be theirs. It takes a session from a link that nobody of that side \
+             asked for, or somebody else who can sign."
         ),
         Refusal::SharedCredential(other) => format!(
             "Your vote would not count beside that of {other}: you share a session, or one of you \
@@ -102,7 +103,7 @@ fn in_words(refusal: &Refusal, person: &PersonId, case: &Case) -> String {
         Refusal::AssuranceTooLow {
             needed: Assurance::Passkey,
             ..
-        } => "It takes a passkey, and you have none here yet. Add one under Passkeys.".into(),
+        } => "It takes a passkey, and you have none here yet.".into(),
         Refusal::AssuranceTooLow { needed, given } => format!(
             "It takes {}; your session gives {}.",
             assurance(*needed),
@@ -156,11 +157,4 @@ fn own(person: &PersonId, case: &Case) -> String {
     "You are on the requester's side: you own part of what asks, edited it, or proposed a change of \
      what decides it."
         .into()
-}
-
-/// Who could countersign now, as a caller may hear it.
-#[must_use]
-pub fn approvers(active: &Active, case: &Case, now: Timestamp, names: Names) -> Approvers {
-    let people = lifecycle::eligible_voters(case, active.world(), now);
-    names.approvers(&case.request.rules, &people)
 }

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    approval::{myself::myself, quorum::stage_counts, vote::Verdict},
+    approval::{myself::myself, quorum::stage_counts, rule::Assurance, vote::Verdict},
     lifecycle,
-    request::{Case, MessageKind, Phase},
+    request::{Case, Closure, MessageKind, Phase},
     subject::Subject,
 };
 use countersign_runner::quote::unusual;
 use countersign_store::CaseSummary;
 
-use super::deciding::{approvers, would_refuse};
 use super::types::{
-    MessageLine, PolicyLine, RequestDetail, RequestLine, RuleProgress, StageProgress, VoteLine,
+    MessageLine, OutcomeLine, PolicyLine, RequestDetail, RequestLine, RuleProgress, StageProgress,
+    VoteLine,
+};
+use super::{
+    deciding::would_refuse,
+    ways::{Judge, Ways},
 };
 use crate::{
     active::Active, gates::exec, gateway::Gateway, identity::Caller, names::Names, runner::runs_as,
@@ -59,12 +63,13 @@ fn line_of(case: &Case) -> RequestLine {
 
 /// Everything this caller may see of a case.
 #[must_use]
-pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail {
+pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> RequestDetail {
     let active = gateway.active();
     let request = &case.request;
     let names = Names::to(caller);
     let now = gateway.clock.now();
-    let why_not_vote = would_refuse(&active, caller, case, Verdict::Approve, now);
+    let judge = Judge::new(gateway, &active, now);
+    let why_not_vote = would_refuse(&judge, caller, case, Verdict::Approve);
     let can = can(gateway, &active, caller, case, why_not_vote.is_none());
     // Whoever has a session gets the proof of having looked; whether they may decide is told them
     // when they try, with the reason.
@@ -96,7 +101,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
         needs_typed_digest: !request.presentation.allows_one_click(),
         rules: rules(&active, case, names),
         can_sign: match &case.phase {
-            Phase::Held { .. } => Some(approvers(&active, case, now, names)),
+            Phase::Held { .. } => Some(ways.approvers(case, names)),
             _ => None,
         },
         policies: request
@@ -106,7 +111,8 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case) -> RequestDetail 
             .iter()
             .map(|id| policy(&active, id, names))
             .collect(),
-        votes: votes(case, names),
+        votes: votes(case, ways, names),
+        outcome: outcome(case, names),
         conversation: conversation(case, names),
         amends: request.amends.as_ref().map(|amends| amends.request.clone()),
         can,
@@ -207,14 +213,66 @@ fn policy(active: &Active, id: &countersign_core::id::PolicyId, names: Names) ->
     }
 }
 
-fn votes(case: &Case, names: Names) -> Vec<VoteLine> {
+fn votes(case: &Case, ways: &Ways, names: Names) -> Vec<VoteLine> {
     let line = |vote: &countersign_core::approval::Vote| VoteLine {
         voter: names.person(&vote.voter),
         verdict: vote.verdict,
         reason: vote.reason.clone(),
         at: vote.at,
+        assurance: assurance(vote.credential.assurance).into(),
+        passkey: ways
+            .signed_with(&vote.voter)
+            .filter(|_| names == Names::Given)
+            .cloned(),
+        counts: ways.signed_with(&vote.voter).is_none_or(|with| with.counts),
     };
     case.votes.iter().map(line).collect()
+}
+
+/// How a case ended, or since when it runs.
+fn outcome(case: &Case, names: Names) -> Option<OutcomeLine> {
+    let ended = |at, permit: Option<String>, why| OutcomeLine {
+        state: case.phase.name().into(),
+        at,
+        exit: case.exit,
+        permit,
+        why,
+    };
+    match &case.phase {
+        Phase::Held { .. } | Phase::Approved { .. } => None,
+        Phase::Running { permit, since } => Some(ended(*since, Some(permit.to_string()), None)),
+        Phase::Finished { permit, at, .. } => Some(ended(*at, Some(permit.to_string()), None)),
+        Phase::Closed { closure, at, .. } => Some(ended(*at, None, why_closed(closure, names))),
+    }
+}
+
+fn why_closed(closure: &Closure, names: Names) -> Option<String> {
+    Some(match closure {
+        Closure::Denied { by, reason } => match reason {
+            Some(reason) => format!("by {}: {reason}", names.person(by)),
+            None => format!("by {}", names.person(by)),
+        },
+        Closure::Expired => "nobody decided in time".into(),
+        Closure::Unclaimed => "the approval lapsed before it was claimed".into(),
+        Closure::Cancelled { by } => format!("by {}", names.subject(by)),
+        Closure::Amended { by, into } => format!("by {}, replaced by {into}", names.person(by)),
+        Closure::Unreachable { .. } => "too few people are left who could sign".into(),
+        Closure::PolicyChanged { detail } => detail.clone(),
+        Closure::RequesterStopped { who } => match names {
+            Names::Given => format!("{} was stopped or disabled", who.name()),
+            Names::Withheld => return None,
+        },
+    })
+}
+
+/// The name of an assurance.
+#[must_use]
+pub fn assurance(assurance: Assurance) -> &'static str {
+    match assurance {
+        Assurance::Chat => "chat",
+        Assurance::Session => "session",
+        Assurance::Passkey => "passkey",
+    }
 }
 
 fn conversation(case: &Case, names: Names) -> Vec<MessageLine> {

@@ -50,7 +50,11 @@ impl Listener {
     async fn next(&mut self) -> Option<Event> {
         let quiet_until = Instant::now() + KEEP_ALIVE;
         let event = loop {
-            match timeout_at(quiet_until, self.updates.recv()).await {
+            let heard = tokio::select! {
+                heard = timeout_at(quiet_until, self.updates.recv()) => heard,
+                () = self.api.stopping.cancelled() => return None,
+            };
+            match heard {
                 Err(_) => break Event::default().comment(""),
                 Ok(Err(RecvError::Closed)) => return None,
                 // Whoever listens looks again.

@@ -10,7 +10,7 @@ use countersign_core::{
     action::Effect,
     approval::{
         ApprovalRule,
-        rule::{Approver, Stage},
+        rule::{Approver, Assurance, Stage},
     },
     decision::Decision,
     id::PersonId,
@@ -19,9 +19,15 @@ use countersign_core::{
 use countersign_policy::{ExecTarget, Explanation, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{Api, StrictJson, manage::people_only, problem::ApiError, types::ExplainBody};
+use super::{
+    Api, StrictJson,
+    manage::{passkeys_of, people_only},
+    problem::ApiError,
+    types::ExplainBody,
+};
 use crate::{
     active::Active,
+    engine::EngineError,
     identity::{Caller, parse_subject},
 };
 
@@ -55,8 +61,11 @@ pub struct StageSigners {
     pub count: u32,
     /// Whom it names.
     pub from: Vec<String>,
-    /// The people among them who are not on the requester's side.
+    /// The people among them who are not on the requester's side and have what it takes.
     pub people: Vec<String>,
+    /// Those who would need a passkey and have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_passkey: Vec<String>,
 }
 
 pub(super) async fn explain(
@@ -91,6 +100,7 @@ pub(super) async fn explain(
         now: api.gateway.clock.now(),
     });
     let explanation = active.snapshot.explain(&evaluation);
+    let holders = holders(&api).await?;
     let rules = match &explanation.decision {
         Decision::Hold { rules, .. } => rules.clone(),
         Decision::Permit { .. } | Decision::Deny { .. } => BTreeSet::new(),
@@ -98,7 +108,9 @@ pub(super) async fn explain(
     let rules = rules.iter().filter_map(|name| active.snapshot.rule(name));
     let effect = |effect: &Effect| format!("{} on {}", effect.action, effect.resource.id);
     Ok(Json(Explained {
-        signers: rules.map(|rule| signers(&active, &chain, rule)).collect(),
+        signers: rules
+            .map(|rule| signers(&active, &chain, rule, &holders))
+            .collect(),
         effects: effects.iter().map(effect).collect(),
         explanation,
     }))
@@ -126,7 +138,27 @@ fn chain(active: &Active, body: &ExplainBody) -> Result<SubjectChain, ApiError> 
     Ok(chain)
 }
 
-fn signers(active: &Active, chain: &SubjectChain, rule: &ApprovalRule) -> Signers {
+/// Everybody who has a passkey that signs votes.
+async fn holders(api: &Api) -> Result<BTreeSet<PersonId>, ApiError> {
+    let (gateway, active) = (&api.gateway, api.gateway.active());
+    let all = gateway.store.credentials(None).await;
+    let (all, now) = (all.map_err(EngineError::from)?, gateway.clock.now());
+    let signs = |person: &&PersonId| passkeys_of(person, &all, now).any(|one| one.signs);
+    Ok(active
+        .directory
+        .people
+        .keys()
+        .filter(signs)
+        .cloned()
+        .collect())
+}
+
+fn signers(
+    active: &Active,
+    chain: &SubjectChain,
+    rule: &ApprovalRule,
+    holders: &BTreeSet<PersonId>,
+) -> Signers {
     let side: BTreeSet<&PersonId> = chain.members().flat_map(Subject::people).collect();
     let stage = |stage: &Stage| {
         let people = active.directory.people.iter();
@@ -139,10 +171,15 @@ fn signers(active: &Active, chain: &SubjectChain, rule: &ApprovalRule) -> Signer
                     Approver::OwnerOfResource | Approver::ManagerOfRequester => false,
                 })
         });
+        let (able, without): (Vec<_>, Vec<_>) = named
+            .map(|(id, _)| id)
+            .partition(|id| rule.assurance != Assurance::Passkey || holders.contains(*id));
+        let names = |people: Vec<&PersonId>| people.into_iter().map(ToString::to_string).collect();
         StageSigners {
             count: stage.count,
             from: stage.from.iter().map(ToString::to_string).collect(),
-            people: named.map(|(id, _)| id.to_string()).collect(),
+            people: names(able),
+            without_passkey: names(without),
         }
     };
     Signers {

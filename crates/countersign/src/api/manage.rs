@@ -17,13 +17,13 @@ use super::{
     requests::request_id,
     types::{
         BundleInfo, CredentialLine, DirectoryInfo, Health, IssuedToken, LoginBody, MachineLine,
-        PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
+        PasskeyLine, PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
     },
 };
 use crate::{
     admin,
     engine::EngineError,
-    identity::{Caller, TOKEN, ended},
+    identity::{Caller, TOKEN, ended, passkey},
 };
 
 pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
@@ -136,14 +136,22 @@ pub(super) async fn policy(
 }
 
 /// The passkeys of a person among `credentials` that were not revoked.
-pub(crate) fn passkeys_of<'a>(
+pub(crate) fn passkeys_of(
     person: &PersonId,
-    credentials: &'a [StoredCredential],
+    credentials: &[StoredCredential],
     now: Timestamp,
-) -> impl Iterator<Item = &'a StoredCredential> {
+) -> impl Iterator<Item = PasskeyLine> {
     let holder = SubjectId::Person(person.clone()).to_string();
-    credentials.iter().filter(move |one| {
-        one.kind == CredentialKind::Passkey && one.holder == holder && !ended(one, now)
+    let of = credentials
+        .iter()
+        .filter(move |one| one.holder == holder && !ended(one, now));
+    of.filter_map(|one| {
+        let known = passkey::enrolled(one)?;
+        Some(PasskeyLine {
+            id: one.id.clone(),
+            label: known.label,
+            signs: known.countersigned,
+        })
     })
 }
 
@@ -180,9 +188,7 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         groups: person.groups.keys().map(ToString::to_string).collect(),
         manager: person.manager.as_ref().map(ToString::to_string),
         disabled: person.disabled,
-        passkeys: passkeys_of(id, &all, now)
-            .map(|one| one.id.clone())
-            .collect(),
+        passkeys: passkeys_of(id, &all, now).collect(),
     });
     let agents = directory
         .agents

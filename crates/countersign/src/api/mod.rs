@@ -24,6 +24,7 @@ pub mod signing;
 mod streams;
 pub mod strict;
 pub mod types;
+pub mod ways;
 
 use std::{
     collections::HashMap,
@@ -48,6 +49,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use self::{problem::ApiError, seats::Seats};
 use crate::{
@@ -86,6 +88,8 @@ pub struct Api {
     uploading: Seats,
     running: Seats,
     listening: Seats,
+    /// Set when the gateway stops, so that streams of events end at once.
+    pub stopping: CancellationToken,
 }
 
 impl Api {
@@ -106,6 +110,7 @@ impl Api {
             uploading: Seats::new(run::UPLOADS),
             running: Seats::new(run::CALLS),
             listening: Seats::new(events::STREAMS),
+            stopping: CancellationToken::new(),
         }
     }
 
@@ -179,15 +184,9 @@ impl Api {
 
     /// Records that an attempt on a request was refused, and passes the refusal on.
     pub async fn refused(&self, caller: &Caller, id: &RequestId, error: EngineError) -> ApiError {
-        let code = match &error {
-            EngineError::Refused(refusal) => refusal.code(),
-            EngineError::ForgedVote(_) => "forged_vote",
-            EngineError::RevokedPasskey(_) => "revoked_passkey",
-            EngineError::ForgedRequest(_) => "forged_request",
-            EngineError::NotSigned(_) => "not_signed",
-            _ => return ApiError::from(error).about(id),
-        };
-        self.record_refused(caller, id, code).await;
+        if let Some(code) = error.refusal() {
+            self.record_refused(caller, id, code).await;
+        }
         ApiError::from(error).about(id)
     }
 

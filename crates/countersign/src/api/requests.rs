@@ -9,6 +9,7 @@ use super::{
     problem::ApiError,
     signing,
     types::{AmendBody, RequestDetail, RequestList, SayBody, VoteBody},
+    ways::Ways,
 };
 use crate::{
     admin,
@@ -120,7 +121,8 @@ pub(super) async fn show(
     let id = request_id(&id)?;
     let case = api.gateway.case_of(&caller, &id).await?;
     api.record_opened(&caller, &id).await?;
-    Ok(Json(detail(&api.gateway, &caller, &case)))
+    let ways = Ways::of(&api.gateway, &case).await?;
+    Ok(Json(detail(&api.gateway, &caller, &case, &ways)))
 }
 
 /// Casts a vote of a session.
@@ -212,7 +214,13 @@ pub(super) async fn act(
         .step(id.clone(), Input::Event(event))
         .await
     {
-        Ok(stepped) => Ok(detail(&api.gateway, caller, &stepped.case)),
+        Ok(stepped) => {
+            // It is done, whatever can be read now.
+            let ways = Ways::of(&api.gateway, &stepped.case)
+                .await
+                .unwrap_or_default();
+            Ok(detail(&api.gateway, caller, &stepped.case, &ways))
+        }
         Err(error) => Err(api.refused(caller, id, error).await),
     }
 }

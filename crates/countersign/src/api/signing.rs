@@ -30,10 +30,10 @@ use countersign_evidence::{
 
 use super::{
     Api, StrictJson,
-    deciding::issuer_on_side,
     problem::ApiError,
     requests::{check_act, request_id},
     types::{SigningOptions, ToSign},
+    ways::{issuer_on_side, with_passkey},
 };
 use crate::{
     engine::{EngineError, credential},
@@ -171,15 +171,14 @@ pub(super) async fn signature(
             return Err(error.into());
         }
     };
-    if let Some(refusal) = issuer_on_side(&gateway.active(), caller, passkey, case) {
+    let active = gateway.active();
+    let person = caller.person();
+    let refusal = person.and_then(|person| issuer_on_side(&active, person, passkey, case));
+    if let Some(refusal) = refusal {
         return Err(api.refused(caller, &request.id, refusal.into()).await);
     }
-    let mut voted_with = credential(passkey, Assurance::Passkey);
-    // Whoever made the session possible was there, too.
-    voted_with.issued_by = voted_with
-        .issued_by
-        .or_else(|| caller.credential.issued_by.clone());
-    Ok((signature, voted_with))
+    let session = credential(&caller.credential, Assurance::Session);
+    Ok((signature, with_passkey(passkey, &session)))
 }
 
 impl From<PasskeyError> for ApiError {

@@ -218,6 +218,9 @@ pub struct RequestDetail {
     pub policies: Vec<PolicyLine>,
     /// Votes that stand.
     pub votes: Vec<VoteLine>,
+    /// How it ended, or since when it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<OutcomeLine>,
     /// What was said.
     pub conversation: Vec<MessageLine>,
     /// The request that replaces this one, or that this one replaces.
@@ -232,6 +235,25 @@ pub struct RequestDetail {
     /// minutes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<String>,
+}
+
+/// How a request ended, or since when it runs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct OutcomeLine {
+    /// `running`, `succeeded`, `failed`, `unknown`, or how it ended without running.
+    pub state: String,
+    /// When it ended, or began to run.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+    /// The exit status, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit: Option<i32>,
+    /// The permit under which it ran.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub permit: Option<String>,
+    /// Why, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
 }
 
 /// How far one rule is.
@@ -282,6 +304,33 @@ pub struct VoteLine {
     /// When.
     #[schema(value_type = i64)]
     pub at: Timestamp,
+    /// How strongly the voter proved who they are: `session` or `passkey`.
+    #[serde(default)]
+    pub assurance: String,
+    /// The passkey that signed it; people only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub passkey: Option<SignedWith>,
+    /// Whether it still counts: not any more once the passkey that signed it was removed.
+    #[serde(default = "yes")]
+    pub counts: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The passkey that signed a vote.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SignedWith {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// What its holder called it.
+    pub label: Option<String>,
+    /// The first digits of the hash of its key.
+    pub fingerprint: Option<String>,
+    /// Whether it is still its holder's.
+    pub counts: bool,
 }
 
 /// Something said.
@@ -335,6 +384,9 @@ pub struct ProposalAnswer {
     /// The result once applied, for example a new token, shown once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<Value>,
+    /// What to know before it is countersigned and used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What to do next.
     pub message: String,
 }
@@ -385,10 +437,21 @@ pub struct PersonLine {
     pub manager: Option<String>,
     /// Whether disabled.
     pub disabled: bool,
-    /// Their passkeys that are good now, by the name under which they can be revoked.
+    /// Their passkeys that are good now.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub passkeys: Vec<CredentialId>,
+    pub passkeys: Vec<PasskeyLine>,
+}
+
+/// A passkey of a person.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PasskeyLine {
+    /// The name under which it can be revoked.
+    #[schema(value_type = String)]
+    pub id: CredentialId,
+    /// What its holder called it.
+    pub label: String,
+    /// Whether it signs votes; otherwise it signs in only, because nobody countersigned it.
+    pub signs: bool,
 }
 
 /// An agent or workload of the directory.

@@ -1,9 +1,8 @@
 //! `countersign completions`: what a shell needs to complete commands.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, failure::Failure, output::Output};
+use super::{failure::Failure, line, output::Output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +25,7 @@ pub(crate) struct Args {
 /// When it can't be written.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "countersign", &mut script);
+    clap_complete::generate(args.shell, &mut line(), "countersign", &mut script);
     output.bytes(&script)?;
     Ok(0)
 }

@@ -18,6 +18,10 @@ use super::{
 };
 use crate::api::types::{BundleInfo, Health, StreamInfo, StreamList, WhoAmI};
 
+pub(crate) const EXIT: &str = "\
+Exit status: 0 nothing failed, whatever was warned about; 1 a check failed. Checks that need one
+that failed are left out.";
+
 /// The largest difference of clocks that is fine, in milliseconds.
 const MAX_DIFFERENCE: u64 = 5_000;
 /// A token with less left than this is worth a warning, in milliseconds …
@@ -62,8 +66,21 @@ impl Check {
     }
 
     fn failed(check: &'static str, failure: Failure) -> Self {
+        // Other commands send their readers here, where that helps nobody.
+        let next = match failure.kind.as_str() {
+            "unreachable" => Some(
+                "start the gateway (`countersign up`), or correct the address: the line \
+                 `configuration` says where it comes from"
+                    .into(),
+            ),
+            "unexpected_answer" => Some(
+                "check that the address is a gateway's, and that it has the version of this command"
+                    .into(),
+            ),
+            _ => failure.detail,
+        };
         Self {
-            next: failure.detail,
+            next,
             ..Self::new(check, Verdict::Fail, failure.title)
         }
     }
@@ -91,8 +108,26 @@ pub(crate) async fn run(sources: &Sources, output: &mut Output) -> Result<u8, Fa
     for check in &checks {
         output.result(check, Check::line)?;
     }
-    let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
-    Ok(if failed { GENERAL } else { 0 })
+    let count = |verdict| checks.iter().filter(|one| one.verdict == verdict).count();
+    let (failed, warned) = (count(Verdict::Fail), count(Verdict::Warn));
+    if !output.is_json() {
+        output.note(conclusion(failed, warned));
+    }
+    Ok(if failed > 0 { GENERAL } else { 0 })
+}
+
+/// What all of it means, as the exit status does.
+fn conclusion(failed: usize, warned: usize) -> String {
+    let warnings = match warned {
+        0 => "no warnings".to_owned(),
+        1 => "1 warning".into(),
+        many => format!("{many} warnings"),
+    };
+    match failed {
+        0 => format!("Nothing failed, {warnings}: this machine can use its gateway."),
+        1 => format!("1 check failed, {warnings}: put that right first."),
+        many => format!("{many} checks failed, {warnings}: put the first of them right first."),
+    }
 }
 
 async fn checks(sources: &Sources) -> Vec<Check> {

@@ -81,6 +81,23 @@ async fn a_bad_token_and_a_missing_gateway_fail() {
     "#]].assert_eq(&out.text());
 }
 
+/// What fails sends nobody back to where they are.
+#[tokio::test]
+async fn advice_is_never_to_ask_the_doctor() {
+    for answers in [
+        vec![],
+        vec![json_answer("{}")],
+        vec![json_answer(HEALTH), json_answer("1")],
+    ] {
+        let stub = Stub::start(answers).await;
+        let (mut output, out, err) = captured(false, false);
+        assert_eq!(run(&stub.sources(), &mut output).await, Ok(1));
+        let text = format!("{}{}", out.text(), err.text());
+        assert!(!text.contains("countersign doctor"), "{text}");
+        assert!(text.contains("1 check failed"), "{text}");
+    }
+}
+
 #[test]
 fn clocks_may_differ_by_five_seconds() {
     let date = Some("Thu, 01 Jan 1970 00:01:00 GMT");

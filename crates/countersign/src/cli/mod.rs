@@ -37,7 +37,7 @@ mod whoami;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 pub(crate) use self::up::first_links;
 use self::{config::Sources, failure::Failure, output::Output};
@@ -108,15 +108,50 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Stream(stream::Command),
     /// Check that this machine can use its gateway
+    #[command(after_help = doctor::EXIT)]
     Doctor,
     /// Write what your shell needs to complete commands
     Completions(completions::Args),
 }
 
+/// Commands that ask no gateway, or are one; `--url` means nothing to them.
+const WITHOUT_GATEWAY: [&[&str]; 10] = [
+    &["demo"],
+    &["init"],
+    &["up"],
+    &["recover"],
+    &["completions"],
+    &["policy", "check"],
+    &["policy", "schema"],
+    &["log", "verify"],
+    &["log", "list"],
+    &["log", "prove"],
+];
+
+/// The whole command line, in which nobody is offered what means nothing.
+pub(crate) fn line() -> clap::Command {
+    let mut line = Cli::command();
+    for path in WITHOUT_GATEWAY {
+        line = without_url(line, path);
+    }
+    line
+}
+
+fn without_url(command: clap::Command, path: &[&'static str]) -> clap::Command {
+    match path.split_first() {
+        Some((name, rest)) => command.mut_subcommand(name, |inner| without_url(inner, rest)),
+        // Its own, instead of the one that every command has.
+        None => command.arg(clap::Arg::new("url").long("url").hide(true)),
+    }
+}
+
 /// Reads `args`, the program's name first, does what they say and gives the exit status.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let read = line()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match read {
         Ok(cli) => cli,
         Err(error) => {
             // Help and versions are errors to clap that belong on standard output.

@@ -16,7 +16,7 @@ use super::{
     proposal::{Waiting, carry_out},
     text::{Paint, Table},
 };
-use crate::api::types::{DirectoryInfo, PersonLine};
+use crate::api::types::{DirectoryInfo, PasskeyLine, PersonLine};
 
 const ADD_EXAMPLES: &str = "\
 Examples:
@@ -175,11 +175,20 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
             "active"
         };
         let manager = person.manager.as_deref().unwrap_or_default();
-        let passkeys: Vec<_> = person.passkeys.iter().map(CredentialId::as_str).collect();
+        let passkeys: Vec<_> = person.passkeys.iter().map(passkey).collect();
         let groups = person.groups.join(", ");
         table.row(&[&person.id, state, &groups, manager, &passkeys.join(", ")]);
     }
     table.to_text(paint)
+}
+
+/// `laptop (cred_…)`.
+fn passkey(passkey: &PasskeyLine) -> String {
+    let only = match passkey.signs {
+        true => "",
+        false => ", signs in only",
+    };
+    format!("{} ({}{only})", passkey.label, passkey.id)
 }
 
 #[cfg(test)]
@@ -201,15 +210,24 @@ mod tests {
             disabled,
             passkeys: Vec::new(),
         };
+        let passkey = |label: &str, signs| PasskeyLine {
+            id: CredentialId::from_bits(7),
+            label: label.into(),
+            signs,
+        };
         let people = [
-            person("dana@example.com", false, None),
+            PersonLine {
+                passkeys: vec![passkey("key\u{1b}", true)],
+                ..person("dana@example.com", false, None)
+            },
             person("lea@example.com", true, Some("dana@example.com")),
         ];
         expect![[r#"
             PERSON            STATE     GROUPS       MANAGER           PASSKEYS
-            dana@example.com  active    dba, oncall
-            lea@example.com   disabled  dba, oncall  dana@example.com"#]]
-        .assert_eq(&table(&people, Paint::plain()));
+            dana@example.com  active    dba, oncall                    key⟨U+001B⟩ (cred_00000000000000000000000007)
+            lea@example.com   disabled  dba, oncall  dana@example.com"#]].assert_eq(&table(&people, Paint::plain()));
+        let only = super::passkey(&passkey("phone", false));
+        assert!(only.ends_with(", signs in only)"), "{only}");
     }
 
     #[tokio::test]

@@ -145,11 +145,18 @@ fn tell_held(answer: &ProposalAnswer, output: &mut Output) -> Result<(), Failure
     ];
     let state = paint.yellow(&format!("{}:", shown(&answer.state)));
     output.note(format!(
-        "{state} {}\n{}",
+        "{state} {}\n{}{}",
         answer.request,
-        text::pairs(2, &values, paint)
+        text::pairs(2, &values, paint),
+        warnings(answer, paint)
     ));
     Ok(())
+}
+
+/// What to know about a change, each on a line of its own.
+fn warnings(answer: &ProposalAnswer, paint: Paint) -> String {
+    let line = |warning: &String| format!("\n{} {}", paint.yellow("careful:"), shown(warning));
+    answer.warnings.iter().map(line).collect()
 }
 
 /// Passes only what succeeded.
@@ -209,10 +216,11 @@ fn applied(answer: &ProposalAnswer, paint: Paint) -> String {
     } else if let Some(link) = field("link") {
         parts.push(format!(
             "{}{}\n  {}\n\
-             This is shown once and works once. Send it to that person, and nobody else.",
+             This is shown once and works once. Send it to that person, and nobody else.{}",
             paint.bold("Sign-in link"),
             until(answer),
-            shown(link)
+            shown(link),
+            warnings(answer, paint)
         ));
     } else if let Some(result) = &answer.result
         && changed.is_none()

@@ -11,6 +11,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 #[test]
 fn the_definition_holds_together() {
     Cli::command().debug_assert();
+    line().debug_assert();
 }
 
 #[test]
@@ -165,4 +166,18 @@ fn usage_errors_have_a_status_of_their_own() {
         ExitCode::from(64)
     );
     assert_eq!(main(line("countersign --version")), ExitCode::SUCCESS);
+}
+
+#[test]
+fn nobody_is_offered_what_means_nothing() {
+    let help = |path: &[&str]| {
+        let words = ["countersign"].iter().chain(path).chain(&["--help"]);
+        line().try_get_matches_from(words).unwrap_err().to_string()
+    };
+    for path in WITHOUT_GATEWAY {
+        assert!(!help(path).contains("--url"), "{path:?}");
+    }
+    for path in [&["whoami"][..], &["policy", "diff"], &["log", "key"]] {
+        assert!(help(path).contains("--url"), "{path:?}");
+    }
 }

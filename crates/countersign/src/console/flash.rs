@@ -24,10 +24,11 @@ pub(super) enum Done {
     Cancelled,
     Applied,
     Proposed,
+    Removed,
 }
 
 impl Done {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -38,6 +39,7 @@ impl Done {
         Self::Cancelled,
         Self::Applied,
         Self::Proposed,
+        Self::Removed,
     ];
 
     fn name(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Done {
             Self::Cancelled => "cancelled",
             Self::Applied => "applied",
             Self::Proposed => "proposed",
+            Self::Removed => "removed",
         }
     }
 
@@ -72,6 +75,10 @@ impl Done {
             Self::Withdrawn => ("Your approval is taken back.", "The request waits again."),
             Self::Cancelled => ("The request is cancelled. Nothing ran.", ""),
             Self::Applied => ("The change was applied.", ""),
+            Self::Removed => (
+                "The passkey is removed.",
+                "Sessions begun with it have ended, and approvals signed with it no longer count.",
+            ),
             Self::Proposed => (
                 "Your proposal is a request.",
                 "Once others have countersigned it, apply it here; until then nothing changes.",

@@ -13,8 +13,8 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_console::{
-    passkeys::{PasskeyRow, PasskeysPage},
-    shell::{Flash, Place, Shell},
+    passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
+    shell::{Flash, Link, Place, Shell},
 };
 use countersign_core::id::{CredentialId, RequestId};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use super::{
     fields::{Asked, Fields},
     flash::{self, Done},
     proposals, request,
-    session::{Session, cookie},
+    session::{Left, Session, cookie, signed_out},
     viewer::Viewer,
     words,
 };
@@ -66,20 +66,43 @@ async fn page(api: &Api, session: &Session, flash: Option<Flash>) -> PasskeysPag
             label: known.label,
             enrolled: viewer.moment(stored.issued),
             synced: known.backup_eligible,
+            only_signs_in: !known.countersigned,
+            current: session.caller.credential.parent.as_ref() == Some(&stored.id),
         })
     });
     let site = passkey::site(api.gateway.url());
     PasskeysPage {
         passkeys: rows.collect(),
-        cannot_add: match site {
+        pending: pending(&viewer).await,
+        cannot_add: match &site {
             Ok(_) => String::new(),
             Err(error) => format!("{}.", words::sentence(&error.to_string())),
         },
+        origin: site.map(|site| site.origin).unwrap_or_default(),
         shell: Shell {
             flash,
             ..viewer.counted_shell(Place::Elsewhere, "").await
         },
     }
+}
+
+/// The viewer's passkeys that are requests as yet; none where they can't be read.
+async fn pending(viewer: &Viewer<'_>) -> Vec<PendingPasskey> {
+    let gateway = &viewer.api.gateway;
+    let proposed = admin::proposed_passkeys(gateway).await.unwrap_or_default();
+    let mine = proposed
+        .into_iter()
+        .filter(|one| one.person == viewer.session.person);
+    mine.map(|one| PendingPasskey {
+        fingerprint: passkey::fingerprint(&one.passkey),
+        label: one.passkey.label,
+        link: Link {
+            href: request::path(&one.request),
+            text: one.request.to_string(),
+        },
+        approved: one.approved,
+    })
+    .collect()
 }
 
 async fn refused(api: &Api, session: &Session, error: &ApiError) -> Response {
@@ -200,15 +223,29 @@ pub(super) async fn remove(
         let id: Result<CredentialId, _> = fields.text("credential").parse();
         let mine = |id: &CredentialId| session.caller.passkeys.iter().any(|one| one.id == *id);
         let id = id.ok().filter(mine).ok_or(PasskeyError::Unknown)?;
-        Ok::<_, ApiError>(api.gateway.identity.revoke(&id).await?)
+        let current = session.caller.credential.parent.as_ref() == Some(&id);
+        if current && fields.text("signs_out") != "yes" {
+            let why = "removing the passkey that you signed in with signs you out";
+            return Err(ApiError::new(StatusCode::CONFLICT, "signs_out", why)
+                .with_detail("Say that you know it, and remove it again."));
+        }
+        api.gateway.identity.revoke(&id).await?;
+        Ok::<_, ApiError>(current)
     };
     match removed.await {
-        Ok(()) => answer::see(&flash::address(
+        Ok(true) => {
+            let mut response = signed_out(StatusCode::OK, &api, Left::RemovedPasskey, "");
+            if let Some(cookie) = cookie(&api, "", 0) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        Ok(false) => answer::see(&flash::address(
             &api,
             &session,
             "/passkeys",
             None,
-            Done::Applied,
+            Done::Removed,
         )),
         Err(error) => refused(&api, &session, &error).await,
     }

@@ -7,7 +7,7 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_console::{
     part::{Moment, PartyKind},
-    people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow},
+    people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
     shell::{Flash, Link, Place, Shell},
 };
 use countersign_core::{
@@ -23,7 +23,7 @@ use super::{
     flash, request,
     session::Session,
     viewer::{self, Viewer},
-    waiting,
+    waiting::{self, Wanted},
 };
 use crate::{
     admin,
@@ -119,7 +119,11 @@ fn person_row(
             .unwrap_or_default(),
         disabled: person.disabled,
         passkeys: passkeys_of(id, credentials, viewer.now)
-            .map(|one| one.id.to_string())
+            .map(|one| Passkey {
+                id: one.id.to_string(),
+                label: one.label,
+                only_signs_in: !one.signs,
+            })
             .collect(),
         last_seen: sessions.next().map(|session| viewer.moment(session.issued)),
     }
@@ -179,7 +183,7 @@ async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
             },
             by: viewer::party_of(&case.request.chain.requester.id),
             at: viewer.moment(line.at),
-            mine: waiting::wanted(viewer, &case).is_some(),
+            mine: waiting::wanted(viewer, &case).is_some_and(|wanted| wanted != Wanted::OtherMeans),
         });
     }
     Ok(changes)

@@ -156,7 +156,10 @@ pub(super) async fn secret(
     let (title, usage, command) = match is_link {
         true => (
             format!("Sign-in link for {whom}"),
-            format!("Give it to {whom} in a way that nobody else reads. It signs them in."),
+            format!(
+                "Give it to {whom} in a way that nobody else reads. It signs them in.{}",
+                careful(proposed)
+            ),
             String::new(),
         ),
         false => (
@@ -184,6 +187,12 @@ pub(super) async fn secret(
         },
     };
     Some(answer::page(StatusCode::OK, &shown))
+}
+
+/// What to know about a change, as sentences after others.
+fn careful(proposed: &ProposalAnswer) -> String {
+    let sentence = |warning: &String| format!(" {}.", words::sentence(warning));
+    proposed.warnings.iter().map(sentence).collect()
 }
 
 /// The proposal that a form makes.

@@ -82,21 +82,43 @@ async fn of_cookie(parts: &Parts, api: &Api) -> Result<Option<Session>, ApiError
 }
 
 fn nobody(parts: &Parts, api: &Api) -> Response {
-    let mut response = signed_out(StatusCode::UNAUTHORIZED, api, false, parts.uri.path());
+    let left = Left::Never;
+    let mut response = signed_out(StatusCode::UNAUTHORIZED, api, left, parts.uri.path());
     if let Some(refresh) = asking_again(parts) {
         response.headers_mut().insert(header::REFRESH, refresh);
     }
     response
 }
 
+/// How somebody came to be signed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// They were not signed in.
+    Never,
+    /// They signed out.
+    SignedOut,
+    /// They removed the passkey that their session was begun with.
+    RemovedPasskey,
+}
+
 /// The page for whoever is not signed in.
-pub(super) fn signed_out(status: StatusCode, api: &Api, just_now: bool, next: &str) -> Response {
+pub(super) fn signed_out(status: StatusCode, api: &Api, left: Left, next: &str) -> Response {
+    let site = passkey::site(api.gateway.url());
     answer::page(
         status,
         &SignedOutPage {
             shell: viewer::strangers_shell(api),
-            just_now,
-            passkeys: passkey::site(api.gateway.url()).is_ok(),
+            just_now: left != Left::Never,
+            why: match left {
+                Left::RemovedPasskey => {
+                    "You removed the passkey that this session was begun with, which ended the \
+                     session. Sign in with another passkey, or with a new sign-in link."
+                }
+                Left::Never | Left::SignedOut => "",
+            }
+            .into(),
+            passkeys: site.is_ok(),
+            origin: site.map(|site| site.origin).unwrap_or_default(),
             next: next.into(),
         },
     )

@@ -17,7 +17,7 @@ use countersign_store::CredentialKind;
 use super::{
     answer,
     fields::Fields,
-    session::{Session, cookie, signed_out},
+    session::{Left, Session, cookie, signed_out},
     viewer,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// The page for whoever wants to sign in and has no link.
 pub(super) async fn ask(State(api): State<Api>) -> Response {
-    signed_out(StatusCode::OK, &api, false, "")
+    signed_out(StatusCode::OK, &api, Left::Never, "")
 }
 
 pub(super) async fn show(State(api): State<Api>, Path(secret): Path<String>) -> Response {
@@ -101,7 +101,7 @@ pub(super) async fn leave(
 ) -> Response {
     match end(&api, &session, fields).await {
         Ok(()) => {
-            let mut response = signed_out(StatusCode::OK, &api, true, "");
+            let mut response = signed_out(StatusCode::OK, &api, Left::SignedOut, "");
             if let Some(cookie) = cookie(&api, "", 0) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }

@@ -16,7 +16,12 @@ use countersign_core::{
 };
 
 use super::{session::Session, waiting, words};
-use crate::{active::Active, admin, api::Api, gateway::RECOVERED};
+use crate::{
+    active::Active,
+    admin,
+    api::{Api, ways::Judge},
+    gateway::RECOVERED,
+};
 
 /// Where changes are announced.
 const EVENTS: &str = "/v1/events";
@@ -43,6 +48,11 @@ impl<'a> Viewer<'a> {
             active,
             now,
         }
+    }
+
+    /// What votes are judged by at this look.
+    pub(super) fn judge(&self) -> Judge<'_> {
+        Judge::new(&self.api.gateway, &self.active, self.now)
     }
 
     /// A moment by its age.

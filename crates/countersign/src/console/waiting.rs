@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
-    approval::quorum::Electorate,
+    approval::{quorum::Electorate, vote::Verdict},
     id::{PersonId, RequestId},
     lifecycle,
     request::{Case, Phase},
@@ -15,7 +15,10 @@ use countersign_core::{
 };
 
 use super::{standing, viewer::Viewer};
-use crate::{api::problem::ApiError, engine::EngineError};
+use crate::{
+    api::{deciding::would_refuse, problem::ApiError},
+    engine::EngineError,
+};
 
 /// What a request waits for, the most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +29,8 @@ pub(super) enum Wanted {
     Use,
     /// A signature.
     Signature,
+    /// A signature that would be refused for what the viewer is signed in with.
+    OtherMeans,
 }
 
 /// Everything that waits for the viewer: by urgency, the newest first.
@@ -52,7 +57,13 @@ pub(super) async fn find(viewer: &Viewer<'_>) -> Result<Vec<(RequestId, Wanted)>
 /// # Errors
 /// The store can't be read.
 pub(super) async fn count(viewer: &Viewer<'_>) -> Result<usize, ApiError> {
-    Ok(find(viewer).await?.len())
+    Ok(able(&find(viewer).await?))
+}
+
+/// How many of what waits the viewer can do something about as they are signed in.
+pub(super) fn able(found: &[(RequestId, Wanted)]) -> usize {
+    let able = |(_, wanted): &&(RequestId, Wanted)| *wanted != Wanted::OtherMeans;
+    found.iter().filter(able).count()
 }
 
 /// What a case waits for from the viewer.
@@ -64,7 +75,10 @@ pub(super) fn wanted(viewer: &Viewer<'_>, case: &Case) -> Option<Wanted> {
     let asked = case.request.chain.requester.id == SubjectId::Person(person.clone());
     match case.phase {
         Phase::Approved { .. } if asked => Some(Wanted::Use),
-        Phase::Held { .. } if could_sign(viewer, case) => Some(Wanted::Signature),
+        Phase::Held { .. } if could_sign(viewer, case) => Some(match refusal(viewer, case) {
+            None => Wanted::Signature,
+            Some(_) => Wanted::OtherMeans,
+        }),
         _ => None,
     }
 }
@@ -75,8 +89,14 @@ fn stands_behind(case: &Case, person: &PersonId) -> bool {
     members.any(|member| member.people().any(|one| one == person))
 }
 
-/// Whether the viewer could sign an open stage of a case now.
-pub(super) fn could_sign(viewer: &Viewer<'_>, case: &Case) -> bool {
+/// Why the viewer's approval would be refused now, in words.
+pub(super) fn refusal(viewer: &Viewer<'_>, case: &Case) -> Option<String> {
+    let caller = &viewer.session.caller;
+    would_refuse(&viewer.judge(), caller, case, Verdict::Approve)
+}
+
+/// Whether the rules let the viewer sign an open stage of a case now.
+fn could_sign(viewer: &Viewer<'_>, case: &Case) -> bool {
     let (world, person) = (viewer.active.world(), &viewer.session.person);
     lifecycle::is_eligible(case, world, viewer.now, person)
 }

@@ -96,6 +96,22 @@ pub enum EngineError {
     Internal(String),
 }
 
+impl EngineError {
+    /// The name of a refusal that is recorded as an attempt on the request; `None` for what could
+    /// not be decided at all.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::ForgedVote(_) => "forged_vote",
+            Self::RevokedPasskey(_) => "revoked_passkey",
+            Self::ForgedRequest(_) => "forged_request",
+            Self::NotSigned(_) => "not_signed",
+            _ => return None,
+        })
+    }
+}
+
 /// Something to do to a case.
 #[derive(Debug, Clone)]
 pub enum Input {

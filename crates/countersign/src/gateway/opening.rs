@@ -361,7 +361,8 @@ async fn uploads(
     Ok(uploads)
 }
 
-fn url(given: Option<String>, server: &ServerSettings) -> String {
+/// The address of the console under these settings, unless another one is given.
+pub(crate) fn url(given: Option<String>, server: &ServerSettings) -> String {
     let scheme = if server.tls.is_some() {
         "https"
     } else {

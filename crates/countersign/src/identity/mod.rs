@@ -96,17 +96,6 @@ impl Caller {
         }
     }
 
-    /// How strongly the caller can be identified: with a passkey, if they have one.
-    #[must_use]
-    pub fn strongest(&self) -> Option<Assurance> {
-        let session = self.assurance()?;
-        let signs = |one| passkey::enrolled(one).is_some_and(|known| known.countersigned);
-        Some(match self.passkeys.iter().any(signs) {
-            false => session,
-            true => Assurance::Passkey,
-        })
-    }
-
     /// Everybody who had a hand in this credential: who issued it, the link it came from, the
     /// session in which that was proposed, and so on. Any of them could have used it.
     #[must_use]
@@ -390,13 +379,15 @@ impl Identity {
     /// [`IdentityError`] when it could not be stored or recorded.
     pub async fn revoke(&self, id: &CredentialId) -> Result<(), IdentityError> {
         let at = self.clock.now();
+        let holder = self.store.credential(id).await?.map(|one| one.holder);
         self.store
             .commit(vec![Write::RevokeCredential { id: id.clone(), at }])
             .await?;
         let revoked = body::CredentialRevoked {
             credential: id.clone(),
         };
-        let record = Record::control(at, Body::CredentialRevoked(revoked), json!({}));
+        let evidence = json!({ "holder": holder });
+        let record = Record::control(at, Body::CredentialRevoked(revoked), evidence);
         self.log.record(record).await.map_err(EngineError::from)?;
         Ok(())
     }

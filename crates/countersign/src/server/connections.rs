@@ -146,6 +146,11 @@ impl Connections {
         timeout(grace, self.open.wait()).await.is_ok()
     }
 
+    /// How many there are.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// In the clear, only this machine and the proxies that are named.
     fn may_connect(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

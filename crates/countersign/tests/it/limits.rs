@@ -93,6 +93,19 @@ async fn one_subject_has_a_bounded_number_of_streams() {
     .await;
 }
 
+#[tokio::test]
+async fn a_stop_does_not_wait_for_whoever_listens() {
+    let lab = Lab::new().await;
+    let stream = listen(&lab.session("ann").await).await;
+    assert_eq!(stream.status(), 200);
+    let started = std::time::Instant::now();
+    lab.stop().await;
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    // The stream ended as a whole answer does.
+    assert!(stream.text().await.is_ok());
+}
+
 /// Whoever waits with as many connections as it likes would leave nobody one to decide or to stop
 /// it with.
 #[tokio::test]

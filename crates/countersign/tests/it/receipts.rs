@@ -82,14 +82,23 @@ async fn a_receipt_shows_one_request_and_nothing_else() {
         assert_eq!(status, Some(0), "{said:?}");
         let verdict = said.last().unwrap();
         assert_eq!(verdict["request"], **request, "{verdict}");
-        for area in ["integrity", "completeness", "rules"] {
+        for area in ["integrity", "completeness", "rules", "votes_checked"] {
             assert_eq!(verdict[area], true, "{area}: {verdict}");
         }
+        // Its entries are read as those of a log are.
+        let file = bench.dir.path().join("receipt");
+        let listed = bench.log(&["list", file.to_str().unwrap()]);
+        assert_eq!(listed.status.code(), Some(0), "{}", errors(&listed));
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains("person:ann"), "{listed}");
+        assert!(listed.contains("action.requested"), "{listed}");
     }
     // Without evidence nobody learns what was asked.
     let bare = bench.receipt(&bench.ran, &["--without-evidence"]);
     let (status, said) = bench.verify(&bare, &bench.key());
     assert_eq!(status, Some(0), "{said:?}");
+    // Nor does anybody learn whether the votes are what it says.
+    assert_eq!(said.last().unwrap()["votes_checked"], false, "{said:?}");
     for (receipt, shows) in [(bare, false), (bench.receipt(&bench.ran, &[]), true)] {
         let extra = receipt.lines().nth(1).unwrap().strip_prefix("extra ");
         let extra = base64(extra.unwrap());

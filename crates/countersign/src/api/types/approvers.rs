@@ -14,6 +14,9 @@ pub struct Approvers {
     pub people: Vec<String>,
     /// Whom the rules name, such as `group:dba`.
     pub from: Vec<String>,
+    /// Why others that the rules name can't with what they have, a sentence each; people only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hindered: Vec<String>,
 }
 
 /// As a list in a sentence.
@@ -21,6 +24,16 @@ impl fmt::Display for Approvers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = u64::try_from(self.people.len()).unwrap_or(u64::MAX);
         let from = self.from.join(", ");
+        self.able(f, named, &from)?;
+        match self.hindered.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; not now: {}", self.hindered.join("; ")),
+        }
+    }
+}
+
+impl Approvers {
+    fn able(&self, f: &mut fmt::Formatter<'_>, named: u64, from: &str) -> fmt::Result {
         match (self.count, named) {
             (0, _) => write!(f, "nobody now (the rules name {from})"),
             (1, 0) => write!(f, "{from} (1 person now)"),
@@ -49,6 +62,7 @@ mod tests {
                 count,
                 people,
                 from,
+                hindered: Vec::new(),
             }
             .to_string()
         };
@@ -60,5 +74,15 @@ mod tests {
         assert_eq!(who(5, &[]), "group:dba, group:ops (5 people now)");
         assert_eq!(who(2, &["ann", "bob"]), "ann, bob");
         assert_eq!(who(5, &["ann", "bob"]), "ann, bob and 3 more");
+        let hindered = Approvers {
+            from: vec!["group:dba".into()],
+            hindered: vec!["needs a passkey; ann has none that signs here".into()],
+            ..Approvers::default()
+        };
+        assert_eq!(
+            hindered.to_string(),
+            "nobody now (the rules name group:dba); not now: needs a passkey; ann has none that \
+             signs here"
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! Invariant: a file that is not what it was given as is a wrong command line, never a finding
 //! about the record.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use countersign_evidence::{
     checkpoint::Checkpoint, evidence::sealing::KeySource, key::VerifyingKey, verify::Rotation,
@@ -16,20 +16,28 @@ use crate::{cli::failure::Failure, vault};
 
 /// The keys of a file beside the record; `None` without such a file.
 pub(super) fn kept_beside(path: &Path) -> Result<Option<Vec<VerifyingKey>>, Failure> {
-    let Ok(text) = fs::read_to_string(path) else {
+    if !path.exists() {
         return Ok(None);
-    };
-    keys(&text, &path.display().to_string()).map(Some)
+    }
+    let bytes = read(path)?;
+    keys(
+        &String::from_utf8_lossy(&bytes),
+        &path.display().to_string(),
+    )
+    .map(Some)
 }
 
 /// The keys of an option, which holds one or names a file.
 pub(super) fn given_keys(option: &str, given: &str) -> Result<Vec<VerifyingKey>, Failure> {
-    match Path::new(given).is_file() {
-        true => {
-            let bytes = read(Path::new(given))?;
-            keys(&String::from_utf8_lossy(&bytes), given)
-        }
-        false => keys(given, option),
+    let path = Path::new(given);
+    if path.exists() {
+        let bytes = read(path)?;
+        return keys(&String::from_utf8_lossy(&bytes), given);
+    }
+    // No verifier key goes without a plus sign, and few names of files have one.
+    match given.contains('+') {
+        true => keys(given, option),
+        false => Err(no_key(option, &format!("there is no file `{given}`"))),
     }
 }
 

@@ -26,7 +26,7 @@ use countersign_evidence::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{PIECE, journal, keys::evidence_keys, steps};
+use super::{PIECE, journal, keys::evidence_keys, named, receipt, steps};
 use crate::cli::{
     failure::{Failure, GENERAL},
     output::Output,
@@ -39,6 +39,7 @@ Examples:
   countersign log list data                                  # the last 50 records
   countersign log list data --kind policy.decided --since 2h
   countersign log list data --request req_01j9…
+  countersign log list req_01j9….receipt                     # what a receipt says of its request
   countersign log list data --last 0 --json | jq 'select(.outcome == \"deny\")'
 
 It reads the files and believes them; `countersign log verify` says whether they hold.
@@ -54,7 +55,7 @@ const NOTHING: &str = "-";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The gateway's data directory, its `log` directory, or the journal in it
+    /// The gateway's data directory, its `log` directory, the journal in it, or a receipt
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     path: PathBuf,
     /// Only records of this kind; give it again for more kinds
@@ -105,6 +106,14 @@ pub(super) fn list(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         unreadable: 0,
         keys: evidence_keys(&args.path)?.unwrap_or_else(|| Arc::new(NoKeys)),
     };
+    named::record(&args.path)?;
+    if let Some(receipt) = receipt::read(&args.path)? {
+        for entry in &receipt.entries {
+            let evidence = entry.evidence.as_deref().unwrap_or_default().as_bytes();
+            listing.record(entry.index, entry.leaf.as_bytes(), evidence)?;
+        }
+        return listing.finish(None);
+    }
     let mut damage = None;
     steps(&journal(&args.path), PIECE, |step| match step {
         Step::Frame(frame) => listing.frame(frame),
@@ -136,14 +145,18 @@ impl Listing<'_> {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), Failure> {
         let entry = self.entries;
         self.entries += 1;
-        match Leaf::parse(frame.leaf) {
+        self.record(entry, frame.leaf, frame.evidence)
+    }
+
+    fn record(&mut self, entry: u64, leaf: &[u8], evidence: &[u8]) -> Result<(), Failure> {
+        match Leaf::parse(leaf) {
             Ok(leaf) => {
                 let wanted = self.wants(&leaf);
                 let asks = matches!(leaf.body, Body::ActionRequested(_));
                 if !wanted && !asks {
                     return Ok(());
                 }
-                let evidence = opened(&leaf, frame.evidence, self.keys.as_ref());
+                let evidence = opened(&leaf, evidence, self.keys.as_ref());
                 self.asked.note(&leaf, &evidence);
                 if wanted {
                     let line = line(entry, leaf, &evidence, &self.asked);
@@ -313,6 +326,8 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
         Body::EmergencyReviewed(reviewed) => (person("/by"), Some(&reviewed.by)),
         Body::Refused(refused) => (subject("/by"), refused.by.as_ref()),
         Body::CredentialIssued(issued) => (at::<String>(evidence, "/holder"), Some(&issued.holder)),
+        // A pseudonym says nothing of it, so that records from before say nobody.
+        Body::CredentialRevoked(_) => (at::<String>(evidence, "/holder"), None),
         Body::DirectoryChanged(changed) => {
             let named = ["person", "agent", "workload"].iter().find_map(|kind| {
                 let name = at::<String>(evidence, &format!("/change/{kind}"))?;

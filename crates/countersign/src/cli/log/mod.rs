@@ -8,13 +8,13 @@
 
 mod keys;
 mod list;
+mod named;
 mod parallel;
 mod published;
 mod receipt;
 mod verify;
 
 use std::{
-    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -26,6 +26,7 @@ use countersign_evidence::frame::{
 };
 use serde_json::json;
 
+use self::named::{read, unreadable};
 use super::{
     client::{At, Client},
     config::Sources,
@@ -138,15 +139,6 @@ fn journal(path: &Path) -> PathBuf {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| unreadable(path, &error))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::usage(format!("`{}` can't be read: {error}", path.display()))
-        .next("name the gateway's data directory, its `log` directory or the journal in it")
-}
-
 /// Gives `each` every frame of the journal and then what comes after the last one, holding at most
 /// two pieces in memory.
 fn steps(
@@ -155,7 +147,7 @@ fn steps(
     mut each: impl FnMut(Step<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failed = |error: std::io::Error| unreadable(journal, &error);
-    let mut file = File::open(journal).map_err(failed)?;
+    let mut file = named::open(journal)?;
     let (mut bytes, mut offset) = (Vec::new(), 0_u64);
     let limit = u64::try_from(piece).unwrap_or(u64::MAX);
     loop {
@@ -183,14 +175,14 @@ fn steps(
 /// Journals on disk for the tests of the subcommands.
 #[cfg(test)]
 mod testing {
+    use std::fs;
+
     use countersign_evidence::{
         checkpoint::Checkpoint,
         frame::{Frame, encode},
         key::SigningKey,
         merkle::{Tree, leaf_hash},
     };
-
-    use super::*;
 
     pub(super) fn signer(seed: u8) -> SigningKey {
         SigningKey::from_seed("gate.example.com", &[seed; 32]).unwrap()

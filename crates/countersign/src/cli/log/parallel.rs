@@ -22,7 +22,7 @@ use countersign_evidence::{
     verify::{Examined, Examiner, Verifier},
 };
 
-use super::unreadable;
+use super::named::{open, unreadable};
 use crate::cli::failure::Failure;
 
 /// How much one thread examines at once, unless a single entry is longer.
@@ -66,7 +66,7 @@ impl End {
 /// The journal can't be read.
 pub(super) fn verify(journal: &Path, piece: usize, verifier: &mut Verifier) -> Result<(), Failure> {
     let failed = |error: std::io::Error| unreadable(journal, &error);
-    let file = File::open(journal).map_err(failed)?;
+    let file = open(journal)?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let examiner = verifier.examiner();
     thread::scope(|scope| {

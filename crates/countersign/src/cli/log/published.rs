@@ -76,9 +76,13 @@ pub(super) async fn verify(
     };
     let key = match &given.key {
         Some(key) => key.clone(),
-        None => log.key().await?,
+        None => log.key().await.map_err(|failure| not_one(failure, &url))?,
     };
-    let text = log.client.text(At::new(&["log", "checkpoint"])).await?;
+    let text = log.client.text(At::new(&["log", "checkpoint"])).await;
+    let text = text.map_err(|failure| not_one(failure, &url))?;
+    if Checkpoint::peek(text.as_bytes()).is_err() {
+        return Err(no_log(&url, "what it gives as its checkpoint is none"));
+    }
     let mut failures = Vec::new();
     let mut continued = Vec::new();
     let entries = match Checkpoint::open(text.as_bytes(), &key) {
@@ -109,11 +113,27 @@ pub(super) async fn verify(
     found.print(output)
 }
 
+/// Says what an address is that answers, and has no log.
+fn not_one(failure: Failure, url: &Url) -> Failure {
+    match failure.http {
+        Some(status @ (400..=407 | 410..=428 | 501)) => {
+            no_log(url, &format!("it answered with status {status}"))
+        }
+        _ => failure,
+    }
+}
+
+fn no_log(url: &Url, why: &str) -> Failure {
+    Failure::usage(format!("there is no published log at `{url}`: {why}")).next(
+        "give the address of a gateway, or that of the log it publishes, which ends in /v1/log",
+    )
+}
+
 impl Published {
     async fn key(&self) -> Result<VerifyingKey, Failure> {
         let text = self.client.text(At::new(&["log", "key"])).await?;
         text.trim().parse().map_err(|_| {
-            Failure::new("log", "the log's own key can't be read")
+            Failure::usage("the log's own key can't be read: what came is no verifier key")
                 .next("give the one you kept with `--key`")
         })
     }

@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -27,14 +27,14 @@ use countersign_evidence::{
     leaf::Leaf,
     receipt::Receipt,
     tile,
-    verify::{Area, Report, Trust, verify_receipt},
+    verify::{Area, Report, Severity, Trust, verify_receipt},
 };
 use serde_json::{Value, json};
 
 use super::{
     PIECE, folder, journal,
     keys::{evidence_keys, kept_beside, one},
-    steps, unreadable,
+    named, steps, unreadable,
     verify::print_findings,
 };
 use crate::cli::{
@@ -53,7 +53,7 @@ key: `countersign log verify req_01j9….receipt --key KEY`. It holds what was a
 with --without-evidence it holds only digests and pseudonyms of it.";
 
 /// How a receipt begins.
-const FIRST_LINE: &[u8] = b"c2sp.org/tlog-proof@v1\n";
+pub(super) const FIRST_LINE: &[u8] = b"c2sp.org/tlog-proof@v1\n";
 /// The most bytes of a receipt that are read: a request with very many entries, evidence included.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -92,6 +92,7 @@ struct Found {
 /// # Errors
 /// The log has nothing of the request under a signed checkpoint, can't be read, or does not hold.
 pub(super) fn prove(args: &Args, output: &mut Output) -> Result<u8, Failure> {
+    named::record(&args.path)?;
     let folder = folder(&args.path);
     let key = folder.join("key.pub");
     let none = || unreadable(&key, &ErrorKind::NotFound.into());
@@ -100,14 +101,14 @@ pub(super) fn prove(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         &key.display().to_string(),
     )?;
     let text = folder.join("checkpoint");
-    let text = fs::read_to_string(&text).map_err(|error| unreadable(&text, &error))?;
+    let text = String::from_utf8_lossy(&named::read(&text)?).into_owned();
     let checkpoint = Checkpoint::open(text.as_bytes(), &log)
         .map_err(|error| damaged(format!("the log's checkpoint does not hold: {error}")))?;
     let found = entries(args, checkpoint.size)?;
     if found.covered.is_empty() {
         return Err(nothing(&args.request, found.newer));
     }
-    let read = |name: tile::Name| fs::read(folder.join(name.to_string())).ok();
+    let read = |name: tile::Name| named::read(&folder.join(name.to_string())).ok();
     let receipt = Receipt::prove(
         args.request.clone(),
         found.covered,
@@ -310,15 +311,49 @@ pub(super) fn verify(
              you the receipt",
         )
     })?;
+    let has_key = votes.is_some();
     let report = verify_receipt(receipt, &Trust { log, votes });
+    let unchecked = unchecked(receipt, &report, has_key);
     print_findings(&report, output)?;
-    output.result(&summary_json(receipt, &report), |_, paint| {
-        summary(receipt, &report, paint)
+    output.result(&summary_json(receipt, &report, &unchecked), |_, paint| {
+        summary(receipt, &report, &unchecked, paint)
     })?;
     Ok(if report.passed() { 0 } else { GENERAL })
 }
 
-fn summary_json(receipt: &Receipt, report: &Report) -> Value {
+/// Votes whose signatures nothing was compared with.
+#[derive(Debug, PartialEq, Eq)]
+struct Unchecked {
+    votes: usize,
+    /// Why.
+    why: &'static str,
+}
+
+fn unchecked(receipt: &Receipt, report: &Report, has_key: bool) -> Unchecked {
+    let is_vote = |leaf: &str| {
+        Leaf::parse(leaf.as_bytes()).is_ok_and(|leaf| matches!(leaf.body, Body::ApprovalDecided(_)))
+    };
+    let votes = receipt.entries.iter().filter(|entry| is_vote(&entry.leaf));
+    // What could not be opened is a note, and nothing that failed.
+    let noted = |index| {
+        let mut findings = report.findings.iter();
+        findings.any(|one| one.entry == Some(index) && one.problem.severity() == Severity::Note)
+    };
+    match has_key {
+        false => Unchecked {
+            votes: votes.count(),
+            why: "Give `--vote-key` what `countersign log key --votes` prints.",
+        },
+        true => Unchecked {
+            votes: votes
+                .filter(|entry| entry.evidence.is_none() || noted(entry.index))
+                .count(),
+            why: "Their evidence is not in the receipt; have one made with it, if it is still there.",
+        },
+    }
+}
+
+fn summary_json(receipt: &Receipt, report: &Report, unchecked: &Unchecked) -> Value {
     json!({
         "verified": report.passed(),
         "request": receipt.request,
@@ -326,17 +361,25 @@ fn summary_json(receipt: &Receipt, report: &Report) -> Value {
         "integrity": report.holds(Area::Integrity),
         "completeness": report.holds(Area::Completeness),
         "rules": report.holds(Area::Rules),
+        "votes_checked": unchecked.votes == 0,
         "unlisted_failures": report.unlisted_failures,
     })
 }
 
-fn summary(receipt: &Receipt, report: &Report, paint: Paint) -> String {
+fn summary(receipt: &Receipt, report: &Report, unchecked: &Unchecked, paint: Paint) -> String {
     let whole = report.holds(Area::Integrity) && report.holds(Area::Completeness);
     let record = match whole {
         true => paint.green("The receipt holds: all of it is in the log, as it was recorded."),
         false => paint.red("The receipt does not hold: it was changed or cut off."),
     };
     let rules = match report.holds(Area::Rules) {
+        true if unchecked.votes > 0 => format!(
+            "{}\n{} {} of its votes: whether the people named signed them.\n  {}",
+            paint.green("The rules were kept, if the votes are what it says."),
+            paint.yellow("Not checked:"),
+            unchecked.votes,
+            unchecked.why
+        ),
         true => paint.green("The rules were kept in everything it shows."),
         false => paint.red("The rules were broken."),
     };
@@ -351,6 +394,8 @@ fn summary(receipt: &Receipt, report: &Report, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::cli::{
         log::testing::{data, signer},

@@ -5,10 +5,7 @@
 //! Out of scope: the verification itself, which is the evidence crate's; receipts ([`receipt`]).
 //! Invariant: the exit status is 0 only when nothing failed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use countersign_evidence::{
     checkpoint::Checkpoint,
@@ -20,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     folder, journal,
     keys::{evidence_keys, given_keys, kept_beside, kept_checkpoint, one, rotations_from},
-    parallel, published, read, receipt,
+    named, parallel, published, read, receipt,
 };
 use crate::cli::{
     config::Sources,
@@ -39,7 +36,7 @@ Examples:
 
 Keys and checkpoints from the directory itself show that it agrees with itself. Only a key and a
 checkpoint that you kept elsewhere show that nobody replaced the whole of it.
-Exit status: 0 verified, 1 not verified, 64 a key or checkpoint that is none.";
+Exit status: 0 verified, 1 not verified, 64 what was named is no record, key or checkpoint, 69 not reached.";
 
 /// Arguments of `countersign log verify`.
 #[derive(Debug, clap::Args)]
@@ -93,11 +90,22 @@ pub(super) async fn verify(
 /// The log's key that was given.
 fn given_key(args: &Args) -> Result<Option<VerifyingKey>, Failure> {
     let given = args.key.as_ref();
-    let given = given.map(|key| one(given_keys("--key", key)?, "--key"));
-    given.transpose()
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    let key = one(given_keys("--key", given)?, "--key")?;
+    match key.name().ends_with("/votes") {
+        true => Err(Failure::usage(format!(
+            "`--key` is the key of votes, `{}`, and not that of the log",
+            key.name()
+        ))
+        .next("give it with `--vote-key`; `countersign log key` prints the log's")),
+        false => Ok(Some(key)),
+    }
 }
 
 fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
+    named::record(&args.path)?;
     let given = given_key(args)?;
     let mut votes = Vec::new();
     for given in &args.vote_keys {
@@ -152,15 +160,18 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         verifier = verifier.with_keys(keys);
     }
     if folder.join("tile").is_dir() {
-        verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
+        verifier = verifier.with_tiles(move |name| read(&folder.join(name.to_string())).ok());
     }
     parallel::verify(&journal(&args.path), parallel::PIECE, &mut verifier)?;
     print(&verifier.finish(), kept, output)
 }
 
 fn missing(path: &Path) -> Failure {
-    Failure::usage(format!("`{}` can't be read", path.display()))
-        .next("name the gateway's data directory, or give the key with `--key`")
+    Failure::usage(format!(
+        "there is no key beside the record: `{}` does not exist",
+        path.display()
+    ))
+    .next("name the gateway's data directory, or give the key with `--key`")
 }
 
 /// Prints what was found, one line each.

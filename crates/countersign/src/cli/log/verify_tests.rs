@@ -310,3 +310,51 @@ fn a_kept_checkpoint_under_another_key_is_a_finding() {
         out.text()
     );
 }
+
+/// What was given as a key, and what is said of it; always a wrong command line.
+#[test]
+fn what_is_no_key_of_the_log_is_named() {
+    let data = data(&[]);
+    let votes = SigningKey::from_seed("gate.example.com/votes", &[3; 32]).unwrap();
+    let file = data.path().join("votes.key");
+    fs::write(&file, votes.verifying().to_string()).unwrap();
+    for (key, says) in [
+        (
+            "nowhere/key.pub".to_owned(),
+            "there is no file `nowhere/key.pub`",
+        ),
+        (votes.verifying().to_string(), "is the key of votes"),
+        (file.display().to_string(), "is the key of votes"),
+        ("gate+00+A".to_owned(), "holds no verifier key"),
+    ] {
+        let args = Args {
+            key: Some(key),
+            ..args(data.path().to_owned())
+        };
+        let (mut output, out, _) = captured(false, false);
+        let failure = verify_files(&args, &mut output).unwrap_err();
+        assert_eq!((failure.exit, out.text().as_str()), (64, ""));
+        assert!(failure.title.contains(says), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_without_a_log_is_no_finding_about_one() {
+    use crate::cli::testing::{Stub, json_answer};
+    let answer = |status: &str| {
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    };
+    for (first, says) in [
+        (answer("404 Not Found"), "status 404"),
+        (answer("501 Not Implemented"), "status 501"),
+        (json_answer("{}"), "what came is no verifier key"),
+    ] {
+        let stub = Stub::start(vec![first]).await;
+        let sources = stub.sources();
+        let args = args(sources.url.clone().unwrap().into());
+        let (mut output, out, _) = captured(false, false);
+        let failure = verify(args, &sources, &mut output).await.unwrap_err();
+        assert_eq!((failure.exit, out.text().as_str()), (64, ""), "{failure}");
+        assert!(failure.title.contains(says), "{failure}");
+    }
+}

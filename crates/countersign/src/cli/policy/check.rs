@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign_core::approval::{ApprovalRule, rule::Assurance};
 use countersign_policy::{
     StreamKind,
     bundle::{Bundle, MAIN_FILE},
@@ -17,6 +18,8 @@ use crate::{
         output::Output,
         text::{Paint, shown},
     },
+    gateway::opening,
+    identity::passkey,
     server,
 };
 
@@ -74,6 +77,7 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
     {
         problems.push(warning(format!("the gateway would not start: {error:#}")));
     }
+    problems.extend(no_passkeys(bundle));
     for (name, target) in bundle.targets() {
         let credentials = target.exec().map(|exec| exec.credentials.as_slice());
         for credential in credentials.unwrap_or_default() {
@@ -106,6 +110,22 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Rules that ask for passkeys at an address for which browsers make none.
+fn no_passkeys(bundle: &Bundle) -> Option<Problem> {
+    let asks = |rule: &&ApprovalRule| rule.assurance == Assurance::Passkey;
+    let rule = bundle.rules().values().find(asks)?;
+    let url = opening::url(None, bundle.server());
+    passkey::site(&url).is_err().then(|| {
+        let message = format!(
+            "rule `{}` asks for passkeys, and browsers make none for {url}",
+            rule.name
+        );
+        let help =
+            "give `[server]` a `public_url` with a name and TLS, or `http://localhost` to try it";
+        Problem::warning(MAIN_FILE, None, message, help)
+    })
 }
 
 /// Reads and checks a directory, printing every problem; nothing when it can't be used.
@@ -206,6 +226,25 @@ mod tests {
                 "{}",
                 out.text()
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn passkeys_need_an_address_that_has_them() {
+        let rule = "[approval.two]\nstages = [{ from = [\"group:admins\"], count = 1 }]\n\
+                    assurance = \"passkey\"\n";
+        let groups = "[group.admins]\n";
+        let named = format!("[server]\npublic_url = \"http://localhost:7780\"\n{groups}");
+        for (main, warned) in [(groups, true), (named.as_str(), false)] {
+            let files = [("countersign.toml", main), ("approvals.toml", rule)];
+            let directory = bundle_files::example::directory(&files);
+            let args = Directory {
+                directory: directory.path().to_owned(),
+            };
+            let (mut output, out, _) = captured(false, false);
+            assert_eq!(run(&args, &mut output).await, Ok(0), "{}", out.text());
+            let text = out.text();
+            assert_eq!(text.contains("asks for passkeys"), warned, "{text}");
         }
     }
 

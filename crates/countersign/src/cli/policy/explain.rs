@@ -156,8 +156,15 @@ fn rule(signers: &Signers) -> String {
             true => "nobody whom policy knows beforehand".into(),
             false => text::list(&stage.people),
         };
+        let without = match stage.without_passkey.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; needs a passkey, which {} lacks",
+                text::list(&stage.without_passkey)
+            ),
+        };
         format!(
-            "  {name}  {} of {}: {people}",
+            "  {name}  {} of {}: {people}{without}",
             stage.count,
             text::list(&stage.from)
         )
@@ -187,7 +194,8 @@ mod tests {
                 }]
             }],
             "signers": [{ "rule": "administrator", "confirmation": false, "stages": [
-                { "count": 1, "from": ["group:admins"], "people": ["eli@example.com"] }
+                { "count": 1, "from": ["group:admins"], "people": ["eli@example.com"],
+                  "without_passkey": ["lea@example.com"] }
             ]}]
         }))
         .unwrap();
@@ -210,7 +218,7 @@ mod tests {
                       lifted by approval rule administrator
 
             Who could countersign
-              administrator  1 of group:admins: eli@example.com"#]]
+              administrator  1 of group:admins: eli@example.com; needs a passkey, which lea@example.com lacks"#]]
         .assert_eq(&page(&asked, &explained, Paint::plain()));
     }
 }

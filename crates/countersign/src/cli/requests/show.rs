@@ -3,7 +3,9 @@
 use countersign_core::{approval::vote::Verdict, id::RequestId, time::Timestamp};
 
 use crate::{
-    api::types::{MessageLine, RequestDetail, RequestLine, RuleProgress, VoteLine},
+    api::types::{
+        MessageLine, OutcomeLine, RequestDetail, RequestLine, RuleProgress, SignedWith, VoteLine,
+    },
     cli::{
         client::{At, Client},
         clock::now,
@@ -141,6 +143,9 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         "asked",
         format!("{}{deadline}", text::relative(line.at, now)),
     ));
+    if let Some(ended) = &detail.outcome {
+        values.push(("outcome", outcome(ended, now, paint)));
+    }
     if let Some(other) = &detail.amends {
         values.push(("amends", other.to_string()));
     }
@@ -152,6 +157,31 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         paint.state(&line.state)
     );
     format!("{title}\n{}", text::pairs(2, &values, paint))
+}
+
+/// `failed, exit status 3, 2m ago, under permit …`.
+fn outcome(ended: &OutcomeLine, now: Timestamp, paint: Paint) -> String {
+    let exit = ended
+        .exit
+        .map_or_else(String::new, |status| format!(", exit status {status}"));
+    let since = match ended.state.as_str() {
+        "running" => ", since ",
+        _ => ", ",
+    };
+    let permit = ended
+        .permit
+        .as_deref()
+        .map_or_else(String::new, |permit| format!(", under {}", shown(permit)));
+    let why = ended
+        .why
+        .as_deref()
+        .map_or_else(String::new, |why| format!("\n{}", text::quoted(why)));
+    format!(
+        "{}{exit}{since}{} ({}){permit}{why}",
+        paint.state(&ended.state),
+        text::relative(ended.at, now),
+        ended.at
+    )
 }
 
 fn rule(rule: &RuleProgress, paint: Paint) -> String {
@@ -187,11 +217,27 @@ fn vote(vote: &VoteLine, now: Timestamp, paint: Paint) -> String {
     let reason = vote.reason.as_ref().map_or_else(String::new, |reason| {
         format!(":\n{}", text::indent(4, &text::quoted(reason)))
     });
+    let with = match (&vote.passkey, vote.assurance.as_str()) {
+        (Some(with), _) => with_passkey(with),
+        (None, "passkey") => ", signed by a passkey".into(),
+        _ => String::new(),
+    };
+    let void = match vote.counts {
+        true => String::new(),
+        false => paint.red(" (does not count any more: the passkey was removed since)"),
+    };
     format!(
-        "  {} {verdict} {}{reason}",
+        "  {} {verdict} {}{with}{void}{reason}",
         shown(&vote.voter),
         text::relative(vote.at, now)
     )
+}
+
+fn with_passkey(with: &SignedWith) -> String {
+    let called = with.label.as_deref().map_or_else(String::new, shown);
+    let fingerprint = with.fingerprint.as_deref().map_or_else(String::new, shown);
+    let known = format!("{called} ({fingerprint}, {})", with.credential);
+    format!(", signed by the passkey {known}")
 }
 
 fn message(message: &MessageLine, now: Timestamp) -> String {
@@ -238,6 +284,49 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+
+    #[test]
+    fn how_it_ended_is_said() {
+        let ended = |state: &str, exit, why: Option<&str>| OutcomeLine {
+            state: state.into(),
+            at: Timestamp(1_060_000),
+            exit,
+            permit: exit.map(|_| "prm_1".to_owned()),
+            why: why.map(str::to_owned),
+        };
+        let said = |line| outcome(&line, Timestamp(1_120_000), Paint::plain());
+        expect!["failed, exit status 3, 60s ago (1970-01-01T00:17:40.000Z), under prm_1"]
+            .assert_eq(&said(ended("failed", Some(3), None)));
+        expect![[r#"
+            denied, 60s ago (1970-01-01T00:17:40.000Z)
+            │ by dana@example.com: no"#]]
+        .assert_eq(&said(ended(
+            "denied",
+            None,
+            Some("by dana@example.com: no"),
+        )));
+    }
+
+    #[test]
+    fn what_signed_a_vote_and_whether_it_counts_is_said() {
+        let with = SignedWith {
+            credential: "crd_1".parse().unwrap(),
+            label: Some("laptop".into()),
+            fingerprint: Some("3f1c 09ab 77d2 e410".into()),
+            counts: false,
+        };
+        let line = VoteLine {
+            voter: "lea@example.com".into(),
+            verdict: Verdict::Approve,
+            reason: None,
+            at: Timestamp(1_060_000),
+            assurance: "passkey".into(),
+            passkey: Some(with),
+            counts: false,
+        };
+        expect!["  lea@example.com approved 60s ago, signed by the passkey laptop (3f1c 09ab 77d2 e410, crd_1) (does not count any more: the passkey was removed since)"]
+        .assert_eq(&vote(&line, Timestamp(1_120_000), Paint::plain()));
+    }
 
     #[test]
     fn a_request_is_shown_whole() {

@@ -52,7 +52,7 @@ async fn page(viewer: &Viewer<'_>, asked: &Asked) -> Result<InboxPage, ApiError>
     let mut narrowed = narrow(&filter, &viewer.active.directory);
     narrowed.after = after.clone();
     let waiting = waiting::find(viewer).await?;
-    let all_waiting = waiting.len();
+    let all_waiting = waiting::able(&waiting);
     let (cases, next) = match phases(tab, &filter) {
         None => (Vec::new(), None),
         Some(phases) => {

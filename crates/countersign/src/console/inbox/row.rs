@@ -45,6 +45,9 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
             Some(Wanted::Answer) => question(case),
             Some(Wanted::Use) => approved(case),
             Some(Wanted::Signature) if tab == Tab::Waiting => expected(viewer, case),
+            Some(Wanted::OtherMeans) if tab == Tab::Waiting => {
+                waiting::refusal(viewer, case).unwrap_or_default()
+            }
             _ => decided(case),
         },
         signed: words::count(tally.filled.len()),

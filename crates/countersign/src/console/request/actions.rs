@@ -20,10 +20,11 @@ use countersign_core::{
 use super::arguments;
 use crate::{
     api::{
-        deciding::{needs_passkey, would_refuse},
+        deciding::{lacks_passkey, needs_passkey, would_refuse},
         types::RequestDetail,
     },
     console::{viewer::Viewer, waiting, words},
+    identity::passkey,
 };
 
 /// What the viewer typed before it was refused.
@@ -47,12 +48,13 @@ pub(super) fn actions(
     let person = &viewer.session.person;
     let reviewer = !side.contains(person)
         && waiting::electorate(viewer, case, &side).may_sign_any(person, viewer.now);
-    let (active, caller) = (&viewer.active, &viewer.session.caller);
-    let no_denial = would_refuse(active, caller, case, Verdict::Deny, viewer.now);
+    let (judge, caller) = (viewer.judge(), &viewer.session.caller);
+    let no_denial = would_refuse(&judge, caller, case, Verdict::Deny);
     let claims = can("claim");
     // Whoever applies their own approved change has something to do, and nothing to be told.
     let cannot_vote = detail.why_not_vote.clone().filter(|_| open && !claims);
     Actions {
+        lacks_passkey: cannot_vote.is_some() && lacks_passkey(&judge, caller, case),
         cannot_vote: cannot_vote.unwrap_or_default(),
         approve: can("vote").then(|| approve(viewer, case, typed)),
         deny: no_denial.is_none().then(|| DenyForm {
@@ -98,6 +100,9 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
             true => format!("/v1{}/passkey", super::path(&case.request.id)),
             false => String::new(),
         },
+        origin: passkey::site(viewer.api.gateway.url())
+            .map(|site| site.origin)
+            .unwrap_or_default(),
         signs: signs.unwrap_or_default(),
         reason: typed.approve.clone(),
     }

@@ -24,7 +24,7 @@ pub(super) use acts::act;
 
 use self::actions::Typed;
 use super::{answer, fields::Asked, flash, session::Session, viewer::Viewer};
-use crate::api::{Api, problem::ApiError, requests::request_id};
+use crate::api::{Api, problem::ApiError, requests::request_id, ways::Ways};
 
 /// The address of a request's page.
 pub(super) fn path(id: &RequestId) -> String {
@@ -85,6 +85,7 @@ async fn page(
     if read {
         api.record_opened(&session.caller, id).await?;
     }
+    let ways = Ways::of(&api.gateway, &case).await?;
     let viewer = Viewer::new(api, session);
     let shell = viewer.counted_shell(Place::Inbox, &path(id)).await;
     let request = &case.request;
@@ -102,6 +103,6 @@ async fn page(
     };
     Ok(answer::page(
         status,
-        &model::page(&viewer, &case, shell, &typed),
+        &model::page(&viewer, (&case, &ways), shell, &typed),
     ))
 }

@@ -21,7 +21,10 @@ use super::{
     path, signing, timeline,
 };
 use crate::{
-    api::detail::{detail, unusual_in},
+    api::{
+        detail::{detail, unusual_in},
+        ways::Ways,
+    },
     console::{
         standing::left,
         viewer::{self, Viewer},
@@ -30,9 +33,14 @@ use crate::{
 };
 
 /// The page of a case.
-pub(super) fn page(viewer: &Viewer<'_>, case: &Case, shell: Shell, typed: &Typed) -> RequestPage {
+pub(super) fn page(
+    viewer: &Viewer<'_>,
+    (case, ways): (&Case, &Ways),
+    shell: Shell,
+    typed: &Typed,
+) -> RequestPage {
     let request = &case.request;
-    let detail = detail(&viewer.api.gateway, &viewer.session.caller, case);
+    let detail = detail(&viewer.api.gateway, &viewer.session.caller, case, ways);
     let policies = request.decided.decision.policies().iter();
     RequestPage {
         shell,
@@ -54,9 +62,10 @@ pub(super) fn page(viewer: &Viewer<'_>, case: &Case, shell: Shell, typed: &Typed
         why: request.reason.clone(),
         policies: policies.map(|id| policy(viewer, request, id)).collect(),
         bundle: request.decided.bundle.to_string(),
-        rules: signing::rules(viewer, case),
+        rules: signing::rules(viewer, case, ways),
+        hindered: ways.hindered(),
         lifted: lifted(viewer, case),
-        timeline: timeline::timeline(viewer, case),
+        timeline: timeline::timeline(viewer, case, ways),
         related: related(case),
         actions: actions::actions(viewer, case, &detail, typed),
     }

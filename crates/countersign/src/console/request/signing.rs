@@ -14,14 +14,17 @@ use countersign_core::{
         ApprovalRule,
         myself::myself,
         quorum::{Electorate, Slot, Tally, stage_counts},
-        rule::{Assurance, ReasonRequirement},
+        rule::ReasonRequirement,
     },
     id::PersonId,
     lifecycle,
     request::Case,
 };
 
-use crate::console::{viewer::Viewer, waiting, words};
+use crate::{
+    api::{detail::assurance, ways::Ways},
+    console::{viewer::Viewer, waiting, words},
+};
 
 /// How many names an open slot lists.
 const NAMED: usize = 10;
@@ -32,12 +35,14 @@ struct Signing<'a> {
     case: &'a Case,
     tally: Tally,
     electorate: Electorate<'a>,
-    /// People who could sign an open stage now.
-    eligible: BTreeSet<PersonId>,
+    /// With what people could sign, and did.
+    ways: &'a Ways,
+    /// Whether the viewer's vote would be taken in this session.
+    mine: bool,
 }
 
 /// The rules of a case with their progress.
-pub(super) fn rules(viewer: &Viewer<'_>, case: &Case) -> Vec<Rule> {
+pub(super) fn rules(viewer: &Viewer<'_>, case: &Case, ways: &Ways) -> Vec<Rule> {
     let side = myself(case, &viewer.active.directory);
     let world = viewer.active.world();
     let signing = Signing {
@@ -45,25 +50,14 @@ pub(super) fn rules(viewer: &Viewer<'_>, case: &Case) -> Vec<Rule> {
         case,
         tally: lifecycle::progress(case, world),
         electorate: waiting::electorate(viewer, case, &side),
-        eligible: match case.phase.is_open() {
-            true => lifecycle::eligible_voters(case, world, viewer.now),
-            false => BTreeSet::new(),
-        },
+        ways,
+        mine: waiting::refusal(viewer, case).is_none(),
     };
     case.request
         .rules
         .iter()
         .map(|rule| signing.rule(rule))
         .collect()
-}
-
-/// The name of an assurance.
-pub(super) fn assurance(assurance: Assurance) -> &'static str {
-    match assurance {
-        Assurance::Chat => "chat",
-        Assurance::Session => "session",
-        Assurance::Passkey => "passkey",
-    }
 }
 
 impl Signing<'_> {
@@ -122,6 +116,7 @@ impl Signing<'_> {
 
     fn signature(&self, person: &PersonId) -> Signature {
         let vote = self.case.votes.iter().find(|vote| vote.voter == *person);
+        let with = self.ways.signed_with(person);
         Signature {
             by: person.to_string(),
             at: vote.map_or_else(Moment::default, |vote| self.viewer.moment(vote.at)),
@@ -130,6 +125,8 @@ impl Signing<'_> {
                 .unwrap_or_default()
                 .into(),
             mine: *person == self.viewer.session.person,
+            passkey: with.and_then(|with| with.label.clone()).unwrap_or_default(),
+            void: with.is_some_and(|with| !with.counts),
         }
     }
 
@@ -142,7 +139,7 @@ impl Signing<'_> {
         let signed: BTreeSet<_> = self.tally.filled.values().collect();
         let could = |person: &&PersonId| {
             let counts = match state {
-                StageState::Open => self.eligible.contains(*person),
+                StageState::Open => self.ways.able().contains(*person),
                 StageState::NotYet => self.case.phase.is_open() && !signed.contains(*person),
                 StageState::Complete => false,
             };
@@ -162,7 +159,7 @@ impl Signing<'_> {
         let open = state == StageState::Open;
         Shown::Empty {
             from,
-            mine: open && people.contains(&&self.viewer.session.person),
+            mine: open && self.mine && people.contains(&&self.viewer.session.person),
             more: words::count(people.len().saturating_sub(NAMED)),
             people: people.iter().take(NAMED).map(ToString::to_string).collect(),
         }

@@ -17,17 +17,20 @@ use countersign_core::{
 };
 
 use super::path;
-use crate::console::{
-    standing::is_unanswered,
-    viewer::{self, Viewer},
-    words,
+use crate::{
+    api::{types::SignedWith, ways::Ways},
+    console::{
+        standing::is_unanswered,
+        viewer::{self, Viewer},
+        words,
+    },
 };
 
 /// Events with their moments, until they are put in order.
 type Timed = (Timestamp, Event);
 
 /// What happened, oldest first.
-pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
+pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case, ways: &Ways) -> Vec<Event> {
     let request = &case.request;
     let requester = viewer::party_of(&request.chain.requester.id);
     let mut events: Vec<Timed> = vec![
@@ -35,7 +38,8 @@ pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case) -> Vec<Event> {
         decided(case),
     ];
     events.extend(escalations(case));
-    events.extend(case.votes.iter().map(|vote| voted(viewer, case, vote)));
+    let voted = |vote| voted(viewer, (case, ways), vote);
+    events.extend(case.votes.iter().map(voted));
     events.extend(case.conversation.iter().map(|message| said(case, message)));
     events.extend(emergencies(case));
     events.extend(redecided(case));
@@ -121,7 +125,7 @@ fn escalations(case: &Case) -> impl Iterator<Item = Timed> + '_ {
     })
 }
 
-fn voted(viewer: &Viewer<'_>, case: &Case, vote: &Vote) -> Timed {
+fn voted(viewer: &Viewer<'_>, (case, ways): (&Case, &Ways), vote: &Vote) -> Timed {
     let kind = match vote.verdict {
         Verdict::Deny => EventKind::Denied,
         // The requester's side signs nothing but confirmations.
@@ -135,9 +139,22 @@ fn voted(viewer: &Viewer<'_>, case: &Case, vote: &Vote) -> Timed {
         at,
         Event {
             text: vote.reason.clone().unwrap_or_default(),
+            detail: ways.signed_with(&vote.voter).map(with).unwrap_or_default(),
             ..event
         },
     )
+}
+
+/// The passkey that signed a vote, in words.
+fn with(passkey: &SignedWith) -> String {
+    let called = passkey.label.as_ref().map(|label| format!(" {label:?}"));
+    let called = called.unwrap_or_default();
+    match passkey.counts {
+        true => format!("with the passkey{called}"),
+        false => {
+            format!("with the passkey{called}, which was removed since: it does not count any more")
+        }
+    }
 }
 
 fn said(case: &Case, message: &Message) -> Timed {

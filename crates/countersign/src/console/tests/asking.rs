@@ -1,6 +1,9 @@
 //! What a waiting caller is told while people look at its request.
 
-use countersign_core::subject::{Origin, SubjectId};
+use countersign_core::{
+    id::RequestId,
+    subject::{Origin, SubjectId},
+};
 use countersign_store::CredentialKind;
 use tokio::sync::mpsc;
 
@@ -28,6 +31,15 @@ async fn bot(site: &Site) -> Caller {
 
 /// Starts `true` on a target as the agent; its events.
 async fn run(site: &Site, target: &str) -> mpsc::Receiver<RunEvent> {
+    call(site, target, None).await
+}
+
+/// Claims a request as the agent; its events.
+pub(super) async fn claim(site: &Site, id: &RequestId) -> mpsc::Receiver<RunEvent> {
+    call(site, "", Some(id.clone())).await
+}
+
+async fn call(site: &Site, target: &str, claim: Option<RequestId>) -> mpsc::Receiver<RunEvent> {
     let (to, events) = mpsc::channel(16);
     let call = RunRequest {
         trace: None,
@@ -38,7 +50,7 @@ async fn run(site: &Site, target: &str) -> mpsc::Receiver<RunEvent> {
         reason: None,
         origin: Origin::default(),
         wait_ms: 60_000,
-        claim: None,
+        claim,
         local: None,
     };
     let (gateway, caller) = (site.gateway.clone(), bot(site).await);

@@ -427,3 +427,31 @@ async fn an_amendment_that_leaves_nobody_says_so() {
         .says("joins the requester&#39;s side");
     assert_eq!(site.case(&id).await.phase.name(), "held");
 }
+
+#[tokio::test]
+async fn nobody_is_told_that_they_can_sign_in_a_session_that_would_be_refused() {
+    let site = Site::open().await;
+    // Olga owns the agent and had Sam's link made.
+    let sam = site.sign_in_by(SAM, Some(OLGA)).await;
+    let id = site.held(&["true"], "now").await;
+    let path = format!("/requests/{id}");
+    let page = site.get(&path, &sam).await;
+    page.says("had a hand in the link you signed in with")
+        .says("sam@example.com is signed in by a link that olga@example.com had a hand in");
+    for said in ["You can sign this", "id=\"waiting\"", "id=\"approve\""] {
+        assert!(!page.text.contains(said), "{said}: {}", page.text);
+    }
+    let tried = site
+        .post(&format!("{path}/approve"), &sam, page.form(&[]))
+        .await;
+    tried.is(403).says("asked for the link that your session");
+    let own = site.sign_in(SAM).await;
+    site.get(&path, &own).await.says("You can sign this");
+    // With a session that would do somewhere, Sam is among those who can sign.
+    let page = site.get(&path, &sam).await;
+    assert!(
+        !page.text.contains("is signed in by a link"),
+        "{}",
+        page.text
+    );
+}

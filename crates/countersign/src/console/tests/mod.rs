@@ -4,6 +4,7 @@ mod asking;
 mod deciding;
 mod pages;
 mod passkeys;
+mod passkeys_shown;
 mod proposing;
 mod signing_in;
 

@@ -12,12 +12,12 @@ use countersign_evidence::body::{Body, CredentialKind};
 use serde_json::{Value, json};
 
 use super::{Answer, OLGA, POLICIES, SAM, Site, UMA, form};
-use crate::{engine::Input, identity::passkey::Signed};
+use crate::{api::types::RunEvent, engine::Input, identity::passkey::Signed};
 
-const KIM: &str = "kim@example.com";
+pub(super) const KIM: &str = "kim@example.com";
 const ORIGIN: &str = "https://gate.example.com";
 
-const APPROVALS: &str = r#"
+pub(super) const APPROVALS: &str = r#"
 [approval.ops]
 stages = [{ from = ["group:ops"], count = 1 }]
 assurance = "passkey"
@@ -26,7 +26,7 @@ assurance = "passkey"
 stages = [{ from = ["group:admins"], count = 1 }]
 "#;
 
-const ADDING: &str = r#"
+pub(super) const ADDING: &str = r#"
 @id("people-add-passkeys")
 permit (principal is Person, action == Action::"countersign:passkey-add", resource);
 
@@ -35,7 +35,7 @@ forbid (principal, action == Action::"countersign:passkey-add", resource);
 "#;
 
 /// An authenticator with one passkey.
-struct Authenticator {
+pub(super) struct Authenticator {
     key: EcdsaKeyPair,
     id: [u8; 16],
     flags: u8,
@@ -47,7 +47,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 impl Authenticator {
-    fn new(id: u8) -> Self {
+    pub(super) fn new(id: u8) -> Self {
         Self {
             key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap(),
             id: [id; 16],
@@ -92,7 +92,7 @@ impl Authenticator {
         ]
     }
 
-    fn sign(&mut self, options: &Value) -> Signed {
+    pub(super) fn sign(&mut self, options: &Value) -> Signed {
         self.sign_at(options, ORIGIN)
     }
 
@@ -114,7 +114,7 @@ impl Authenticator {
     }
 }
 
-fn fields(signed: &Signed) -> [(&'static str, &str); 5] {
+pub(super) fn fields(signed: &Signed) -> [(&'static str, &str); 5] {
     [
         ("passkey_challenge", &signed.challenge),
         ("passkey", &signed.passkey),
@@ -129,7 +129,7 @@ fn pairs<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str
     fields.iter().map(pair).collect()
 }
 
-async fn site() -> Site {
+pub(super) async fn site() -> Site {
     Site::open_with(APPROVALS, &format!("{POLICIES}{ADDING}")).await
 }
 
@@ -141,7 +141,7 @@ async fn options(site: &Site, session: &str) -> (Value, String) {
 }
 
 /// Proposes to enrol a passkey; gives the answer.
-async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
+pub(super) async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
     let (options, csrf) = options(site, session).await;
     let made = key.make(&options);
     let mut fields = vec![("csrf", csrf.as_str()), ("label", "laptop")];
@@ -149,14 +149,14 @@ async fn propose(site: &Site, session: &str, key: &Authenticator) -> Answer {
     site.post("/passkeys/add", session, form(&fields)).await
 }
 
-fn proposed(answer: &Answer) -> RequestId {
+pub(super) fn proposed(answer: &Answer) -> RequestId {
     answer.is(303);
     let path = answer.header("location").split('?').next().unwrap();
     path.strip_prefix("/requests/").unwrap().parse().unwrap()
 }
 
 /// Enrols a passkey of the session's person, countersigned by `second`.
-async fn enrol(site: &Site, session: &str, second: &str, key: &Authenticator) {
+pub(super) async fn enrol(site: &Site, session: &str, second: &str, key: &Authenticator) {
     let id = proposed(&propose(site, session, key).await);
     let path = format!("/requests/{id}");
     let page = site.get(&path, second).await;
@@ -217,7 +217,15 @@ async fn a_vote_is_signed_with_a_passkey_that_somebody_else_countersigned() {
     let id = site.held(&["true"], "now").await;
     let path = format!("/requests/{id}");
     let page = site.get(&path, &sam).await;
-    page.says("It takes a passkey, and you have none here yet");
+    page.says("It takes a passkey, and you have none here yet")
+        .says("<a href=\"/passkeys#add\">")
+        .says("needs a passkey; sam@example.com has none that signs here");
+    // Nothing says that Sam could sign as he is; the request is still among what he should see.
+    for said in ["You can sign this", "id=\"waiting\""] {
+        assert!(!page.text.contains(said), "{said}: {}", page.text);
+    }
+    let inbox = site.get("/inbox", &sam).await;
+    inbox.says("It takes a passkey, and you have none here yet");
     // A session alone is not enough, whatever form is sent.
     let tried = site
         .post(&format!("{path}/approve"), &sam, page.form(&[]))
@@ -227,7 +235,12 @@ async fn a_vote_is_signed_with_a_passkey_that_somebody_else_countersigned() {
     let mut key = Authenticator::new(1);
     enrol(&site, &sam, &olga, &key).await;
     site.get("/passkeys", &sam).await.says("laptop");
-    site.get(&path, &sam).await.says("with your passkey");
+    site.get(&path, &sam)
+        .await
+        .says("with your passkey")
+        .says("You can sign this")
+        .says("id=\"waiting\"")
+        .says("data-origin=\"https://gate.example.com\"");
     let (options, page) = to_sign(&site, &sam, &id, "looked").await;
     let statement: Value = serde_json::from_str(options["statement"].as_str().unwrap()).unwrap();
     assert_eq!(statement["digest"], page.field("digest"));
@@ -406,8 +419,20 @@ async fn a_revoked_passkey_no_longer_stands_behind_its_vote() {
     site.post("/passkeys/remove", &sam, form(&gone))
         .await
         .is(303);
+    // The page says which passkey it was, and that it does not count any more.
+    let page = site.get(&format!("/requests/{id}"), &sam).await;
+    page.says("with the passkey &#34;laptop&#34;, which was removed since")
+        .says("does not count any more");
     let refused = claim(&site, &id).await.unwrap_err();
     assert!(refused.contains("was revoked"), "{refused}");
+    // Refused to the agent itself, it is recorded as every refused attempt.
+    let mut events = super::asking::claim(&site, &id).await;
+    let Some(RunEvent::Refused { code, .. }) = events.recv().await else {
+        panic!("not refused")
+    };
+    assert_eq!(code, "revoked_passkey");
+    let refused = |body: &Body| matches!(body, Body::Refused(one) if one.code == "revoked_passkey");
+    assert!(recorded(&site).iter().any(refused));
 }
 
 #[tokio::test]
@@ -519,17 +544,29 @@ async fn what_makes_a_passkey_is_made_for_one_session() {
     tried.says("in the console under Passkeys");
 }
 
+/// The bodies of everything recorded so far.
+fn recorded(site: &Site) -> Vec<Body> {
+    let journal = std::fs::read(site.gateway.data.join("log/journal")).unwrap();
+    let mut decoder = countersign_evidence::frame::Decoder::new(&journal, 0);
+    let mut bodies = Vec::new();
+    while let countersign_evidence::frame::Step::Frame(frame) = decoder.step() {
+        bodies.push(
+            countersign_evidence::leaf::Leaf::parse(frame.leaf)
+                .unwrap()
+                .body,
+        );
+    }
+    bodies
+}
+
 #[tokio::test]
 async fn an_enrolment_is_in_the_log() {
     let site = site().await;
     let (sam, olga) = (site.sign_in(SAM).await, site.sign_in(OLGA).await);
     enrol(&site, &sam, &olga, &Authenticator::new(1)).await;
-    let journal = std::fs::read(site.gateway.data.join("log/journal")).unwrap();
-    let mut decoder = countersign_evidence::frame::Decoder::new(&journal, 0);
     let mut found = 0;
-    while let countersign_evidence::frame::Step::Frame(frame) = decoder.step() {
-        let leaf = countersign_evidence::leaf::Leaf::parse(frame.leaf).unwrap();
-        if let Body::CredentialIssued(issued) = leaf.body
+    for body in recorded(&site) {
+        if let Body::CredentialIssued(issued) = body
             && issued.kind == CredentialKind::Passkey
         {
             assert_eq!(issued.passkey.unwrap().site, "gate.example.com");

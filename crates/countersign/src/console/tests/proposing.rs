@@ -51,6 +51,9 @@ async fn a_form_becomes_a_held_request_that_another_countersigns() {
     site.get(&path, &olga)
         .await
         .says("joins us")
+        .says("person   new@example.com")
+        .says("groups   ops")
+        .says("They can sign in once somebody has asked for a link for them.")
         .says("This changes Countersign itself.");
     site.get("/people", &sam)
         .await
@@ -99,7 +102,8 @@ async fn a_secret_is_shown_once_and_kept_by_nothing() {
     let link = site.post("/people/sign-in-link", &olga, link).await;
     link.is(200)
         .says("Sign-in link for uma@example.com")
-        .says("https://gate.example.com/sign-in/csl_");
+        .says("https://gate.example.com/sign-in/csl_")
+        .says("uma@example.com, signed in with it, can&#39;t approve what you ask");
     assert_eq!(link.header("cache-control"), "no-store");
     assert!(!link.text.contains("data-page="));
     // A token waits for a second administrator.

@@ -35,8 +35,8 @@ use self::ending::{ended_event, last_event, record, record_later};
 use super::advisory::{Outstanding, TooManyOutstanding, outstanding::Place};
 use crate::{
     api::{
-        deciding,
         types::{RunEvent, RunRequest},
+        ways::Ways,
     },
     engine::{Admitted, Asked, EngineError, Input},
     gateway::Gateway,
@@ -268,7 +268,7 @@ impl Run {
             self.check_gate(&case)?;
             match &case.phase {
                 Phase::Held { expires } => {
-                    if !told && !self.send(self.held(&case, *expires, attached)).await {
+                    if !told && !self.tell_held(&case, *expires, attached).await {
                         return Ok(());
                     }
                     told = true;
@@ -322,16 +322,15 @@ impl Run {
         Err(ExecError::Invalid(format!("`{id}` {why}")))
     }
 
-    fn held(
+    /// Whether the caller still listens.
+    async fn tell_held(
         &self,
         case: &Case,
         expires: countersign_core::time::Timestamp,
         attached: bool,
-    ) -> RunEvent {
-        let active = self.gateway.active();
-        let now = self.gateway.clock.now();
-        let approvers = deciding::approvers(&active, case, now, self.names);
-        RunEvent::Held {
+    ) -> bool {
+        let ways = Ways::of(&self.gateway, case).await.unwrap_or_default();
+        let event = RunEvent::Held {
             request: case.request.id.clone(),
             url: self.gateway.request_url(&case.request.id),
             rules: case
@@ -340,11 +339,12 @@ impl Run {
                 .iter()
                 .map(|rule| rule.name.to_string())
                 .collect(),
-            approvers,
+            approvers: ways.approvers(case, self.names),
             expires,
             attached,
             advisory: self.gate == LOCAL_GATE,
-        }
+        };
+        self.send(event).await
     }
 
     /// Passes on what happened to the request.
@@ -370,14 +370,14 @@ impl Run {
             by: caller.subject.id.clone(),
         };
         let stepped = match self.gateway.engine.step(id.clone(), input).await {
-            // Somebody else of the requester's was faster, which its own record says.
-            Err(EngineError::Refused(refusal)) if refusal.code() != "not_open" => {
-                self.gateway
-                    .record_refused(caller, id, refusal.code())
-                    .await;
-                return Err(EngineError::Refused(refusal).into());
+            Err(error) => {
+                // Somebody else of the requester's was faster, which its own record says.
+                if let Some(code) = error.refusal().filter(|code| *code != "not_open") {
+                    self.gateway.record_refused(caller, id, code).await;
+                }
+                return Err(error.into());
             }
-            stepped => stepped?,
+            Ok(stepped) => stepped,
         };
         let Some(permit) = stepped.permit else {
             return Err(EngineError::Internal("a claim without a permit".into()).into());

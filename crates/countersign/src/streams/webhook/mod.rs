@@ -216,7 +216,7 @@ impl Sender {
 
     /// When there is something to do even if nothing happens.
     fn wake(&self) -> Option<Instant> {
-        let sendable = !self.gone && self.flying.len() < AT_ONCE;
+        let sendable = !self.gone && self.flying.len() < self.at_once();
         let due = self.lanes.next_due().filter(|_| sendable);
         let due = due.map(|due| self.started + Duration::from_millis(due.max(self.not_before)));
         due.into_iter().chain(self.note_at).min()
@@ -254,7 +254,9 @@ impl Sender {
         if self.gone || now < self.not_before {
             return Ok(());
         }
-        while self.flying.len() < AT_ONCE && self.lanes.next_due().is_some_and(|due| due <= now) {
+        while self.flying.len() < self.at_once()
+            && self.lanes.next_due().is_some_and(|due| due <= now)
+        {
             // Without a secret nothing is tried, so that no event is given up for it.
             let secret = self.sending.receiver.secret().await?;
             let Some(pending) = self.lanes.take(now) else {
@@ -354,6 +356,14 @@ impl Sender {
         blocking(move || Dead::of(&path).empty()).await?;
         self.dead = 0;
         Ok(())
+    }
+
+    /// How many attempts are made side by side: one, while the receiver takes nothing.
+    fn at_once(&self) -> usize {
+        match self.failures >= BROKEN {
+            true => 1,
+            false => AT_ONCE,
+        }
     }
 
     fn changed(&mut self) {

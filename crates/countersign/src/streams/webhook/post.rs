@@ -29,6 +29,9 @@ use crate::streams::lock;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one attempt may take in all.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long a receiver is left alone that did not answer in time. One that goes on sending
+/// preliminary answers (status 103) keeps this end busy as long as an attempt lasts.
+const HUNG: Duration = Duration::from_secs(30);
 /// How long a secret is used before it is fetched again.
 const FRESH: Duration = Duration::from_secs(60);
 /// The longest pause that a receiver can ask for.
@@ -156,6 +159,11 @@ impl Receiver {
                 read
             }
             // The address may hold what identifies us to the receiver.
+            Err(error) if error.is_timeout() => Answer::Failed {
+                why: crate::explain(&error.without_url()),
+                after: Some(HUNG),
+                all: true,
+            },
             Err(error) => failed(crate::explain(&error.without_url())),
         }
     }
