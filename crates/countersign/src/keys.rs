@@ -20,6 +20,8 @@ use countersign_evidence::{
     reference::Pseudonyms,
 };
 
+use crate::durable;
+
 /// Every key of an installation.
 pub struct Keys {
     /// Signs checkpoints.
@@ -63,6 +65,8 @@ impl Keys {
         if fresh {
             fs::create_dir_all(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            // Nothing that needs the keys is made before their directory is there to stay.
+            durable::sync_name(dir)?;
         }
         let key = |name: &str| {
             let path = dir.join(name);

@@ -31,6 +31,7 @@ use crate::{
     active::Active,
     bundle_files,
     clock::Clock,
+    durable,
     engine::{self, Admission, Engine, Parts, Unknown},
     identity::Identity,
     ids,
@@ -87,6 +88,7 @@ impl Opening {
         };
         fs::create_dir_all(&data)?;
         fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+        durable::sync_name(&data)?;
         let lock = lock(&data)?;
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);

@@ -31,6 +31,8 @@ use countersign_evidence::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
+
 /// How much of the journal is read at once when resuming.
 const CHUNK: usize = 1 << 20;
 
@@ -94,7 +96,8 @@ impl Journal {
             .append(true)
             .create(true)
             .open(&path)?;
-        File::open(dir)?.sync_all()?;
+        durable::sync(dir)?;
+        durable::sync_name(dir)?;
         let signed = read_checkpoint(dir, keys)?;
         let saved = read_state(dir, signed.as_ref());
         let found_end = saved.as_ref().map(|(position, _)| position.offset);
