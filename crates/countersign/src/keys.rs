@@ -105,6 +105,23 @@ impl Keys {
         })
     }
 
+    /// Makes the keys of a log that begins in the place of this one, in `to`: the same under another
+    /// name, but for the one that seals, so that nothing sealed before counts after it. Keys that wait
+    /// and verifier keys of before stay behind.
+    ///
+    /// # Errors
+    /// A key can't be read or written.
+    pub(crate) fn begin_epoch(&self, to: &Path, origin: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(to)?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+        for name in [LOG, VOTE, "attach.key", "pseudonym.key"] {
+            let text = fs::read_to_string(self.dir.join(name))?;
+            make(&to.join(name), text.trim())?;
+        }
+        make(&to.join("act.key"), &Hash(random()?).to_string())?;
+        make(&to.join("origin"), origin)
+    }
+
     /// Every key whose signature under a vote counts, the present one first.
     #[must_use]
     pub fn of_votes(&self) -> Vec<VerifyingKey> {

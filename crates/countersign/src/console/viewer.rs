@@ -16,7 +16,7 @@ use countersign_core::{
 };
 
 use super::{session::Session, waiting, words};
-use crate::{active::Active, admin, api::Api, gateway::RECOVERED};
+use crate::{active::Active, admin, api::Api};
 
 /// Where changes are announced.
 const EVENTS: &str = "/v1/events";
@@ -105,7 +105,7 @@ impl<'a> Viewer<'a> {
                 link: None,
             });
         }
-        if let Ok(Some(title)) = gateway.store.setting(RECOVERED).await {
+        for title in gateway.local_acts().await {
             banners.push(Banner {
                 gravity: Gravity::Danger,
                 title,

@@ -28,7 +28,7 @@ use crate::{
     active::Active,
     clock::Clock,
     gateway::{
-        make_active, stored_bundle,
+        epoch, make_active, stored_bundle,
         world::{self, World},
     },
     log::{Log, Record},
@@ -99,7 +99,8 @@ pub(crate) fn begun(dir: &Path) -> anyhow::Result<Begun> {
     }
 }
 
-/// Trusts the files, or finishes doing so after a crash.
+/// Trusts the files, or finishes doing so after a crash. The database belongs to the log of this name
+/// from then on.
 ///
 /// # Errors
 /// The files are others than those that the log says were trusted; or something can't be written.
@@ -107,8 +108,7 @@ pub(crate) async fn trust(
     store: &dyn Store,
     log: &Log,
     clock: &Clock,
-    bundle: Bundle,
-    begun: Begun,
+    (bundle, begun, log_of): (Bundle, Begun, &str),
 ) -> anyhow::Result<Active> {
     let at = match begun {
         Begun::Trusted(trusted, _) if trusted != bundle.hash() => bail!(
@@ -146,7 +146,7 @@ pub(crate) async fn trust(
         bundle,
         replaces: None,
     };
-    store.commit(vec![activate]).await?;
+    store.commit(vec![epoch::belongs(log_of), activate]).await?;
     world::stored_as(log, at, world::hash_of(&active.bundle, &active.directory)?).await;
     Ok(active)
 }

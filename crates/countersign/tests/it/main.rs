@@ -18,6 +18,7 @@
 
 mod crash;
 mod edited;
+mod epoch;
 mod exec;
 mod faults;
 mod headers;

@@ -6,6 +6,7 @@
 
 mod approvals;
 mod build;
+mod epoch;
 mod integrity;
 mod passkeys;
 mod receipts;

@@ -1,13 +1,14 @@
 //! `countersign log`: the record, without asking whoever wrote it.
 //!
 //! In scope: finding the log's files and reading the journal one frame at a time; fetching a
-//! checkpoint or key to keep.
+//! checkpoint or key to keep; a new log in the place of one that can't be continued.
 //! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]), one request's part
 //! of it ([`receipt`]).
 //! Invariant: a few pieces of a journal are in memory, however long it is.
 
 mod keys;
 mod list;
+mod new_epoch;
 mod parallel;
 mod published;
 mod receipt;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     List(list::Args),
     /// Write a receipt: what the log says of one request, with its proofs
     Prove(receipt::Args),
+    /// Begin a new log in the place of one that can't be continued, after a restore
+    NewEpoch(new_epoch::Args),
     /// Print the latest signed checkpoint, to keep
     #[command(after_help = CHECKPOINT_EXAMPLES)]
     Checkpoint,
@@ -77,6 +80,7 @@ pub(crate) async fn run(
         Command::Verify(args) => verify::verify(args, sources, output).await,
         Command::List(args) => list::list(&args, output),
         Command::Prove(args) => receipt::prove(&args, output),
+        Command::NewEpoch(args) => Box::pin(new_epoch::run(args, output)).await,
         Command::Checkpoint => fetch("checkpoint", sources, output).await,
         Command::Key { votes: false } => fetch("key", sources, output).await,
         Command::Key { votes: true } => fetch("vote-key", sources, output).await,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     folder, journal,
-    keys::{given_keys, kept_beside, kept_checkpoint, one, rotations_from},
+    keys::{began_after, given_keys, is_former, kept_beside, kept_checkpoint, one, rotations_from},
     parallel, published, read, receipt,
 };
 use crate::cli::{
@@ -121,6 +121,15 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
+    if let Ok(Checkpoint { origin, .. }) = Checkpoint::peek(&checkpoint)
+        && is_former(log_key.name(), &origin)
+    {
+        let former = log_key.name();
+        return Err(Failure::usage(format!(
+            "the key is of the log `{former}`, and this is `{origin}`"
+        ))
+        .next(began_after(former)));
+    }
     let rotations = rotations_from(&folder, &log_key)?;
     let newest = rotations.last().map_or(&log_key, |last| &last.to).clone();
     let mut others = Vec::new();
@@ -152,7 +161,18 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
     }
     parallel::verify(&journal(&args.path), parallel::PIECE, &mut verifier)?;
-    print(&verifier.finish(), kept, output)
+    print(&verifier.finish(), kept, &formers(&args.path), output)
+}
+
+/// Logs that were not continued, beside the one of a data directory.
+fn formers(path: &Path) -> Vec<PathBuf> {
+    let log = folder(path);
+    let data = log.parent().filter(|_| log.ends_with("log"));
+    let former = |number: u32| Some(data?.join(format!("log.{number}")));
+    (1..)
+        .map_while(former)
+        .take_while(|path| path.is_dir())
+        .collect()
 }
 
 fn missing(path: &Path) -> Failure {
@@ -170,10 +190,24 @@ pub(super) fn print_findings(report: &Report, output: &mut Output) -> Result<(),
     Ok(())
 }
 
-fn print(report: &Report, kept: Kept, output: &mut Output) -> Result<u8, Failure> {
+fn print(
+    report: &Report,
+    kept: Kept,
+    formers: &[PathBuf],
+    output: &mut Output,
+) -> Result<u8, Failure> {
     print_findings(report, output)?;
-    output.result(&summary_json(report, kept), |_, paint| {
-        summary(report, kept, paint)
+    let mut json = summary_json(report, kept);
+    if let Some(fields) = json.as_object_mut().filter(|_| !formers.is_empty()) {
+        fields.insert("former_logs".into(), json!(formers));
+    }
+    output.result(&json, |_, paint| {
+        let former = |path: &PathBuf| {
+            let path = shown(&path.display().to_string());
+            format!("\nA former log is kept: countersign log verify {path}")
+        };
+        let formers: String = formers.iter().map(former).collect();
+        summary(report, kept, paint) + &formers
     })?;
     Ok(if report.passed() { 0 } else { GENERAL })
 }
