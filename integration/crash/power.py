@@ -10,12 +10,18 @@ then made again as it was at many moments, in three ways:
 - power lost, some of it: of what was not synced, a random part is there.
 
 On each of them a new gateway must start, verify, continue every checkpoint that was published before
-that moment, and have every request that was answered before it. The second argument is how many
-moments are tried, chosen by chance (`SEED`); without it, all are.
+that moment, and have every request that was answered before it.
+
+Then half of its journal is cut off, and `log new-epoch` goes through the same: wherever it stops,
+running it again must finish it, keep the old log as it was, and leave a gateway that starts.
+
+The second argument is how many moments are tried of each, chosen by chance (`SEED`); without it, all
+are.
 
 The simulated disk is worse than a real one where files are overwritten: each write that was not
 synced arrives whole, in part or not at all. Where a file grows, its end arrives in order, as file
-systems with a journal have it, which write a file's size after its content.
+systems with a journal have it, which write a file's size after its content. Names arrive in any
+order, but a rename arrives whole.
 """
 
 import json
@@ -97,11 +103,15 @@ class Witness:
         self.checkpoints: list[tuple[float, bytes]] = []
 
 
+def traced(command: list[str], trace: pathlib.Path) -> list[str]:
+    return ["strace", "-f", "-ttt", "-y", "-xx", "-s", "100000000", "-o", str(trace), "-e", f"trace={CALLS}"] + command
+
+
 def work(program: str, folder: pathlib.Path, trace: pathlib.Path, port: int) -> Witness:
     """Lives through a first start and some actions, under strace."""
     url, seen = configure(folder, port), Witness()
-    command = ["strace", "-f", "-ttt", "-y", "-xx", "-s", "100000000", "-o", str(trace), "-e", f"trace={CALLS}"]
-    server = subprocess.Popen(command + [program, "up", "--config", str(folder)], stderr=subprocess.PIPE, text=True)
+    command = traced([program, "up", "--config", str(folder)], trace)
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     links = []
     for line in server.stderr:
         links += re.findall(r"csl_[\w-]{43}", line)
@@ -137,9 +147,9 @@ def work(program: str, folder: pathlib.Path, trace: pathlib.Path, port: int) -> 
 class Inode:
     """A file: as it is, as it was synced last, and what was done to it since."""
 
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.synced = b""
+    def __init__(self, content: bytes = b"") -> None:
+        self.data = bytearray(content)
+        self.synced = content
         self.since: list[tuple[str, int, bytes]] = []
 
     def do(self, how: str, at: int, data: bytes = b"") -> None:
@@ -173,58 +183,90 @@ def change(content: bytearray, how: str, at: int, data: bytes) -> None:
     content[at : at + len(data)] = data
 
 
+class Folder:
+    """A directory: its names as they are, and as they are certain to be after a loss of power."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Inode | Folder] = {}
+        self.durable: dict[str, Inode | Folder] = {}
+
+
 class Disk:
     """Files under one directory, as they are and as they would be after a loss of power."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, before: dict[str, bytes | None]) -> None:
         self.root = root
-        self.names: dict[str, Inode | None] = {root: None}
-        self.durable: dict[str, Inode | None] = {root: None}
+        self.top = Folder()
+        # What happened to names and is not certain to last: what each act changes, in order.
+        self.since: list[list[tuple[Folder, str, Inode | Folder | None]]] = []
         self.places: dict[int, list] = {}
+        for path in sorted(before):
+            self.name({path: Folder() if before[path] is None else Inode(before[path])})
+        for act in self.since:
+            self.last(act)
+        self.since = []
 
     def inside(self, path: str) -> bool:
         return path == self.root or path.startswith(self.root + "/")
 
-    def sync(self, path: str) -> None:
-        inode = self.names.get(path)
-        if inode is not None:
-            inode.sync()
-            return
-        here = lambda name: os.path.dirname(name) == path
-        for name in [name for name in self.durable if here(name) and name not in self.names]:
-            del self.durable[name]
-        for name in self.names:
-            if here(name):
-                self.durable[name] = self.names[name]
+    def find(self, path: str) -> "Inode | Folder | None":
+        found = self.top
+        for name in pathlib.PurePath(path).relative_to(self.root).parts if self.inside(path) else ("",):
+            found = found.names.get(name) if isinstance(found, Folder) else None
+        return found
 
-    def rename(self, old: str, new: str) -> None:
-        for name in [name for name in self.names if name == new or name.startswith(new + "/")]:
-            del self.names[name]
-        for name in [name for name in self.names if name == old or name.startswith(old + "/")]:
-            self.names[new + name.removeprefix(old)] = self.names.pop(name)
+    def name(self, changes: dict[str, "Inode | Folder | None"]) -> None:
+        """Gives names to files and directories, or takes them away, in one act."""
+        act = []
+        for path, one in changes.items():
+            folder, name = self.find(os.path.dirname(path)), os.path.basename(path)
+            act.append((folder, name, one))
+            change_name(folder.names, name, one)
+        self.since.append(act)
+
+    def last(self, act) -> None:
+        for folder, name, one in act:
+            change_name(folder.durable, name, one)
+
+    def sync(self, one: "Inode | Folder") -> None:
+        if isinstance(one, Inode):
+            one.sync()
+            return
+        touches = lambda act: any(folder is one for folder, _, _ in act)
+        for act in filter(touches, self.since):
+            self.last(act)
+        self.since = [act for act in self.since if not touches(act)]
 
     def state(self, lost: str, dice: random.Random) -> dict[str, bytes | None]:
-        names = dict(self.names if lost == "nothing" else self.durable)
+        kept: dict[Folder, dict] = {}
         if lost == "some":
-            missing = object()
-            for name in sorted(self.names.keys() | self.durable.keys()):
-                new = self.names.get(name, missing)
-                if new is not self.durable.get(name, missing) and dice.random() < 0.5:
-                    names.pop(name, None)
-                    if new is not missing:
-                        names[name] = new
+            for act in self.since:
+                if dice.random() < 0.5:
+                    for folder, name, one in act:
+                        change_name(kept.setdefault(folder, dict(folder.durable)), name, one)
         found: dict[str, bytes | None] = {}
-        for name in sorted(names):
-            one = names[name]
-            if name != self.root and os.path.dirname(name) not in found:
-                continue  # Its directory is not there.
-            if one is None:
-                found[name] = None
-            elif lost == "nothing":
-                found[name] = bytes(one.data)
-            else:
-                found[name] = one.torn(dice) if lost == "some" else one.synced
+
+        def walk(folder: Folder, path: str) -> None:
+            found[path] = None
+            names = folder.names if lost == "nothing" else kept.get(folder, folder.durable)
+            for name, one in sorted(names.items()):
+                inner = f"{path}/{name}"
+                if isinstance(one, Folder):
+                    walk(one, inner)
+                elif lost == "nothing":
+                    found[inner] = bytes(one.data)
+                else:
+                    found[inner] = one.torn(dice) if lost == "some" else one.synced
+
+        walk(self.top, self.root)
         return found
+
+
+def change_name(names: dict, name: str, one) -> None:
+    if one is None:
+        names.pop(name, None)
+    else:
+        names[name] = one
 
 
 LINE = re.compile(r"^\d+ +(\d+\.\d+) (\w+)\((.*)\) += (-?\d+)(?:<(.*)>)?")
@@ -269,9 +311,15 @@ def absolute(argument: str, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, name))
 
 
-def replay(trace: pathlib.Path, root: str, cwd: str):
+def read_all(root: str) -> dict[str, bytes | None]:
+    """Everything below a directory, by name."""
+    there = sorted(pathlib.Path(root).rglob("*"))
+    return {str(path): path.read_bytes() if path.is_file() else None for path in there}
+
+
+def replay(trace: pathlib.Path, root: str, cwd: str, before: dict[str, bytes | None]):
     """Yields the disk after each call that changed something below `root`, with its moment."""
-    disk = Disk(root)
+    disk = Disk(root, before)
     for line in whole_lines(trace):
         match = LINE.match(line)
         if not match or int(match[4]) < 0:
@@ -279,27 +327,25 @@ def replay(trace: pathlib.Path, root: str, cwd: str):
         moment, call, arguments, result = float(match[1]), match[2], match[3], int(match[4])
         changed = False
         if call == "openat":
-            path = absolute(arguments, cwd)
+            path = absolute(arguments, path_of(arguments.split(",")[0]) or cwd)
             if not disk.inside(path) or "O_DIRECTORY" in arguments:
                 continue
-            if "O_CREAT" in arguments and path not in disk.names:
-                disk.names[path] = Inode()
-                changed = True
-            inode = disk.names.get(path)
-            if inode is None:
+            inode = disk.find(path)
+            if "O_CREAT" in arguments and inode is None:
+                inode, changed = Inode(), True
+                disk.name({path: inode})
+            if not isinstance(inode, Inode):
                 continue
             if "O_TRUNC" in arguments and inode.data:
                 inode.do("size", 0)
                 changed = True
             disk.places[result] = [inode, 0, "O_APPEND" in arguments]
         elif call in ("write", "pwrite64"):
-            path = path_of(arguments)
-            if not disk.inside(path) or path not in disk.names:
+            inode = disk.find(path_of(arguments))
+            if not isinstance(inode, Inode):
                 continue
-            descriptor = number_of(arguments)
             data = text(STRING.search(arguments)[1])[:result]
-            place = disk.places.get(descriptor)
-            inode = disk.names[path]
+            place = disk.places.get(number_of(arguments))
             if call == "pwrite64":
                 at = int(arguments.rsplit(",", 1)[1])
             else:
@@ -309,32 +355,30 @@ def replay(trace: pathlib.Path, root: str, cwd: str):
                 place[1] = at + len(data)
             changed = True
         elif call == "ftruncate":
-            path = path_of(arguments)
-            if disk.inside(path) and path in disk.names:
-                inode, size = disk.names[path], int(arguments.rsplit(",", 1)[1])
-                inode.do("size", size)
+            inode = disk.find(path_of(arguments))
+            if isinstance(inode, Inode):
+                inode.do("size", int(arguments.rsplit(",", 1)[1]))
                 changed = True
         elif call in ("fdatasync", "fsync"):
-            path = path_of(arguments)
-            if disk.inside(path) and path in disk.names:
-                disk.sync(path)
+            one = disk.find(path_of(arguments))
+            if one is not None:
+                disk.sync(one)
                 changed = True
         elif call.startswith("rename"):
             parts = STRING.findall(arguments)
             old, new = (os.path.normpath(os.path.join(cwd, text(one).decode())) for one in parts)
-            if disk.inside(old) and old in disk.names:
-                disk.rename(old, new)
+            if disk.find(old) is not None:
+                disk.name({old: None, new: disk.find(old)})
                 changed = True
         elif call in ("unlink", "unlinkat", "rmdir"):
-            base = path_of(arguments) or cwd
-            path = absolute(arguments, base)
-            if disk.inside(path) and path in disk.names:
-                del disk.names[path]
+            path = absolute(arguments, path_of(arguments) or cwd)
+            if disk.find(path) is not None:
+                disk.name({path: None})
                 changed = True
         elif call in ("mkdir", "mkdirat"):
             path = absolute(arguments, cwd)
-            if disk.inside(path):
-                disk.names[path] = None
+            if disk.inside(path) and path != root:
+                disk.name({path: Folder()})
                 changed = True
         elif disk.inside(path_of(arguments)):
             raise AssertionError(f"a call that is not replayed: {line[:200]}")
@@ -389,37 +433,65 @@ def check(program: str, data: pathlib.Path, port: int, moment: float, seen: Witn
         assert at >= moment or request in listed, f"{what}: {request} was answered and is gone"
 
 
+def check_epoch(program: str, data: pathlib.Path, port: int, old: bytes, done: bool, what: str) -> None:
+    """A new log is begun or finished, once, and a gateway starts on it."""
+    begun, rest = data / "log.1", data / "epoch"
+    assert not done or (begun.is_dir() and not rest.exists()), f"{what}: it had finished, and is not done"
+    if not begun.is_dir() or rest.exists():
+        command = [program, "log", "new-epoch", str(data), "--yes"]
+        again = subprocess.run(command, capture_output=True, text=True)
+        assert again.returncode == 0, f"{what}: it can't be run again: {again.stderr}"
+    assert (begun / "journal").is_file() and (begun / "journal").read_bytes() == old, f"{what}: the old log was changed"
+    assert not (data / "log.2").exists() and not rest.exists(), f"{what}: it was done twice"
+    check(program, data, port, 0, Witness(), what)
+
+
+def crashes(name: str, trace: pathlib.Path, root: str, before, wanted, seed: int, each) -> list[str]:
+    """Makes the data again as crashes at some moments left it. Gives what was wrong with some."""
+    cwd, dice, tried, wrong = os.getcwd(), random.Random(seed), 0, []
+    moments = sum(1 for _ in replay(trace, root, cwd, before))
+    chosen = set(range(moments)) if wanted is None else set(dice.sample(range(moments), min(wanted, moments)))
+    for number, (moment, call, disk) in enumerate(replay(trace, root, cwd, before)):
+        if number not in chosen:
+            continue
+        for lost in ("nothing", "all", "some"):
+            with tempfile.TemporaryDirectory() as again:
+                data = pathlib.Path(again) / "data"
+                put(disk.state(lost, dice), root, data)
+                what = f"{name}, seed {seed}, after call {number} ({call}), {lost} lost"
+                try:
+                    each(data, moment, number == moments - 1, what)
+                except AssertionError as error:
+                    wrong.append(str(error))
+                    print(error, file=sys.stderr, flush=True)
+            tried += 1
+    print(f"{name}: seed {seed}, {tried} crashes at {len(chosen)} of {moments} calls, {len(wrong)} wrong", flush=True)
+    return wrong
+
+
 def main() -> None:
-    program, wanted = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None
+    program, wanted = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
-    dice = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder).resolve()
         trace, config = folder / "trace", folder / "first"
         config.mkdir()
         port = free_port()
         seen = work(program, config, trace, port)
-        root, cwd = str(config / "data"), os.getcwd()
-        moments = sum(1 for _ in replay(trace, root, cwd))
-        chosen = set(range(moments)) if wanted is None else set(dice.sample(range(moments), min(wanted, moments)))
-        tried, wrong = 0, []
-        for number, (moment, call, disk) in enumerate(replay(trace, root, cwd)):
-            if number not in chosen:
-                continue
-            for lost in ("nothing", "all", "some"):
-                with tempfile.TemporaryDirectory() as again:
-                    data = pathlib.Path(again) / "data"
-                    put(disk.state(lost, dice), root, data)
-                    what = f"seed {seed}, after call {number} ({call}), {lost} lost"
-                    try:
-                        check(program, data, port, moment, seen, what)
-                    except AssertionError as error:
-                        wrong.append(str(error))
-                        print(error, file=sys.stderr, flush=True)
-                tried += 1
+        root = str(config / "data")
+        each = lambda data, moment, _, what: check(program, data, port, moment, seen, what)
+        wrong = crashes("a gateway", trace, root, {}, wanted, seed, each)
+
+        journal = config / "data/log/journal"
+        old = journal.read_bytes()[: journal.stat().st_size // 2]
+        journal.write_bytes(old)
+        before = read_all(root)
+        command = traced([program, "log", "new-epoch", root, "--yes"], trace)
+        subprocess.run(command, check=True, capture_output=True)
+        each = lambda data, _, done, what: check_epoch(program, data, port, old, done, what)
+        wrong += crashes("a new log", trace, root, before, wanted, seed, each)
     if wrong:
-        sys.exit(f"{len(wrong)} of {tried} crashes lost or broke something")
-    print(f"seed {seed}: {tried} crashes at {len(chosen)} of {moments} calls: no fork, nothing lost that was acknowledged")
+        sys.exit(f"{len(wrong)} crashes lost or broke something")
 
 
 if __name__ == "__main__":

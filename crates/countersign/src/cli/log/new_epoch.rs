@@ -19,9 +19,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign log new-epoch /var/lib/countersign                            # shows what it would do, and asks
+  countersign log new-epoch /var/lib/countersign                          # shows, and asks
   countersign log new-epoch /var/lib/countersign --yes
-  countersign log new-epoch /var/lib/countersign --checkpoint last-week.txt # a newer checkpoint that you kept
+  countersign log new-epoch /var/lib/countersign --checkpoint newest.txt  # one that you kept
 
 Stop the gateway first. Restore the newest copy of everything instead, if there is one: what came
 after the copy is not in the new log either. The old log stays as it is, beside the new one; every
