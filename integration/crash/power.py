@@ -38,7 +38,7 @@ import threading
 import time
 import urllib.request
 
-CALLS = "openat,write,pwrite64,pwritev,writev,ftruncate,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir"
+CALLS = "openat,write,pwrite64,pwritev,writev,ftruncate,fdatasync,fsync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir"
 FILES = {
     "countersign.toml": """
 [server]
@@ -369,6 +369,11 @@ def replay(trace: pathlib.Path, root: str, cwd: str, before: dict[str, bytes | N
             old, new = (os.path.normpath(os.path.join(cwd, text(one).decode())) for one in parts)
             if disk.find(old) is not None:
                 disk.name({old: None, new: disk.find(old)})
+                changed = True
+        elif call in ("link", "linkat"):
+            old, new = (os.path.normpath(os.path.join(cwd, text(one).decode())) for one in STRING.findall(arguments))
+            if disk.find(old) is not None:
+                disk.name({new: disk.find(old)})
                 changed = True
         elif call in ("unlink", "unlinkat", "rmdir"):
             path = absolute(arguments, path_of(arguments) or cwd)

@@ -23,8 +23,9 @@ use anyhow::{Context, bail};
 use countersign::{
     engine::{Admitted, Asked, Ended, Input},
     gateway::{Gateway, Options},
-    keys::Keys,
+    keys::{self, Keys},
     log::{Log, Record},
+    vault::{self, Of},
 };
 use countersign_core::{
     action::{Action, Effect, Resource},
@@ -109,21 +110,20 @@ fn p99(mut times: Vec<Duration>) -> f64 {
 
 /// A record of about 600 bytes with its evidence.
 fn record(number: usize) -> Record {
-    Record {
-        at: Timestamp(1_790_000_000_000),
-        body: Body::SecurityEvent(SecurityEvent {
+    Record::control(
+        Timestamp(1_790_000_000_000),
+        Body::SecurityEvent(SecurityEvent {
             code: format!("measured-{number:020}"),
         }),
-        digest: None,
-        request: None,
-        evidence: json!({ "detail": "x".repeat(140) }),
-    }
+        json!({ "detail": "x".repeat(140) }),
+    )
 }
 
 /// Writes batches for a while; prepared by another thread, as by many callers.
 async fn appends(dir: &Path, batch: usize) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     let keys = Arc::new(Keys::open(&dir.join("keys"), true)?);
+    let vault = keys.vault.clone();
     let (log, _) = Log::open(
         &dir.join("log"),
         keys,
@@ -133,7 +133,7 @@ async fn appends(dir: &Path, batch: usize) -> anyhow::Result<()> {
     let (to, from) = sync_channel(8);
     let preparing = std::thread::spawn(move || {
         for number in (0..).step_by(batch) {
-            let records = (number..number + batch).map(|n| record(n).prepare(None));
+            let records = (number..number + batch).map(|n| record(n).prepare(None, &vault));
             let Ok(records) = records.collect::<anyhow::Result<Vec<_>>>() else {
                 return;
             };
@@ -433,6 +433,10 @@ fn records(log: &Path) -> anyhow::Result<Vec<Record>> {
     File::open(log.join("journal"))?
         .take(1 << 20)
         .read_to_end(&mut journal)?;
+    let keys = log
+        .parent()
+        .map(|data| data.join("keys").join(keys::EVIDENCE));
+    let keys = vault::reader(&keys.context("no data")?)?.context("no keys")?;
     let (mut decoder, mut records) = (
         Decoder::new(&journal, 0),
         BTreeMap::<String, Vec<Record>>::new(),
@@ -446,7 +450,10 @@ fn records(log: &Path) -> anyhow::Result<Vec<Record>> {
             body: leaf.body,
             digest: leaf.digest,
             request: Some((place.id, place.seq)),
-            evidence: Evidence::parse(frame.evidence)?.value(),
+            evidence: Evidence::parse(frame.evidence)?
+                .opened(keys.as_ref())?
+                .value(),
+            of: Of::Payload("olga@example.com".parse()?),
         });
     }
     let complete = records.into_values().find(|found| found.len() == 4);
@@ -473,7 +480,9 @@ async fn recording(log: &Path) -> anyhow::Result<()> {
         clients.spawn(async move {
             while next.fetch_add(1, Ordering::Relaxed) < ACTIONS as u64 {
                 // As the gateway does it: what was asked, decided and permitted, then how it ended.
-                let prepared = records.iter().map(|record| record.clone().prepare(None));
+                let prepared = records
+                    .iter()
+                    .map(|record| record.clone().prepare(None, log.vault()));
                 let mut prepared = prepared.collect::<anyhow::Result<Vec<_>>>()?;
                 let last = prepared.pop().context("an outcome")?;
                 log.append(prepared).await?;

@@ -29,13 +29,11 @@ fn record(number: u64) -> Record {
             false => format!("test-{number}"),
         },
     };
-    Record {
-        at: Timestamp(1_700_000_000_000),
-        body: Body::SecurityEvent(event),
-        digest: None,
-        request: None,
-        evidence: json!({}),
-    }
+    Record::control(
+        Timestamp(1_700_000_000_000),
+        Body::SecurityEvent(event),
+        json!({}),
+    )
 }
 
 #[tokio::main]
@@ -51,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let mut kept = 0;
     while log.size() < entries - 1 {
         let count = BATCH.min(entries - 1 - log.size());
-        let prepared = (0..count).map(|n| record(log.size() + n).prepare(None));
+        let prepared = (0..count).map(|n| record(log.size() + n).prepare(None, log.vault()));
         log.append(prepared.collect::<anyhow::Result<_>>()?).await?;
         if log.size() > kept * 10_000 {
             kept += 1;

@@ -10,17 +10,18 @@ use std::{
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
-use countersign_core::canonical::Hash;
+use countersign_core::{canonical::Hash, id::PersonId};
 use countersign_evidence::{
     body::KeyPurpose,
     key::{SigningKey, VerifyingKey},
     reference::Pseudonyms,
 };
 
-use crate::durable;
+use crate::{durable, vault::Vault};
 
 /// Every key of an installation.
 pub struct Keys {
@@ -40,6 +41,8 @@ pub struct Keys {
     pub pseudonyms: Pseudonyms,
     /// Proves fresh acts of a session.
     pub act: [u8; 32],
+    /// Seals evidence.
+    pub vault: Arc<Vault>,
     dir: PathBuf,
 }
 
@@ -92,6 +95,9 @@ impl Keys {
         };
         let (log, retiring_log) = signing(&origin, LOG, log)?;
         let (vote, retiring_vote) = signing(&format!("{origin}/votes"), VOTE, key(VOTE)?)?;
+        let pseudonyms = Pseudonyms::new(key("pseudonym.key")?);
+        let vault = Arc::new(Vault::open(&dir.join(EVIDENCE))?);
+        vault.tell(&pseudonyms);
         Ok(Self {
             log,
             retiring_log,
@@ -99,7 +105,8 @@ impl Keys {
             retiring_vote,
             retired_votes: retired(&dir.join(RETIRED_VOTES))?,
             attach: key("attach.key")?,
-            pseudonyms: Pseudonyms::new(key("pseudonym.key")?),
+            pseudonyms,
+            vault,
             act: key("act.key")?,
             dir: dir.into(),
         })
@@ -107,7 +114,8 @@ impl Keys {
 
     /// Makes the keys of a log that begins in the place of this one, in `to`: the same under another
     /// name, but for the one that seals, so that nothing sealed before counts after it. Keys that wait
-    /// and verifier keys of before stay behind.
+    /// and verifier keys of before stay behind. The vault is the same file: a copy of it would outlive
+    /// what is destroyed there.
     ///
     /// # Errors
     /// A key can't be read or written.
@@ -118,8 +126,17 @@ impl Keys {
             let text = fs::read_to_string(self.dir.join(name))?;
             make(&to.join(name), text.trim())?;
         }
+        fs::hard_link(self.dir.join(EVIDENCE), to.join(EVIDENCE))?;
         make(&to.join("act.key"), &Hash(random()?).to_string())?;
         make(&to.join("origin"), origin)
+    }
+
+    /// Makes references to these people possible that can be forgotten again.
+    ///
+    /// # Errors
+    /// Their keys can't be kept.
+    pub fn meet<'a>(&self, people: impl IntoIterator<Item = &'a PersonId>) -> anyhow::Result<()> {
+        self.vault.meet(people, &self.pseudonyms)
     }
 
     /// Every key whose signature under a vote counts, the present one first.
@@ -167,6 +184,8 @@ impl Keys {
     }
 }
 
+/// The file of the keys that evidence is sealed with.
+pub const EVIDENCE: &str = "evidence.keys";
 const LOG: &str = "log.key";
 const VOTE: &str = "vote.key";
 /// The ending of a key that takes over with the next start.

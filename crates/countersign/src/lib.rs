@@ -26,6 +26,7 @@ pub mod sample;
 pub mod server;
 pub mod streams;
 pub mod uploads;
+pub mod vault;
 
 /// An error with everything that caused it, in one line.
 #[must_use]

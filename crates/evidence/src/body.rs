@@ -11,8 +11,8 @@
 mod words;
 
 pub use words::{
-    ActivatedBy, Assurance, CloseReason, CommentKind, CredentialKind, Decision, KeyPurpose,
-    OutcomeStatus, Phase, Verdict,
+    ActivatedBy, Assurance, CloseReason, CommentKind, CredentialKind, Decision, Erasure,
+    KeyPurpose, OutcomeStatus, Phase, Verdict,
 };
 
 use countersign_core::{
@@ -23,7 +23,7 @@ use countersign_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{hex, leaf::safe, reference::Ref};
+use crate::{evidence::sealing::KeyId, hex, leaf::safe, reference::Ref};
 
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident {$(
@@ -87,6 +87,7 @@ kinds! {
     "change.stored" => ChangeStored(ChangeStored),
     "recovered" => Recovered(Recovered),
     "security.event" => SecurityEvent(SecurityEvent),
+    "evidence.erased" => EvidenceErased(EvidenceErased),
 }
 
 impl Body {
@@ -117,7 +118,8 @@ impl Body {
             | Self::DirectoryChanged(_)
             | Self::ChangeStored(_)
             | Self::Recovered(_)
-            | Self::SecurityEvent(_) => false,
+            | Self::SecurityEvent(_)
+            | Self::EvidenceErased(_) => false,
         }
     }
 }
@@ -392,9 +394,6 @@ records! {
         exit: Option<i32>,
         /// The permit it ran under.
         permit: PermitId,
-        /// The commitment to its result.
-        #[serde(with = "hex")]
-        result: Hash,
         /// How.
         status: OutcomeStatus,
     }
@@ -501,6 +500,17 @@ records! {
     SecurityEvent {
         /// What, as a short code.
         code: String,
+    }
+
+    /// Keys were destroyed, so that what they sealed can't be read any more.
+    EvidenceErased {
+        /// The keys.
+        keys: Vec<KeyId>,
+        /// Whose, when it was about one person. Nobody can make this reference again.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        subject: Option<Ref>,
+        /// What for.
+        why: Erasure,
     }
 }
 

@@ -1,13 +1,19 @@
 //! References to people and machines that a reader of the log cannot turn into names.
 //!
 //! In scope: keyed pseudonyms.
-//! Out of scope: keeping the key; destroying it makes every reference unlinkable.
+//! Out of scope: keeping the keys.
 //! Invariant: a leaf names nobody otherwise, so personal data never enters the log (P11).
 //! Specification: the first 16 bytes of
 //! `HMAC-SHA-256(key, "countersign/ref/v1\0" ‖ subject)`, where `subject` is written
-//! `person:dana@example.com`; as 32 hexadecimal digits.
+//! `person:dana@example.com`; as 32 hexadecimal digits. The key is the person's own, where they have
+//! one, so that destroying it makes their references unlinkable; otherwise the installation's.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt,
+    str::FromStr,
+    sync::{PoisonError, RwLock},
+};
 
 use countersign_core::{canonical::Hash, id::PersonId, subject::SubjectId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -62,32 +68,53 @@ impl fmt::Debug for Ref {
 /// Makes references under one secret key.
 pub struct Pseudonyms {
     key: [u8; 32],
+    people: RwLock<HashMap<PersonId, [u8; 32]>>,
 }
 
 impl Pseudonyms {
     /// Uses `key`, 32 random bytes that never leave the installation.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { key }
+        Self {
+            key,
+            people: RwLock::default(),
+        }
+    }
+
+    /// Refers to a person under a key of their own from now on.
+    pub fn meet(&self, person: PersonId, key: [u8; 32]) {
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        people.insert(person, key);
+    }
+
+    /// Forgets a person's own key. Once it is nowhere else, nobody can make their reference again.
+    pub fn forget(&self, person: &PersonId) {
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        people.remove(person);
     }
 
     /// The reference of a subject.
     #[must_use]
     pub fn of(&self, subject: &SubjectId) -> Ref {
-        self.of_text(&subject.to_string())
+        match subject {
+            SubjectId::Person(person) => self.of_person(person),
+            SubjectId::Agent(_) | SubjectId::Workload(_) => of(&self.key, &subject.to_string()),
+        }
     }
 
     /// The reference of a person, the same as [`of`](Self::of) for `SubjectId::Person`.
     #[must_use]
     pub fn of_person(&self, person: &PersonId) -> Ref {
-        self.of_text(&format!("person:{person}"))
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let key = people.get(person).unwrap_or(&self.key);
+        of(key, &format!("person:{person}"))
     }
+}
 
-    fn of_text(&self, subject: &str) -> Ref {
-        let message = [b"countersign/ref/v1\0", subject.as_bytes()].concat();
-        let hash = Hash::keyed(&self.key, &message);
-        Ref(hash.0.first_chunk().copied().unwrap_or_default())
-    }
+fn of(key: &[u8; 32], subject: &str) -> Ref {
+    let message = [b"countersign/ref/v1\0", subject.as_bytes()].concat();
+    let hash = Hash::keyed(key, &message);
+    Ref(hash.0.first_chunk().copied().unwrap_or_default())
 }
 
 impl fmt::Debug for Pseudonyms {
@@ -113,6 +140,18 @@ mod tests {
             base,
             one.of(&SubjectId::Agent("dana@example.com".parse().unwrap()))
         );
+    }
+
+    #[test]
+    fn who_has_a_key_of_their_own_can_be_forgotten() {
+        let dana: PersonId = "dana@example.com".parse().unwrap();
+        let names = Pseudonyms::new([1; 32]);
+        let base = names.of_person(&dana);
+        names.meet(dana.clone(), [2; 32]);
+        let own = names.of(&SubjectId::Person(dana.clone()));
+        assert_eq!(own, Pseudonyms::new([2; 32]).of_person(&dana));
+        names.forget(&dana);
+        assert_eq!(names.of_person(&dana), base);
     }
 
     #[test]

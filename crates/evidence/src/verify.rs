@@ -27,14 +27,20 @@ pub use receipt::verify_receipt;
 
 pub use finding::{Area, Finding, MAX_FINDINGS, Problem, Report, Severity};
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use countersign_core::canonical::Hash;
 
 use crate::{
     body::{Body, KeyPurpose, KeyRotated},
     checkpoint::Checkpoint,
-    evidence,
+    evidence::{
+        Evidence, Opened,
+        sealing::{KeyId, KeySource},
+    },
     frame::{Decoder, Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
@@ -82,6 +88,11 @@ pub struct Verifier {
     grounds: Grounds,
     requests: Requests,
     rotations: Vec<Rotation>,
+    keys: Option<Arc<dyn KeySource>>,
+    /// Parts of the evidence that stayed closed, by their key.
+    closed: BTreeMap<KeyId, u64>,
+    /// Keys that were destroyed.
+    erased: BTreeSet<KeyId>,
     findings: Findings,
 }
 
@@ -122,6 +133,9 @@ impl Verifier {
             grounds: Grounds::default(),
             requests: Requests::default(),
             rotations: Vec::new(),
+            keys: None,
+            closed: BTreeMap::new(),
+            erased: BTreeSet::new(),
             findings,
         };
         verifier.compare_root();
@@ -155,6 +169,13 @@ impl Verifier {
         Self { tiles, ..self }
     }
 
+    /// Has sealed evidence opened, too. Called before the first entry.
+    #[must_use]
+    pub fn with_keys(self, keys: Arc<dyn KeySource>) -> Self {
+        let keys = Some(keys);
+        Self { keys, ..self }
+    }
+
     /// Verifies the next entry.
     pub fn entry(&mut self, frame: Frame<'_>) {
         let examined = self.examiner().examine(frame);
@@ -167,6 +188,7 @@ impl Verifier {
         Examiner {
             votes: self.votes.clone(),
             for_tiles: self.tiles.is_some(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -179,7 +201,11 @@ impl Verifier {
             cast,
             mut problems,
             of_vote,
+            closed,
         } = examined;
+        for key in closed.into_iter().flatten() {
+            *self.closed.entry(key).or_default() += 1;
+        }
         let index = self.edge.size();
         let completed = self.edge.push(hash);
         self.compare_root();
@@ -197,8 +223,10 @@ impl Verifier {
             }
         };
         self.instances.apply(&leaf, hash, index, &mut problems);
-        if let Body::KeyRotated(rotated) = &leaf.body {
-            self.rotated(rotated, index);
+        match &leaf.body {
+            Body::KeyRotated(rotated) => self.rotated(rotated, index),
+            Body::EvidenceErased(erased) => self.erased.extend(&erased.keys),
+            _ => {}
         }
         self.grounds.apply(&leaf, &cast, &mut problems);
         problems.extend(of_vote);
@@ -240,6 +268,7 @@ impl Verifier {
     #[must_use]
     pub fn finish(mut self) -> Report {
         let (entries, requests) = (self.edge.size(), self.requests.seen());
+        let closed = self.closed_parts();
         for size in self.stated.into_keys().filter(|size| *size > entries) {
             let problem = Problem::ShorterThanCheckpoint { entries, size };
             self.findings.push(None, None, problem);
@@ -251,6 +280,9 @@ impl Verifier {
             };
             self.findings.push(Some(covered), None, problem);
         }
+        for problem in closed {
+            self.findings.push(None, None, problem);
+        }
         for (request, problem) in self.requests.unfinished() {
             self.findings.push(None, Some(request), problem);
         }
@@ -260,6 +292,24 @@ impl Verifier {
             self.findings.push(None, None, problem);
         }
         self.findings.report(entries, requests)
+    }
+
+    /// Why parts of the evidence stayed closed.
+    fn closed_parts(&self) -> Vec<Problem> {
+        let (mut erased, mut sealed, mut missing) = (0, 0, Vec::new());
+        for (key, parts) in &self.closed {
+            match (self.erased.contains(key), &self.keys) {
+                (true, _) => erased += parts,
+                (false, None) => sealed += parts,
+                (false, Some(_)) => missing.push(Problem::EvidenceKeyMissing {
+                    key: *key,
+                    parts: *parts,
+                }),
+            }
+        }
+        let erased = (erased > 0).then_some(Problem::EvidenceErased { parts: erased });
+        let sealed = (sealed > 0).then_some(Problem::EvidenceClosed { parts: sealed });
+        missing.into_iter().chain(erased).chain(sealed).collect()
     }
 
     /// A change that is relied on was recorded.
@@ -302,24 +352,41 @@ pub fn verify_journal(journal: &[u8], trust: Trust, checkpoint: &[u8], others: &
     }
 }
 
-fn check_evidence(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
+/// Compares evidence with what the leaf commits to, and opens it.
+fn check_evidence(
+    leaf: &Leaf,
+    stored: &[u8],
+    keys: &dyn KeySource,
+    problems: &mut Vec<Problem>,
+) -> Option<Opened> {
     match leaf.evidence {
         None if stored.is_empty() => {}
         None => problems.push(Problem::EvidenceUnexpected),
         Some(_) if stored.is_empty() => problems.push(Problem::EvidenceMissing),
-        Some(commitment) => match evidence::check(stored, commitment) {
-            Ok(()) => check_action(leaf, stored, problems),
+        Some(commitment) => match Evidence::open(stored, commitment, keys) {
+            Ok(opened) => {
+                check_action(leaf, &opened, problems);
+                return Some(opened);
+            }
             Err(error) => problems.push(Problem::EvidenceRefused(error)),
         },
     }
+    None
 }
 
 /// Whether the evidence of a request's first record shows the action that its digest is of.
-fn check_action(leaf: &Leaf, stored: &[u8], problems: &mut Vec<Problem>) {
+fn check_action(leaf: &Leaf, opened: &Opened, problems: &mut Vec<Problem>) {
     let (Body::ActionRequested(_), Some(place)) = (&leaf.body, &leaf.request) else {
         return;
     };
-    if leaf.digest.is_some() && action::digest(stored, &place.id) != leaf.digest {
+    // What is closed is a finding of its own, and a name that is closed is part of what was digested.
+    if !opened.closed.is_empty() {
+        return;
+    }
+    let shown = opened
+        .details()
+        .and_then(|details| action::digest(details, &place.id));
+    if leaf.digest.is_some() && shown != leaf.digest {
         let what = "action that is shown";
         problems.push(Problem::DigestMismatch { what });
     }

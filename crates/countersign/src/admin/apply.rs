@@ -292,6 +292,7 @@ pub async fn replace_bundle(
         // Somebody whom the new files don't have can't do anything either.
         let _gone = change.apply(&mut directory, now, false);
     }
+    gateway.keys.meet(directory.people.keys())?;
     let id = request.map(|request| request.id.clone());
     let files = make_active(Arc::new(bundle), Arc::new(of_files), now, id.clone())?;
     let mut active = make_active(files.bundle.clone(), Arc::new(directory), now, id)?;
@@ -305,13 +306,7 @@ pub async fn replace_bundle(
     let body = Body::PolicyActivated(body);
     gateway
         .log
-        .record(Record {
-            at: now,
-            body,
-            digest: None,
-            request: None,
-            evidence,
-        })
+        .record(Record::control(now, body, evidence))
         .await?;
     let bundle = Box::new(stored_bundle(&files)?);
     let mut writes = vec![Write::ActivateBundle {
@@ -381,6 +376,7 @@ pub(super) async fn change_directory(
         false => active.stops.forget(&subject_of(change)),
     }
     let value = serde_json::to_value(change)?;
+    gateway.keys.meet(active.directory.people.keys())?;
     let names = &gateway.keys.pseudonyms;
     let body = Body::DirectoryChanged(DirectoryChanged {
         subject: names.of(&subject_of(change)),
@@ -398,13 +394,7 @@ pub(super) async fn change_directory(
     }
     gateway
         .log
-        .record(Record {
-            at,
-            body,
-            digest: None,
-            request: None,
-            evidence,
-        })
+        .record(Record::control(at, body, evidence))
         .await?;
     let mut writes = vec![Write::ChangeDirectory(DirectoryEntry {
         change: value,

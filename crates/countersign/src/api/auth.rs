@@ -129,16 +129,14 @@ pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     if !api.may_record_stranger() {
         return;
     }
-    let record = Record {
-        at: api.gateway.clock.now(),
-        body: Body::Refused(Refused {
+    let record = Record::control(
+        api.gateway.clock.now(),
+        Body::Refused(Refused {
             by: holder.map(|id| api.gateway.keys.pseudonyms.of(id)),
             code: code.into(),
         }),
-        digest: None,
-        request: None,
-        evidence: holder.map_or_else(|| json!({}), |id| json!({ "by": id })),
-    };
+        holder.map_or_else(|| json!({}), |id| json!({ "by": id })),
+    );
     if let Err(error) = api.gateway.log.record(record).await {
         tracing::error!(%error, "a refused attempt was not recorded");
     }

@@ -73,13 +73,11 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         (Some(_), false) => "link",
         (None, _) => "bundle",
     };
-    let record = Record {
-        at: now,
-        body: Body::Recovered(Recovered { what: what.into() }),
-        digest: None,
-        request: None,
-        evidence: json!({ "person": person }),
-    };
+    let record = Record::control(
+        now,
+        Body::Recovered(Recovered { what: what.into() }),
+        json!({ "person": person }),
+    );
     opening.log().record(record).await?;
     let gateway = opening.finish().await?;
     let notice = format!("Recovery ({what}) was used on this machine at {now}.");

@@ -34,6 +34,7 @@ use crate::{
     ids,
     keys::{self, Keys},
     log::Record,
+    vault::Of,
 };
 
 /// What a gate asks for.
@@ -117,6 +118,8 @@ pub struct Uncased {
     pub digest: ActionDigest,
     /// How an identical call is recognised.
     pub attach_key: AttachKey,
+    /// Whose evidence its records have.
+    pub asked: Of,
 }
 
 /// Admits actions. Cheap to clone.
@@ -323,7 +326,7 @@ impl Admission {
     ) -> Result<countersign_core::permit::LogIndex, EngineError> {
         let prepared: anyhow::Result<Vec<_>> = records
             .into_iter()
-            .map(|record| record.prepare(None))
+            .map(|record| record.prepare(None, &self.parts.keys.vault))
             .collect();
         let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
         Ok(self.parts.log.append(prepared).await?)
@@ -379,6 +382,7 @@ impl Admission {
             request: request.id.clone(),
             digest: request.digest,
             attach_key: request.attach_key,
+            asked: Of::asked(&request.chain),
         };
         self.ended_uncased(&of, ended).await
     }
@@ -398,7 +402,13 @@ impl Admission {
                 .commit(vec![Write::RememberUnknown { key, request, at }])
                 .await?;
         }
-        let record = outcome_record((of.request.clone(), 3), of.digest, at, ended);
+        let record = outcome_record(
+            (of.request.clone(), 3),
+            of.digest,
+            at,
+            ended,
+            of.asked.clone(),
+        );
         self.append(vec![record]).await.map(|_| ())
     }
 }

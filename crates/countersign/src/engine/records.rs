@@ -37,8 +37,9 @@ use countersign_evidence::{
 use serde_json::{Value, json};
 
 use super::{Ended, EngineError};
-use crate::{keys::Keys, log::Record};
+use crate::{keys::Keys, log::Record, vault::Of};
 
+/// A record about a request; what its evidence has was asked for.
 fn record(request: &Request, seq: u64, at: Timestamp, body: Body, evidence: Value) -> Record {
     let request_seq = Some((request.id.clone(), seq));
     Record {
@@ -47,6 +48,7 @@ fn record(request: &Request, seq: u64, at: Timestamp, body: Body, evidence: Valu
         digest: Some(request.digest),
         request: request_seq,
         evidence,
+        of: Of::asked(&request.chain),
     }
 }
 
@@ -156,17 +158,16 @@ pub fn outcome_record(
     digest: countersign_core::digest::ActionDigest,
     at: Timestamp,
     ended: &Ended,
+    of: Of,
 ) -> Record {
     let status = match ended.outcome {
         Outcome::Succeeded => OutcomeStatus::Succeeded,
         Outcome::Failed => OutcomeStatus::Failed,
         Outcome::Unknown => OutcomeStatus::Unknown,
     };
-    let result = countersign_core::canonical::hash_in_domain("result", &ended.result);
     let body = Body::ActionOutcome(ActionOutcome {
         exit: ended.exit,
         permit: ended.permit.clone(),
-        result: result.unwrap_or(Hash([0; 32])),
         status,
     });
     let evidence = json!({ "result": ended.result });
@@ -176,6 +177,7 @@ pub fn outcome_record(
         digest: Some(digest),
         request: Some(request),
         evidence,
+        of,
     }
 }
 
@@ -215,15 +217,16 @@ impl Recorder<'_> {
 
     /// Adds one record about the case.
     pub(super) fn push(&mut self, body: Body, evidence: Value) {
-        let made = record(
-            &self.case.request,
-            self.case.records,
-            self.at,
-            body,
-            evidence,
-        );
+        let of = Of::asked(&self.case.request.chain);
+        self.push_of(of, body, evidence);
+    }
+
+    /// Adds one record about the case, with what somebody said.
+    fn push_of(&mut self, of: Of, body: Body, evidence: Value) {
+        let (seq, at) = (self.case.records, self.at);
+        let made = record(&self.case.request, seq, at, body, evidence);
         self.case.records += 1;
-        self.records.push(made);
+        self.records.push(Record { of, ..made });
     }
 
     /// Records the beginning of a held case.
@@ -356,7 +359,8 @@ impl Recorder<'_> {
         };
         let ended = self.ended.unwrap_or(&unknown);
         let within = (self.case.request.id.clone(), self.case.records);
-        let made = outcome_record(within, self.case.request.digest, self.at, ended);
+        let of = Of::asked(&self.case.request.chain);
+        let made = outcome_record(within, self.case.request.digest, self.at, ended, of);
         self.case.records += 1;
         self.records.push(made);
     }
@@ -373,7 +377,8 @@ impl Recorder<'_> {
             by: self.names().of(&message.by),
             kind,
         };
-        self.push(Body::Commented(body), json!({ "message": message }));
+        let of = Of::said(&message.by, &self.case.request.chain);
+        self.push_of(of, Body::Commented(body), json!({ "message": message }));
     }
 
     fn redecided(&mut self, decided: &Decided) {
@@ -405,7 +410,11 @@ impl Recorder<'_> {
             by,
             why: closed_reason(closure),
         };
-        self.push(Body::RequestClosed(body), json!({ "closure": closure }));
+        let of = match closure {
+            Closure::Denied { by, .. } => Of::Words(by.clone()),
+            _ => Of::asked(&self.case.request.chain),
+        };
+        self.push_of(of, Body::RequestClosed(body), json!({ "closure": closure }));
     }
 
     /// Signs a vote and records it. The signed statement is kept with the case and verified again
@@ -422,7 +431,9 @@ impl Recorder<'_> {
         check_signature(vote, &statement)?;
         let envelope = statement.sign(&self.keys.vote).map_err(internal)?;
         let evidence = json!({ "envelope": envelope, "vote": vote });
-        self.push(Body::ApprovalDecided(statement.record(&envelope)), evidence);
+        let of = Of::Words(vote.voter.clone());
+        let body = Body::ApprovalDecided(statement.record(&envelope));
+        self.push_of(of, body, evidence);
         self.envelopes
             .push((vote.voter.clone(), envelope.into_bytes()));
         Ok(())

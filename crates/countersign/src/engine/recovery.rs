@@ -13,7 +13,7 @@ use super::{
     records::outcome_record,
     turns::{Job, Turns},
 };
-use crate::log::Resumed;
+use crate::{log::Resumed, vault::Of};
 
 /// Brings store and log together and marks what was running as unknown.
 pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), EngineError> {
@@ -48,7 +48,13 @@ pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), 
         turns
             .parts
             .log
-            .record(outcome_record(within, open.digest, at, &ended))
+            .record(outcome_record(
+                within,
+                open.digest,
+                at,
+                &ended,
+                Of::Operation,
+            ))
             .await?;
     }
     Ok(())

@@ -46,13 +46,11 @@ pub fn forged(at: Timestamp, request: &RequestId) -> Record {
     let event = SecurityEvent {
         code: "forged_request".into(),
     };
-    Record {
+    Record::control(
         at,
-        body: Body::SecurityEvent(event),
-        digest: None,
-        request: None,
-        evidence: json!({ "request": request }),
-    }
+        Body::SecurityEvent(event),
+        json!({ "request": request }),
+    )
 }
 
 fn sealed(kind: &str, value: &impl Serialize) -> Result<Vec<u8>, NotCanonical> {

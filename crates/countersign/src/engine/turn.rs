@@ -480,13 +480,7 @@ impl Turn {
                 let evidence = json!({ "request": stored.case.request.id, "voter": vote.voter });
                 let at = self.now;
                 let body = body::Body::SecurityEvent(event);
-                self.records.push(Record {
-                    at,
-                    body,
-                    digest: None,
-                    request: None,
-                    evidence,
-                });
+                self.records.push(Record::control(at, body, evidence));
                 return Err(EngineError::ForgedVote(vote.voter.clone()));
             }
             if vote.credential.assurance == Assurance::Passkey {

@@ -247,7 +247,7 @@ impl Turns {
         let first = last + 1 - records.len() as u64;
         let prepared: anyhow::Result<Vec<Prepared>> = (first..)
             .zip(records)
-            .map(|(seq, record)| record.clone().prepare(Some(seq)))
+            .map(|(seq, record)| record.clone().prepare(Some(seq), &self.parts.keys.vault))
             .collect();
         let prepared = prepared.map_err(|error| EngineError::Internal(error.to_string()))?;
         let index = self.parts.log.append(prepared).await?;
@@ -303,21 +303,19 @@ fn permit_of(write: &Write) -> Option<(RequestId, PermitId)> {
 /// gap it leaves.
 fn prepare(keys: &Keys, bytes: &[u8], seq: u64) -> Result<Prepared, EngineError> {
     let internal = |error: anyhow::Error| EngineError::Internal(error.to_string());
-    match seal::arrived(keys, bytes).and_then(|record| record.prepare(Some(seq))) {
+    match seal::arrived(keys, bytes).and_then(|record| record.prepare(Some(seq), &keys.vault)) {
         Ok(prepared) => Ok(prepared),
         Err(error) => {
             tracing::error!(%error, seq, "an outbox record can't be recorded");
             let event = SecurityEvent {
                 code: "unrecordable".into(),
             };
-            let record = Record {
-                at: Timestamp(0),
-                body: Body::SecurityEvent(event),
-                digest: None,
-                request: None,
-                evidence: json!({ "why": error.to_string() }),
-            };
-            record.prepare(Some(seq)).map_err(internal)
+            let record = Record::control(
+                Timestamp(0),
+                Body::SecurityEvent(event),
+                json!({ "why": error.to_string() }),
+            );
+            record.prepare(Some(seq), &keys.vault).map_err(internal)
         }
     }
 }

@@ -164,14 +164,10 @@ impl Look {
         let dir = staged.join("log");
         let keys = Arc::new(Keys::open(&staged.join("keys"), false)?);
         let instance = format!("i-{}", countersign_core::id::base32(ids::bits(at)?));
+        if let Some(active) = &self.database.active {
+            keys.meet(active.directory.people.keys())?;
+        }
         let log = Log::begin(&dir, keys.clone(), &instance, self.first_record(at))?;
-        let record = |body, evidence| Record {
-            at,
-            body,
-            digest: None,
-            request: None,
-            evidence,
-        };
         if let Some(active) = &self.database.active {
             let world = World {
                 now: world::hash_of(&active.bundle, &active.directory)?,
@@ -183,12 +179,12 @@ impl Look {
                 previous: None,
             };
             let files = world.beside(json!({ "files": active.bundle.files() }));
-            log.record(record(Body::PolicyActivated(body), files))
+            log.record(Record::control(at, Body::PolicyActivated(body), files))
                 .await?;
         }
         let what = "epoch".into();
-        log.record(record(Body::Recovered(Recovered { what }), json!({})))
-            .await?;
+        let body = Body::Recovered(Recovered { what });
+        log.record(Record::control(at, body, json!({}))).await?;
         log.close().await;
         if let Some(fault) = log.fault().filter(|_| !dir.join("checkpoint").exists()) {
             bail!("the new log can't be published: {fault}");
@@ -214,20 +210,15 @@ impl Look {
         };
         let open = |(request, phase): &(RequestId, &str)| json!([request, phase]);
         let dropped: Vec<Value> = self.database.open.iter().map(open).collect();
-        Record {
-            at,
-            body: Body::EpochStarted(body),
-            digest: None,
-            request: None,
-            evidence: json!({
-                "contradicted": self.former.contradicted,
-                "damage": self.plan.damage,
-                "database": self.plan.database,
-                "dropped": dropped,
-                "people_and_policies": self.plan.people_and_policies,
-                "without_outcome": self.former.without_outcome,
-            }),
-        }
+        let evidence = json!({
+            "contradicted": self.former.contradicted,
+            "damage": self.plan.damage,
+            "database": self.plan.database,
+            "dropped": dropped,
+            "people_and_policies": self.plan.people_and_policies,
+            "without_outcome": self.former.without_outcome,
+        });
+        Record::control(at, Body::EpochStarted(body), evidence)
     }
 
     /// A database with people and policies as they are now, and nothing that anybody could use.

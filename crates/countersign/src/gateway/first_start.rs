@@ -31,6 +31,7 @@ use crate::{
         epoch, make_active, stored_bundle,
         world::{self, World},
     },
+    keys::Keys,
     log::{Log, Record},
 };
 
@@ -108,7 +109,9 @@ pub(crate) async fn trust(
     store: &dyn Store,
     log: &Log,
     clock: &Clock,
-    (bundle, begun, log_of): (Bundle, Begun, &str),
+    keys: &Keys,
+    bundle: Bundle,
+    begun: Begun,
 ) -> anyhow::Result<Active> {
     let at = match begun {
         Begun::Trusted(trusted, _) if trusted != bundle.hash() => bail!(
@@ -120,6 +123,7 @@ pub(crate) async fn trust(
         Begun::Nothing | Begun::Recovered | Begun::Finished => clock.now(),
     };
     let directory = bundle.directory(at, None, true);
+    keys.meet(directory.people.keys())?;
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
     if !matches!(begun, Begun::Trusted(..)) {
         let world = World {
@@ -131,13 +135,11 @@ pub(crate) async fn trust(
             by: ActivatedBy::FirstStart,
             previous: None,
         };
-        log.record(Record {
+        log.record(Record::control(
             at,
-            body: Body::PolicyActivated(body),
-            digest: None,
-            request: None,
-            evidence: world.beside(json!({ "files": active.bundle.files() })),
-        })
+            Body::PolicyActivated(body),
+            world.beside(json!({ "files": active.bundle.files() })),
+        ))
         .await?;
     }
     // A crash here leaves what `begun` finds at the next start.
@@ -146,7 +148,9 @@ pub(crate) async fn trust(
         bundle,
         replaces: None,
     };
-    store.commit(vec![epoch::belongs(log_of), activate]).await?;
+    store
+        .commit(vec![epoch::belongs(keys.log.verifying().name()), activate])
+        .await?;
     world::stored_as(log, at, world::hash_of(&active.bundle, &active.directory)?).await;
     Ok(active)
 }

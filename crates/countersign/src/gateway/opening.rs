@@ -107,6 +107,7 @@ impl Opening {
                 epoch::check_database(store.as_ref(), &keys).await?;
                 check_same_age(store.as_ref(), resumed.outbox, &data).await?;
                 let active = load(store.as_ref(), stored).await?;
+                keys.meet(active.directory.people.keys())?;
                 if !options.recovering {
                     let found = world::check(&active.bundle, &active.directory, resumed.world)?;
                     if let Some(found) = found {
@@ -181,9 +182,7 @@ impl Opening {
         let active = match self.deciding {
             Deciding::Stored(active) => *active,
             Deciding::Files(files, begun) => {
-                let log_of = keys.log.verifying().name();
-                let trusted = (*files, begun, log_of);
-                first_start::trust(store.as_ref(), &log, &clock, trusted).await?
+                first_start::trust(store.as_ref(), &log, &clock, &keys, *files, begun).await?
             }
         };
         let known = world::Known::default();

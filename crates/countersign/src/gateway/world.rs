@@ -124,13 +124,7 @@ pub(crate) async fn stored_as(log: &Log, at: Timestamp, world: Hash) {
     let body = ChangeStored {
         what: "people_and_policies".into(),
     };
-    let record = Record {
-        at,
-        body: Body::ChangeStored(body),
-        digest: None,
-        request: None,
-        evidence: json!({ "world": world }),
-    };
+    let record = Record::control(at, Body::ChangeStored(body), json!({ "world": world }));
     if let Err(error) = log.record(record).await {
         tracing::warn!(%error, "it was not recorded that a change is stored");
     }

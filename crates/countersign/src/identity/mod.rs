@@ -325,13 +325,7 @@ impl Identity {
             "parent": credential.parent,
             "expires": credential.expires,
         });
-        Record {
-            at,
-            body,
-            digest: None,
-            request: None,
-            evidence,
-        }
+        Record::control(at, body, evidence)
     }
 
     /// Issues a credential: recorded, then stored, then given out.
@@ -402,13 +396,7 @@ impl Identity {
         let revoked = body::CredentialRevoked {
             credential: id.clone(),
         };
-        let record = Record {
-            at,
-            body: Body::CredentialRevoked(revoked),
-            digest: None,
-            request: None,
-            evidence: json!({}),
-        };
+        let record = Record::control(at, Body::CredentialRevoked(revoked), json!({}));
         self.log.record(record).await.map_err(EngineError::from)?;
         Ok(())
     }

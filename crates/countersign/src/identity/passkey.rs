@@ -282,13 +282,11 @@ impl Identity {
                 countersigned: enrolled.countersigned,
             }),
         });
-        let record = Record {
-            at: now,
+        let record = Record::control(
+            now,
             body,
-            digest: None,
-            request: None,
-            evidence: json!({ "holder": credential.holder, "passkey": enrolled }),
-        };
+            json!({ "holder": credential.holder, "passkey": enrolled }),
+        );
         self.log.record(record).await.map_err(EngineError::from)?;
         let write = Write::InsertCredential(Box::new(credential.clone()));
         self.store.commit(vec![write]).await?;

@@ -18,14 +18,13 @@ use countersign_core::{canonical::Hash, digest::AttachKey, time::Timestamp};
 use countersign_evidence::{
     body::{Body, OutcomeStatus},
     checkpoint::Checkpoint,
-    evidence::Evidence,
     frame::{Decoder, Step},
     key::VerifyingKey,
     leaf::Leaf,
     merkle::{Tree, leaf_hash},
 };
 
-use super::journal::{Noted, Position};
+use super::journal::{Noted, Position, control};
 use crate::gateway::world::World;
 
 /// How much of the journal is read at once.
@@ -153,8 +152,7 @@ impl Reading {
     fn take(&mut self, leaf: &[u8], evidence: &[u8]) -> Result<(), String> {
         let hash = leaf_hash(leaf);
         let leaf = Leaf::parse(leaf).map_err(|error| error.to_string())?;
-        let value = Evidence::parse(evidence).map(|evidence| evidence.value());
-        let noted = Noted::of(&value.unwrap_or_default());
+        let noted = Noted::of(&control(evidence).map_err(|error| error.to_string())?);
         match (&leaf.body, noted.attach) {
             // A person has approved the repetition since, or nothing was unknown about it.
             (Body::ActionPermitted(_), Some(attach)) => {

@@ -156,9 +156,8 @@ impl Journal {
                 Step::Frame(found) => {
                     let leaf = Leaf::parse(found.leaf)?;
                     self.tree.push(leaf_hash(found.leaf));
-                    let value = Evidence::parse(found.evidence).map(|evidence| evidence.value());
-                    self.position
-                        .note(&leaf, Noted::of(&value.unwrap_or_default()));
+                    let control = control(found.evidence)?;
+                    self.position.note(&leaf, Noted::of(&control));
                     self.position.offset = decoder.offset();
                     self.check_root(signed)?;
                 }
@@ -264,7 +263,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// Reads it from an evidence value.
+    /// Reads it from the part of the evidence that is for this.
     pub(super) fn of(evidence: &serde_json::Value) -> Self {
         let attach = evidence.get("attach").cloned();
         let hash = |name| evidence.get(name)?.as_str()?.parse().ok();
@@ -277,6 +276,14 @@ impl Noted {
                 Some(_) => None,
             },
         }
+    }
+}
+
+/// The part of stored evidence that a gateway which starts again reads.
+pub(super) fn control(stored: &[u8]) -> anyhow::Result<serde_json::Value> {
+    match stored {
+        [] => Ok(serde_json::Value::Null),
+        stored => Ok(Evidence::parse(stored)?.control()),
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
     publisher::{Publisher, Publishing},
     tally::Tally,
 };
-use crate::{gateway::world::World, keys::Keys};
+use crate::{gateway::world::World, keys::Keys, vault::Vault};
 
 /// Writers that can wait at once.
 const QUEUE: usize = 8_192;
@@ -82,6 +82,7 @@ pub struct Log {
     end: watch::Receiver<End>,
     tally: Arc<Tally>,
     fault: watch::Receiver<Option<String>>,
+    keys: Arc<Keys>,
 }
 
 /// What was found when the log was opened.
@@ -166,7 +167,7 @@ impl Log {
             counted: Counters::default(),
             heartbeat: Instant::now(),
             instance: instance.into(),
-            keys,
+            keys: keys.clone(),
             last_at: journal.position.last(),
             previous: NO_PREVIOUS,
             seq: 0,
@@ -190,6 +191,7 @@ impl Log {
             end,
             tally,
             fault,
+            keys,
         };
         Ok((log, resumed))
     }
@@ -208,13 +210,19 @@ impl Log {
         answer.await.map_err(|_| LogError::Stopped)?
     }
 
+    /// What its evidence is sealed with.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.keys.vault
+    }
+
     /// Prepares and writes one record.
     ///
     /// # Errors
     /// [`LogError`] when it is not durable.
     pub async fn record(&self, record: Record) -> Result<LogIndex, LogError> {
         let prepared = record
-            .prepare(None)
+            .prepare(None, self.vault())
             .map_err(|error| LogError::Unwritable(error.to_string()))?;
         self.append(vec![prepared]).await
     }
@@ -331,14 +339,7 @@ impl Writer {
 
     /// Writes one record of the log's own.
     fn write_own(&mut self, at: Timestamp, body: Body) -> anyhow::Result<()> {
-        let record = Record {
-            at,
-            body,
-            digest: None,
-            request: None,
-            evidence: serde_json::json!({}),
-        };
-        self.write_one(record)
+        self.write_one(Record::control(at, body, serde_json::json!({})))
     }
 
     fn write_one(&mut self, record: Record) -> anyhow::Result<()> {
@@ -347,7 +348,7 @@ impl Writer {
         self.add(
             &mut batch,
             Append {
-                records: vec![record.prepare(None)?],
+                records: vec![record.prepare(None, &self.keys.vault)?],
                 done,
             },
         );
@@ -450,7 +451,7 @@ impl Writer {
             at: record.at,
             body: record.body,
             digest: record.digest,
-            evidence: Some(commitment),
+            evidence: commitment,
             instance: self.instance.clone(),
             prev,
             request: record.request.map(|(id, seq)| InRequest { id, seq }),

@@ -10,16 +10,21 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
 use countersign_core::canonical::Hash;
 use countersign_evidence::{
-    frame::{Decoder, MAX_EVIDENCE_BYTES, MAX_LEAF_BYTES, OVERHEAD_BYTES, Step},
+    evidence::{Evidence, sealing::KeySource},
+    frame::{Decoder, Frame, MAX_EVIDENCE_BYTES, MAX_LEAF_BYTES, OVERHEAD_BYTES, Step},
     leaf::Leaf,
     merkle::leaf_hash,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::keys::Keys;
 
 /// How much is read at once; one record can be larger.
 const PIECE: u64 = 1 << 20;
@@ -44,6 +49,16 @@ pub(super) struct Entry {
     pub(super) hash: Hash,
     /// The stored evidence.
     pub(super) evidence: Vec<u8>,
+    /// What it is sealed with.
+    pub(super) keys: Arc<dyn KeySource>,
+}
+
+impl Entry {
+    /// The evidence, as far as it is not erased; `None` where there is none.
+    pub(super) fn opened(&self) -> Option<Value> {
+        let opened = Evidence::open(&self.evidence, self.leaf.evidence?, self.keys.as_ref());
+        opened.ok().map(|opened| opened.value())
+    }
 }
 
 /// The last record before a place, by which the place is known again.
@@ -66,14 +81,18 @@ impl Before {
 }
 
 /// The journal, open for reading.
-pub(super) struct Journal(File);
+pub(super) struct Journal {
+    file: File,
+    keys: Arc<dyn KeySource>,
+}
 
 impl Journal {
     /// Opens the journal of the log in `dir`.
-    pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(dir: &Path, keys: &Keys) -> anyhow::Result<Self> {
         let path = dir.join("journal");
         let file = File::open(&path).with_context(|| format!("`{}`", path.display()))?;
-        Ok(Self(file))
+        let keys = keys.vault.clone();
+        Ok(Self { file, keys })
     }
 
     /// Records from `from` on, some MiB of them at the most, and where the next one begins.
@@ -85,15 +104,15 @@ impl Journal {
     ) -> anyhow::Result<(Vec<Entry>, Place)> {
         let mut unread = durable.saturating_sub(from.offset);
         let mut bytes = Vec::new();
-        self.0.seek(SeekFrom::Start(from.offset))?;
+        self.file.seek(SeekFrom::Start(from.offset))?;
         while unread > 0 {
-            let mut piece = Read::by_ref(&mut self.0).take(unread.min(PIECE));
+            let mut piece = Read::by_ref(&mut self.file).take(unread.min(PIECE));
             let read = u64::try_from(piece.read_to_end(&mut bytes)?)?;
             if read == 0 {
                 bail!("the journal is shorter than what was written to it");
             }
             unread -= read;
-            let (entries, next) = decode(&bytes, from)?;
+            let (entries, next) = decode(&bytes, from, &self.keys)?;
             if !entries.is_empty() {
                 return Ok((entries, next));
             }
@@ -112,13 +131,13 @@ impl Journal {
             MAX_LEAF_BYTES + MAX_EVIDENCE_BYTES + OVERHEAD_BYTES,
         ] {
             let mut bytes = Vec::new();
-            self.0.seek(SeekFrom::Start(at.offset))?;
-            Read::by_ref(&mut self.0)
+            self.file.seek(SeekFrom::Start(at.offset))?;
+            Read::by_ref(&mut self.file)
                 .take(u64::try_from(limit)?)
                 .read_to_end(&mut bytes)?;
             let mut decoder = Decoder::new(&bytes, at.offset);
             match decoder.step() {
-                Step::Frame(frame) => return entry(at, frame.leaf, frame.evidence),
+                Step::Frame(frame) => return entry(at, frame, &self.keys),
                 Step::Corrupt(corrupt) => return Err(corrupt.into()),
                 Step::End | Step::Incomplete { .. } => {}
             }
@@ -159,22 +178,27 @@ impl Journal {
     }
 }
 
-fn entry(at: Place, leaf: &[u8], evidence: &[u8]) -> anyhow::Result<Entry> {
+fn entry(at: Place, frame: Frame<'_>, keys: &Arc<dyn KeySource>) -> anyhow::Result<Entry> {
     Ok(Entry {
         at,
-        hash: leaf_hash(leaf),
-        leaf: Leaf::parse(leaf)?,
-        evidence: evidence.to_vec(),
+        hash: leaf_hash(frame.leaf),
+        leaf: Leaf::parse(frame.leaf)?,
+        evidence: frame.evidence.to_vec(),
+        keys: keys.clone(),
     })
 }
 
-fn decode(bytes: &[u8], from: Place) -> anyhow::Result<(Vec<Entry>, Place)> {
+fn decode(
+    bytes: &[u8],
+    from: Place,
+    keys: &Arc<dyn KeySource>,
+) -> anyhow::Result<(Vec<Entry>, Place)> {
     let mut decoder = Decoder::new(bytes, from.offset);
     let (mut entries, mut at) = (Vec::new(), from);
     loop {
         match decoder.step() {
             Step::Frame(frame) => {
-                entries.push(entry(at, frame.leaf, frame.evidence)?);
+                entries.push(entry(at, frame, keys)?);
                 at = Place {
                     index: at.index + 1,
                     offset: decoder.offset(),

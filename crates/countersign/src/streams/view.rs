@@ -12,7 +12,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use countersign_core::{directory::Directory, subject::SubjectId};
 use countersign_evidence::{
     body::{Body, Fill},
-    evidence::Evidence,
     reference::{Pseudonyms, Ref},
 };
 use countersign_policy::Details;
@@ -107,7 +106,7 @@ impl View {
         if entry.evidence.len() > MAX_EVIDENCE {
             return Some(json!({ "left_out_bytes": entry.evidence.len() }));
         }
-        let mut value = opened(entry)?;
+        let mut value = entry.opened()?;
         if let Some(fields) = value.as_object_mut() {
             WITHHELD.iter().for_each(|name| drop(fields.remove(*name)));
         }
@@ -120,15 +119,8 @@ pub(super) fn asked(entry: &Entry) -> Option<Asked> {
     if !matches!(entry.leaf.body, Body::ActionRequested(_)) {
         return None;
     }
-    let action = opened(entry)?.get("action")?.clone();
+    let action = entry.opened()?.get("action")?.clone();
     serde_json::from_value(action).ok()
-}
-
-fn opened(entry: &Entry) -> Option<Value> {
-    let commitment = entry.leaf.evidence?;
-    Evidence::open(&entry.evidence, commitment)
-        .ok()
-        .map(|evidence| evidence.value())
 }
 
 /// Every reference to a subject in a record.
@@ -172,5 +164,6 @@ fn refs(body: &Body) -> Vec<Ref> {
         | Body::ChangeStored(_)
         | Body::Recovered(_)
         | Body::SecurityEvent(_) => Vec::new(),
+        Body::EvidenceErased(erased) => erased.subject.into_iter().collect(),
     }
 }

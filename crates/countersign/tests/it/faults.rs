@@ -41,12 +41,12 @@ impl Disk {
     /// Takes all space, also what is left of the log's last page.
     async fn exhaust(&self, lab: &Lab) {
         self.fill();
-        let record = || Record {
-            at: lab.gateway.clock.now(),
-            body: Body::SecurityEvent(SecurityEvent { code: "x".into() }),
-            digest: None,
-            request: None,
-            evidence: json!({}),
+        let record = || {
+            Record::control(
+                lab.gateway.clock.now(),
+                Body::SecurityEvent(SecurityEvent { code: "x".into() }),
+                json!({}),
+            )
         };
         while lab.gateway.log.record(record()).await.is_ok() {}
     }

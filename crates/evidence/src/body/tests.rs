@@ -127,7 +127,6 @@ fn endings(by: Ref, digest: ActionDigest, hash: Hash, permit: PermitId) -> Vec<B
         Body::ActionOutcome(ActionOutcome {
             exit: Some(-1),
             permit,
-            result: hash,
             status: OutcomeStatus::Failed,
         }),
         Body::RequestClosed(RequestClosed {
@@ -175,6 +174,11 @@ fn controls(by: Ref, hash: Hash, credential: CredentialId) -> Vec<Body> {
         Body::SecurityEvent(SecurityEvent {
             code: "clock_jump".into(),
         }),
+        Body::EvidenceErased(EvidenceErased {
+            keys: vec![KeyId([1; 8])],
+            subject: Some(by),
+            why: Erasure::Person,
+        }),
     ]
 }
 
@@ -217,7 +221,8 @@ fn the_names_of_kinds_are_fixed() {
         directory.changed
         change.stored
         recovered
-        security.event"#]]
+        security.event
+        evidence.erased"#]]
     .assert_eq(&names.join("\n"));
 }
 

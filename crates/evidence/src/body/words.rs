@@ -23,6 +23,13 @@ words! {
         /// Votes.
         Vote,
     }
+    /// Why keys were destroyed.
+    Erasure {
+        /// A person was erased.
+        Person,
+        /// They had been kept as long as they should be.
+        Retention,
+    }
     /// When policy was asked.
     Phase {
         /// When the action was requested.

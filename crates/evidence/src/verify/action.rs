@@ -3,14 +3,12 @@
 //! In scope: the digest of the first record of a request, computed again from the evidence.
 //! Out of scope: whether the evidence is what the leaf commits to, which is checked before.
 //! Invariant: nobody, the log's key in hand, shows another action than the one that was voted on.
-//! Specification: [`action_digest`](countersign_core::digest::action_digest). Stored evidence is
+//! Specification: [`action_digest`](countersign_core::digest::action_digest). Details are
 //! canonical JSON, so its pieces are those of the digest; a test compares the two.
 
 use countersign_core::{canonical::Hash, digest::ActionDigest, id::RequestId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::evidence;
 
 /// What the digest is of, as it stands in the evidence.
 #[derive(Deserialize)]
@@ -23,9 +21,9 @@ struct Asked<'a> {
     nonce: &'a RawValue,
 }
 
-/// The digest of the action that stored evidence holds; `None` where it holds none.
-pub(super) fn digest(stored: &[u8], request: &RequestId) -> Option<ActionDigest> {
-    let asked: Asked<'_> = serde_json::from_slice(evidence::value(stored)?).ok()?;
+/// The digest of the action that these details hold; `None` where they hold none.
+pub(super) fn digest(details: &str, request: &RequestId) -> Option<ActionDigest> {
+    let asked: Asked<'_> = serde_json::from_str(details).ok()?;
     let hash = Hash::of_parts(&[
         b"countersign/action/v1\0{\"action\":",
         asked.action.get().as_bytes(),
@@ -44,13 +42,13 @@ pub(super) fn digest(stored: &[u8], request: &RequestId) -> Option<ActionDigest>
 mod tests {
     use countersign_core::{
         action::Action,
+        canonical::json_to_canonical,
         digest::{Nonce, action_digest},
         subject::{Subject, SubjectChain, SubjectId},
     };
     use serde_json::json;
 
     use super::*;
-    use crate::evidence::Evidence;
 
     #[test]
     fn the_digest_is_that_of_the_core() {
@@ -70,7 +68,10 @@ mod tests {
         let evidence = json!({
             "chain": chain, "action": action, "effects": [], "reason": "why", "nonce": nonce,
         });
-        let stored = Evidence::new([1; 32], &evidence).unwrap().to_bytes();
+        let written = |value: &serde_json::Value| {
+            String::from_utf8(json_to_canonical(value).unwrap()).unwrap()
+        };
+        let stored = written(&evidence);
         let expected = action_digest(&chain, &action, &request, &nonce).unwrap();
         assert_eq!(digest(&stored, &request), Some(expected));
         let other = RequestId::from_bits(8);
@@ -78,9 +79,9 @@ mod tests {
         for without in ["chain", "action", "nonce"] {
             let mut value = evidence.clone();
             value.as_object_mut().unwrap().remove(without);
-            let stored = Evidence::new([1; 32], &value).unwrap().to_bytes();
+            let stored = written(&value);
             assert_eq!(digest(&stored, &request), None, "{without}");
         }
-        assert_eq!(digest(b"{}", &request), None);
+        assert_eq!(digest("{}", &request), None);
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     body::Body,
+    evidence::sealing::{KeyId, KeySource, NoKeys},
     frame::Frame,
     key::VerifyingKey,
     leaf::{InvalidLeaf, Leaf},
@@ -28,6 +29,7 @@ pub struct Examiner {
     pub(super) votes: Option<Arc<[VerifyingKey]>>,
     /// Whether the entry's bytes are needed afterwards.
     pub(super) for_tiles: bool,
+    pub(super) keys: Option<Arc<dyn KeySource>>,
 }
 
 /// An entry, examined by itself.
@@ -40,6 +42,8 @@ pub struct Examined {
     pub(super) cast: Cast,
     pub(super) problems: Vec<Problem>,
     pub(super) of_vote: Vec<Problem>,
+    /// The keys of parts of the evidence that stayed closed.
+    pub(super) closed: Vec<Option<KeyId>>,
 }
 
 impl Examiner {
@@ -54,15 +58,18 @@ impl Examiner {
             cast: Cast::default(),
             problems: Vec::new(),
             of_vote: Vec::new(),
+            closed: Vec::new(),
         };
         let Ok(leaf) = &examined.leaf else {
             return examined;
         };
-        check_evidence(leaf, frame.evidence, &mut examined.problems);
+        let keys = self.keys.as_deref().unwrap_or(&NoKeys);
+        let opened = check_evidence(leaf, frame.evidence, keys, &mut examined.problems);
         if let (Body::ApprovalDecided(vote), Some(place)) = (&leaf.body, &leaf.request) {
             let (known, problems) = (self.votes.as_deref(), &mut examined.of_vote);
-            examined.cast = votes::check(leaf, place, vote, frame.evidence, known, problems);
+            examined.cast = votes::check(leaf, place, vote, opened.as_ref(), known, problems);
         }
+        examined.closed = opened.map(|opened| opened.closed).unwrap_or_default();
         examined
     }
 }

@@ -13,8 +13,14 @@ use countersign_core::{
 };
 
 use crate::{
-    approval::InvalidApproval, checkpoint::InvalidCheckpoint, evidence::InvalidEvidence,
-    frame::Corrupt, leaf::InvalidLeaf, merkle::proof::InvalidProof, reference::Ref, tile::Name,
+    approval::InvalidApproval,
+    checkpoint::InvalidCheckpoint,
+    evidence::{InvalidEvidence, sealing::KeyId},
+    frame::Corrupt,
+    leaf::InvalidLeaf,
+    merkle::proof::InvalidProof,
+    reference::Ref,
+    tile::Name,
     vote::InvalidVote,
 };
 
@@ -101,6 +107,15 @@ problems! {
         /// A receipt was made without evidence.
         #[error("the evidence was left out of the receipt; names and texts can't be checked")]
         EvidenceLeftOut,
+        /// Parts of the evidence were erased.
+        #[error("{parts} parts of the evidence were erased, as the log says; they can't be checked any more")]
+        EvidenceErased { parts: u64 },
+        /// Parts of the evidence are sealed, and no keys were given.
+        #[error("{parts} parts of the evidence are sealed, and their keys are not here; they can't be checked")]
+        EvidenceClosed { parts: u64 },
+        /// A key is missing that no record says was destroyed.
+        #[error("the key `{key}` of {parts} parts of the evidence is missing, and no record says that it was destroyed")]
+        EvidenceKeyMissing { key: KeyId, parts: u64 },
         /// The journal has fewer entries than a signed checkpoint.
         #[error("the journal has {entries} entries, and a signed checkpoint has {size}: entries were cut off")]
         ShorterThanCheckpoint { entries: u64, size: u64 },
@@ -343,6 +358,8 @@ impl Problem {
             | Self::EpochBegan { .. }
             | Self::NotUnderCheckpoint { .. }
             | Self::EvidenceLeftOut
+            | Self::EvidenceErased { .. }
+            | Self::EvidenceClosed { .. }
             | Self::VotesUnchecked
             | Self::EmergencyUsed { .. }
             | Self::OutcomeMissing => Severity::Note,

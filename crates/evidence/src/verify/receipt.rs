@@ -17,6 +17,7 @@ use super::{
 use crate::{
     body::{ActionRequested, Body},
     checkpoint::Checkpoint,
+    evidence::{Opened, sealing::NoKeys},
     leaf::Leaf,
     merkle::{leaf_hash, proof::verify_inclusion},
     receipt::{Proven, Receipt},
@@ -91,7 +92,8 @@ impl Life {
             match (&leaf.body, &entry.evidence) {
                 // Beside the request: whose passkeys voted, and which of them ended.
                 (Body::CredentialIssued(_) | Body::CredentialRevoked(_), Some(evidence)) => {
-                    check_evidence(&leaf, evidence.as_bytes(), problems);
+                    let opened = check_evidence(&leaf, evidence.as_bytes(), &NoKeys, problems);
+                    left_out(opened.as_ref(), problems);
                 }
                 (Body::CredentialIssued(_) | Body::CredentialRevoked(_), None) => {}
                 _ => problems.push(Problem::OtherRequest),
@@ -108,19 +110,17 @@ impl Life {
         let cast = match (&entry.evidence, &leaf.body) {
             (None, _) if leaf.evidence.is_some() => {
                 problems.push(Problem::EvidenceLeftOut);
-                // Whether a reason was given is in the evidence alone.
-                Cast {
-                    has_reason: true,
-                    ..Cast::default()
-                }
+                Cast::closed()
             }
             (evidence, body) => {
                 let stored = evidence.as_deref().unwrap_or_default().as_bytes();
-                check_evidence(&leaf, stored, problems);
+                let opened = check_evidence(&leaf, stored, &NoKeys, problems);
+                left_out(opened.as_ref(), problems);
                 match body {
                     Body::ApprovalDecided(vote) => {
                         let known = trust.votes.as_deref();
-                        let cast = votes::check(&leaf, place, vote, stored, known, problems);
+                        let cast =
+                            votes::check(&leaf, place, vote, opened.as_ref(), known, problems);
                         self.grounds.signed(vote, &cast, problems);
                         cast
                     }
@@ -130,5 +130,14 @@ impl Life {
         };
         let cast = (&cast, &self.grounds);
         self.requests.apply(&leaf, place, cast, problems);
+    }
+}
+
+/// Says that parts of the evidence are not in the receipt: withheld, or erased before it was made.
+fn left_out(opened: Option<&Opened>, problems: &mut Vec<Problem>) {
+    let closed = opened.map_or(0, |opened| opened.closed.len());
+    if closed > 0 {
+        let parts = u64::try_from(closed).unwrap_or(u64::MAX);
+        problems.push(Problem::EvidenceClosed { parts });
     }
 }

@@ -11,7 +11,7 @@ use super::Problem;
 use crate::{
     approval::{self, InvalidApproval},
     body::{ApprovalDecided, Assurance, EnrolledKey},
-    evidence::Evidence,
+    evidence::Opened,
     key::VerifyingKey,
     leaf::{InRequest, Leaf},
     vote::VoteStatement,
@@ -42,20 +42,31 @@ pub(super) struct Cast {
     pub(super) statement: Option<Hash>,
 }
 
+impl Cast {
+    /// Of a vote whose evidence can't be read: whether a reason was given is there alone.
+    pub(super) fn closed() -> Self {
+        Self {
+            has_reason: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Checks the vote and returns what it says of itself.
 pub(super) fn check(
     leaf: &Leaf,
     place: &InRequest,
     vote: &ApprovalDecided,
-    stored: &[u8],
+    opened: Option<&Opened>,
     known: Option<&[VerifyingKey]>,
     problems: &mut Vec<Problem>,
 ) -> Cast {
-    // Missing or changed evidence is a finding of its own.
-    let opened = leaf
-        .evidence
-        .and_then(|commitment| Evidence::open(stored, commitment).ok());
-    let held = opened.and_then(|found| serde_json::from_value::<Held>(found.value()).ok());
+    // Missing, changed or closed evidence is a finding of its own.
+    let details = opened.and_then(Opened::details);
+    if details.is_none() && opened.is_some_and(|opened| !opened.closed.is_empty()) {
+        return Cast::closed();
+    }
+    let held = details.and_then(|text| serde_json::from_str::<Held>(text).ok());
     let Some(Held {
         envelope,
         vote: cast,

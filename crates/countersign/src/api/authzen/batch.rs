@@ -40,7 +40,7 @@ pub(super) async fn evaluations(
     if items.is_empty() {
         // By the specification the same as a single evaluation, its answer included.
         let one = PartialBody::default().complete(&body.common, "")?;
-        return evaluate_once(api, caller, headers, one).await;
+        return Box::pin(evaluate_once(api, caller, headers, one)).await;
     }
     if items.len() > MAX_EVALUATIONS {
         let title = format!("a batch has at most {MAX_EVALUATIONS} evaluations");

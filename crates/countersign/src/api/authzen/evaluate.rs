@@ -27,7 +27,7 @@ pub(super) async fn evaluation(
     headers: HeaderMap,
     StrictJson(body): StrictJson<EvaluationBody>,
 ) -> Result<Response, ApiError> {
-    evaluate_once(api, caller, headers, body).await
+    Box::pin(evaluate_once(api, caller, headers, body)).await
 }
 
 /// Answers one question, and answers it the same under the same key.

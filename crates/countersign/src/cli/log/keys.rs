@@ -5,12 +5,14 @@
 //! Invariant: a file that is not what it was given as is a wrong command line, never a finding
 //! about the record.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use countersign_evidence::{checkpoint::Checkpoint, key::VerifyingKey, verify::Rotation};
+use countersign_evidence::{
+    checkpoint::Checkpoint, evidence::sealing::KeySource, key::VerifyingKey, verify::Rotation,
+};
 
-use super::read;
-use crate::cli::failure::Failure;
+use super::{folder, read};
+use crate::{cli::failure::Failure, vault};
 
 /// The keys of a file beside the record; `None` without such a file.
 pub(super) fn kept_beside(path: &Path) -> Result<Option<Vec<VerifyingKey>>, Failure> {
@@ -126,5 +128,21 @@ fn follow(bytes: &[u8], from: &VerifyingKey) -> Option<Rotation> {
         checkpoint,
         from: from.clone(),
         to,
+    })
+}
+
+/// The keys of the evidence beside a log; `None` where there are none, as with a copy of the log alone.
+///
+/// # Errors
+/// They are there and can't be read.
+pub(super) fn evidence_keys(path: &Path) -> Result<Option<Arc<dyn KeySource>>, Failure> {
+    let folder = folder(path);
+    let Some(data) = folder.parent() else {
+        return Ok(None);
+    };
+    let path = data.join("keys").join(crate::keys::EVIDENCE);
+    vault::reader(&path).map_err(|error| {
+        let title = format!("the keys in `{}` can't be read: {error:#}", path.display());
+        Failure::new("log", title).next("run it as the user that the gateway runs as")
     })
 }

@@ -8,13 +8,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::builder::PossibleValuesParser;
 use countersign_core::{decision::Decision, id::RequestId, subject::SubjectId, time::Timestamp};
 use countersign_evidence::{
     body::{self, Body, PolicyDecided},
-    evidence::Evidence,
+    evidence::{
+        Evidence,
+        sealing::{KeySource, NoKeys},
+    },
     frame::{Corrupt, Frame, Step},
     leaf::Leaf,
     reference::Ref,
@@ -22,7 +26,7 @@ use countersign_evidence::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{PIECE, journal, steps};
+use super::{PIECE, journal, keys::evidence_keys, steps};
 use crate::cli::{
     failure::{Failure, GENERAL},
     output::Output,
@@ -99,6 +103,7 @@ pub(super) fn list(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         listed: 0,
         left_out: 0,
         unreadable: 0,
+        keys: evidence_keys(&args.path)?.unwrap_or_else(|| Arc::new(NoKeys)),
     };
     let mut damage = None;
     steps(&journal(&args.path), PIECE, |step| match step {
@@ -124,6 +129,7 @@ struct Listing<'a> {
     listed: u64,
     left_out: u64,
     unreadable: u64,
+    keys: Arc<dyn KeySource>,
 }
 
 impl Listing<'_> {
@@ -137,7 +143,7 @@ impl Listing<'_> {
                 if !wanted && !asks {
                     return Ok(());
                 }
-                let evidence = opened(&leaf, frame.evidence);
+                let evidence = opened(&leaf, frame.evidence, self.keys.as_ref());
                 self.asked.note(&leaf, &evidence);
                 if wanted {
                     let line = line(entry, leaf, &evidence, &self.asked);
@@ -260,10 +266,10 @@ impl Asked {
 }
 
 /// The evidence that the leaf commits to; null when it was erased, left out or exchanged.
-fn opened(leaf: &Leaf, stored: &[u8]) -> Value {
+fn opened(leaf: &Leaf, stored: &[u8], keys: &dyn KeySource) -> Value {
     let opened = leaf
         .evidence
-        .and_then(|commitment| Evidence::open(stored, commitment).ok());
+        .and_then(|commitment| Evidence::open(stored, commitment, keys).ok());
     opened.map_or(Value::Null, |evidence| evidence.value())
 }
 
@@ -361,6 +367,10 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
         Body::ChangeStored(stored) => (stored.what.clone(), None),
         Body::Recovered(recovered) => (recovered.what.clone(), None),
         Body::SecurityEvent(event) => (event.code.clone(), None),
+        Body::EvidenceErased(erased) => {
+            let keys = erased.keys.len();
+            (word(&erased.why), Some(format!("{keys} keys destroyed")))
+        }
     }
 }
 

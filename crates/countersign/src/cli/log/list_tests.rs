@@ -49,7 +49,7 @@ fn decided(decision: body::Decision, evidence: Value) -> (Body, Value) {
 /// Entries a second apart, of the requests named; no name is no request.
 fn entries(records: Vec<(&str, (Body, Value))>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let encode = |(seq, (request, (body, evidence))): (u64, (&str, (Body, Value)))| {
-        let evidence = Evidence::new([1; 32], &evidence).unwrap();
+        let evidence = Evidence::open_details([1; 32], &evidence).unwrap();
         let leaf = Leaf {
             at: Timestamp(i64::try_from(seq).unwrap() * 1_000),
             body,
@@ -71,7 +71,6 @@ fn story() -> Vec<(Vec<u8>, Vec<u8>)> {
     let outcome = Body::ActionOutcome(ActionOutcome {
         exit: Some(3),
         permit,
-        result: Hash([0; 32]),
         status: OutcomeStatus::Failed,
     });
     let closed = Body::RequestClosed(RequestClosed {

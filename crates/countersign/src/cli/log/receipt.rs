@@ -11,12 +11,17 @@ use std::{
     io::{ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use countersign_core::id::{CredentialId, RequestId};
 use countersign_evidence::{
     body::Body,
     checkpoint::Checkpoint,
+    evidence::{
+        Evidence,
+        sealing::{KeySource, NoKeys},
+    },
     frame::{Frame, Step},
     key::VerifyingKey,
     leaf::Leaf,
@@ -28,7 +33,7 @@ use serde_json::{Value, json};
 
 use super::{
     PIECE, folder, journal,
-    keys::{kept_beside, one},
+    keys::{evidence_keys, kept_beside, one},
     steps, unreadable,
     verify::print_findings,
 };
@@ -158,6 +163,7 @@ fn nothing(request: &RequestId, newer: u64) -> Failure {
 fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
     let (mut found, mut index) = (Found::default(), 0_u64);
     let mut passkeys = Passkeys::default();
+    let keys = evidence_keys(&args.path)?.unwrap_or_else(|| Arc::new(NoKeys));
     steps(&journal(&args.path), PIECE, |step| {
         let frame = match step {
             Step::Frame(frame) => frame,
@@ -173,11 +179,13 @@ fn entries(args: &Args, size: u64) -> Result<Found, Failure> {
                 passkeys.voted.insert(vote.credential.clone());
             }
             match place < size {
-                true => found.covered.push(entry(place, frame, args)?),
+                true => found
+                    .covered
+                    .push(entry(place, frame, args, keys.as_ref())?),
                 false => found.newer += 1,
             }
         } else if let Some(credential) = of_passkey(&leaf.body) {
-            let entry = entry(place, frame, args)?;
+            let entry = entry(place, frame, args, keys.as_ref())?;
             passkeys.entries.push((credential.clone(), entry));
         }
         Ok(())
@@ -208,13 +216,24 @@ fn of_passkey(body: &Body) -> Option<&CredentialId> {
     }
 }
 
-fn entry(place: u64, frame: Frame<'_>, args: &Args) -> Result<Entry, Failure> {
+fn entry(
+    place: u64,
+    frame: Frame<'_>,
+    args: &Args,
+    keys: &dyn KeySource,
+) -> Result<Entry, Failure> {
     let text = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec())
             .map_err(|_| damaged(format!("entry {place} of the journal is not text")))
     };
     let evidence = (!args.without_evidence && !frame.evidence.is_empty())
-        .then(|| text(frame.evidence))
+        .then(|| {
+            let evidence = Evidence::parse(frame.evidence);
+            let disclosed = evidence.and_then(|evidence| evidence.disclosed(keys));
+            let disclosed = disclosed
+                .map_err(|error| damaged(format!("entry {place} of the journal: {error}")))?;
+            text(&disclosed.to_bytes())
+        })
         .transpose()?;
     Ok((place, text(frame.leaf)?, evidence))
 }

@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 
 use super::{
     folder, journal,
-    keys::{began_after, given_keys, is_former, kept_beside, kept_checkpoint, one, rotations_from},
+    keys::{
+        began_after, evidence_keys, given_keys, is_former, kept_beside, kept_checkpoint, one,
+        rotations_from,
+    },
     parallel, published, read, receipt,
 };
 use crate::cli::{
@@ -156,7 +159,10 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     for rotation in rotations {
         verifier = verifier.after(rotation);
     }
-    // A journal that was copied without them holds all the same.
+    // A journal that was copied without keys or tiles holds all the same.
+    if let Some(keys) = evidence_keys(&args.path)? {
+        verifier = verifier.with_keys(keys);
+    }
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
     }

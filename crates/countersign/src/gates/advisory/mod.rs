@@ -23,6 +23,7 @@ use self::outstanding::{Awaited, Place, ended, record};
 use crate::{
     engine::{EngineError, Uncased},
     gateway::Gateway,
+    vault::Of,
 };
 
 /// What reviewers, callers and records are told about these gates.
@@ -48,6 +49,7 @@ pub(crate) async fn hand_out(
             request: request.id.clone(),
             digest: request.digest,
             attach_key: request.attach_key,
+            asked: Of::asked(&request.chain),
         },
         permit: permit.id().clone(),
         requester: request.chain.requester.id.clone(),

@@ -349,6 +349,7 @@ mod tests {
                 request: RequestId::from_bits(n),
                 digest: ActionDigest(Hash::of(b"d")),
                 attach_key: AttachKey(Hash::of(b"k")),
+                asked: crate::vault::Of::Operation,
             },
             permit: PermitId::from_bits(n),
             requester: SubjectId::Agent(who.parse().unwrap()),

@@ -385,6 +385,10 @@ fn change<'a>(body: &'a Body, around: &Around<'_>) -> Option<Change<'a>> {
             ((99, "Begin a new log"), itself(), None, 4, code)
         }
         Body::Recovered(recovered) => ((99, "Recover"), itself(), None, 4, recovered.what.clone()),
+        Body::EvidenceErased(erased) => {
+            let keys = json!({ "type_id": 99, "type": "Evidence", "name": "evidence" });
+            ((4, "Delete"), keys, None, 3, word(&erased.why))
+        }
         Body::SecurityEvent(event) => (
             (99, "Security event"),
             itself(),

@@ -17,7 +17,7 @@ use countersign_core::{
 };
 use countersign_evidence::{
     body::{self, ActivatedBy, Assurance, CloseReason, CredentialKind, KeyPurpose},
-    evidence::Evidence,
+    evidence::{Evidence, sealing::NoKeys},
     leaf::{InRequest, Leaf, NO_PREVIOUS, VERSION as LEAF},
     reference::Pseudonyms,
 };
@@ -104,7 +104,7 @@ fn entry(index: u64, body: Body, evidence: &Value) -> Entry {
         id: RequestId::from_bits(3),
         seq: index,
     });
-    let evidence = Evidence::new([1; 32], evidence).unwrap();
+    let evidence = Evidence::open_details([1; 32], evidence).unwrap();
     let leaf = Leaf {
         at: Timestamp(1_790_000_000_000),
         digest: request.is_some().then(|| ActionDigest(Hash::of(b"d"))),
@@ -124,6 +124,7 @@ fn entry(index: u64, body: Body, evidence: &Value) -> Entry {
         hash: Hash::of(&leaf.to_bytes().unwrap()),
         leaf,
         evidence: evidence.to_bytes(),
+        keys: Arc::new(NoKeys),
     }
 }
 
@@ -174,7 +175,6 @@ fn bodies() -> Vec<Body> {
         Body::ActionOutcome(body::ActionOutcome {
             exit,
             permit: permit.clone(),
-            result: bundle,
             status,
         })
     };

@@ -117,7 +117,7 @@ impl Tail {
         std::fs::create_dir_all(&files)?;
         let path = files.join(Path::new(&file.path));
         let lines = Lines::open(&path, &own, &parts.data, file.max_bytes, file.keep)?;
-        let mut journal = Journal::open(&parts.log_dir)?;
+        let mut journal = Journal::open(&parts.log_dir, &parts.keys)?;
         let path = own.join("ocsf.json");
         let state = match keep::read::<State>(&path)? {
             Some(state) => state,

@@ -133,7 +133,7 @@ impl Sender {
     ) -> anyhow::Result<Self> {
         let own = keep::directory(&parts.data, name)?;
         let receiver = Receiver::new(webhook, &parts.config)?;
-        let mut journal = Journal::open(&parts.log_dir)?;
+        let mut journal = Journal::open(&parts.log_dir, &parts.keys)?;
         let path = own.join("webhook.json");
         let state = match keep::read::<State>(&path)? {
             Some(state) => state,

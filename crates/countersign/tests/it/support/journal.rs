@@ -1,13 +1,14 @@
 //! The journal, read as an auditor reads it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
+use countersign::vault;
 use countersign_evidence::{
-    evidence::Evidence,
+    evidence::{Evidence, sealing::KeySource},
     frame::{Decoder, Step},
     key::VerifyingKey,
     leaf::Leaf,
-    verify::{Trust, verify_journal},
+    verify::{Trust, Verifier},
 };
 use serde_json::Value;
 
@@ -40,13 +41,18 @@ impl Entry {
 /// Every whole record in the log's directory.
 pub(crate) fn read(log: &Path) -> Vec<Entry> {
     let journal = fs::read(log.join("journal")).unwrap();
+    let keys = vault_of(log);
     let mut decoder = Decoder::new(&journal, 0);
     let mut entries = Vec::new();
     loop {
         match decoder.step() {
             Step::Frame(frame) => {
                 let leaf = Leaf::parse(frame.leaf).unwrap();
-                let evidence = Evidence::parse(frame.evidence).unwrap().value();
+                let opened = leaf.evidence.map(|commitment| {
+                    let opened = Evidence::open(frame.evidence, commitment, keys.as_ref());
+                    opened.unwrap().value()
+                });
+                let evidence = opened.unwrap_or_default();
                 let body = serde_json::to_value(&leaf.body).unwrap();
                 entries.push(Entry {
                     leaf,
@@ -58,6 +64,11 @@ pub(crate) fn read(log: &Path) -> Vec<Entry> {
             Step::Corrupt(corrupt) => panic!("{corrupt}"),
         }
     }
+}
+
+fn vault_of(log: &Path) -> Arc<dyn KeySource> {
+    let path = log.parent().unwrap().join("keys/evidence.keys");
+    vault::reader(&path).unwrap().unwrap()
 }
 
 fn keys(log: &Path, name: &str) -> Vec<VerifyingKey> {
@@ -75,7 +86,16 @@ pub(crate) fn verify(log: &Path) {
     // The checkpoint first: what is appended in between is only not yet under it.
     let checkpoint = fs::read(log.join("checkpoint")).unwrap();
     let journal = fs::read(log.join("journal")).unwrap();
-    let report = verify_journal(&journal, trust, &checkpoint, &[]);
+    let mut verifier = Verifier::new(trust, &checkpoint, &[]).with_keys(vault_of(log));
+    let mut decoder = Decoder::new(&journal, 0);
+    let end = loop {
+        match decoder.step() {
+            Step::Frame(frame) => verifier.entry(frame),
+            end => break end,
+        }
+    };
+    verifier.ended(end);
+    let report = verifier.finish();
     let failures: Vec<_> = report.failures().map(ToString::to_string).collect();
     assert!(report.passed(), "the log does not verify: {failures:#?}");
 }

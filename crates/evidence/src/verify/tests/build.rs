@@ -255,7 +255,6 @@ pub(super) fn outcome(request: u128, at: i64) -> Draft {
     let body = ActionOutcome {
         exit: Some(0),
         permit: PermitId::from_bits(request),
-        result: Hash::of(b"result"),
         status: OutcomeStatus::Succeeded,
     };
     of(request, at, Body::ActionOutcome(body))
@@ -412,7 +411,7 @@ impl Log {
             let evidence = draft
                 .value
                 .as_ref()
-                .map(|value| Evidence::new(salt, value).unwrap());
+                .map(|value| Evidence::open_details(salt, value).unwrap());
             let request = draft.request.map(|bits| {
                 let next = requests.entry(bits).or_default();
                 *next += 1;

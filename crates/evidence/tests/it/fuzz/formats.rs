@@ -2,7 +2,7 @@
 
 use countersign_core::canonical::json_to_canonical;
 use countersign_evidence::{
-    evidence::{Evidence, check},
+    evidence::Evidence,
     frame::{Decoder, Frame, Step, encode},
     leaf::Leaf,
     merkle::Tree,
@@ -70,11 +70,11 @@ pub(super) fn evidence(bytes: &[u8]) -> bool {
     };
     assert_eq!(evidence.to_bytes(), bytes);
     let commitment = evidence.commitment();
-    assert_eq!(check(bytes, commitment), Ok(()));
-    assert_eq!(Evidence::open(bytes, commitment).as_ref(), Ok(&evidence));
     for changed in turned(bytes) {
-        assert!(check(&changed, commitment).is_err());
-        assert!(Evidence::open(&changed, commitment).is_err());
+        // What is sealed can be changed unnoticed by whoever has no key.
+        if let Ok(other) = Evidence::parse(&changed) {
+            assert!(other.commitment() != commitment || other.withheld() == evidence.withheld());
+        }
     }
     true
 }

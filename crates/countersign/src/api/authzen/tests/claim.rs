@@ -1,6 +1,9 @@
 //! Evaluating again with an approval.
 
-use countersign_evidence::verify::{Trust, verify_journal};
+use countersign_evidence::{
+    frame::{Decoder, Step},
+    verify::{Trust, Verifier},
+};
 
 use super::*;
 
@@ -192,7 +195,14 @@ async fn the_record_of_all_this_verifies() {
         log: gateway.keys.log.verifying().clone(),
         votes,
     };
-    let found = verify_journal(&file("journal"), trust, &file("checkpoint"), &[]);
+    let mut verifier = Verifier::new(trust, &file("checkpoint"), &[]);
+    verifier = verifier.with_keys(gateway.keys.vault.clone());
+    let journal = file("journal");
+    let mut decoder = Decoder::new(&journal, 0);
+    while let Step::Frame(frame) = decoder.step() {
+        verifier.entry(frame);
+    }
+    let found = verifier.finish();
     assert!(
         found.passed(),
         "{:#?}",

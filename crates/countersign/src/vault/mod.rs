@@ -1,0 +1,282 @@
+//! The vault: keys that evidence is sealed with, each of which can be destroyed.
+//!
+//! In scope: a key for each person, class of evidence and month; the secrets behind references to
+//! people; what a record's evidence is divided into; destroying.
+//! Out of scope: when to destroy, and recording it.
+//! Invariant: a key is durable before anything is sealed with it. What is destroyed is overwritten
+//! in its file, and nothing here can make it again.
+
+mod file;
+mod people;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use countersign_core::{canonical::Hash, id::PersonId, time::Timestamp};
+use countersign_evidence::{
+    evidence::sealing::{KeyId, KeySource, SealingKey},
+    reference::Pseudonyms,
+};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    file::{KeyFile, Line},
+    people::People,
+};
+use crate::keys;
+
+pub use seal::{Of, Sealed};
+
+/// How long one key is used, in milliseconds: 30 days.
+const PERIOD: i64 = 30 * 24 * 3_600_000;
+
+/// What a key is for. Each class is kept as long as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// The secret behind the references to a person in leaves; it seals nothing.
+    Alias,
+    /// The names of a person in the evidence of others.
+    Names,
+    /// What a person said: reasons, comments, votes.
+    Words,
+    /// What was asked for in a person's name, and what came of it.
+    Payload,
+    /// How the installation was run: people, policies, credentials.
+    Operation,
+}
+
+/// Whose key it is, for what, and of which period.
+type Place = (Option<PersonId>, Class, i64);
+
+/// The keys of one installation.
+pub struct Vault {
+    file: Mutex<KeyFile>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: HashMap<KeyId, SealingKey>,
+    current: HashMap<Place, KeyId>,
+    people: Arc<People>,
+}
+
+impl Vault {
+    /// Opens the file, and makes it where there is none.
+    ///
+    /// # Errors
+    /// It can't be read, or not be written.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = KeyFile::open(path)?;
+        let mut known = Known::default();
+        file.lines().for_each(|line| known.learn(line));
+        known.people = Arc::new(People::new(file.people())?);
+        Ok(Self {
+            file: Mutex::new(file),
+            known: RwLock::new(known),
+        })
+    }
+
+    /// Tells the references of everybody who has an alias.
+    pub fn tell(&self, pseudonyms: &Pseudonyms) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in file.lines().filter(|line| line.class == Class::Alias) {
+            if let Some(person) = &line.person {
+                pseudonyms.meet(person.clone(), line.key.0);
+            }
+        }
+    }
+
+    /// Makes what is needed to refer to these people, where it is not there yet.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn meet<'a>(
+        &self,
+        people: impl IntoIterator<Item = &'a PersonId>,
+        pseudonyms: &Pseudonyms,
+    ) -> anyhow::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = file.people();
+        let strangers = people.into_iter().filter(|person| !known.contains(*person));
+        let strangers: BTreeSet<_> = strangers.cloned().collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for person in &strangers {
+            lines.push(Line::new(Some(person.clone()), Class::Alias, 0)?);
+        }
+        file.append(lines)?;
+        let people = Arc::new(People::new(file.people())?);
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .people = people;
+        for line in file.lines().filter(|line| line.class == Class::Alias) {
+            if let Some(person) = line.person.as_ref().filter(|one| strangers.contains(*one)) {
+                pseudonyms.meet(person.clone(), line.key.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The key for this use at this time.
+    fn key_for(
+        &self,
+        person: Option<&PersonId>,
+        class: Class,
+        at: Timestamp,
+    ) -> anyhow::Result<(KeyId, SealingKey)> {
+        let place = (person.cloned(), class, at.0.div_euclid(PERIOD));
+        if let Some(found) = self.known().at(&place) {
+            return Ok(found);
+        }
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have made it meanwhile.
+        if let Some(found) = self.known().at(&place) {
+            return Ok(found);
+        }
+        let (person, class, period) = place;
+        let line = Line::new(person, class, period)?;
+        file.append(vec![line.clone()])?;
+        let made = (line.id, SealingKey(line.key.0));
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .learn(&line);
+        Ok(made)
+    }
+
+    /// Destroys everything of a person, and gives the names of the keys that were.
+    ///
+    /// # Errors
+    /// The file can't be written; then some may be destroyed, and doing it again does the rest.
+    pub fn erase(&self, person: &PersonId, pseudonyms: &Pseudonyms) -> anyhow::Result<Vec<KeyId>> {
+        let gone = self.destroy(|line| line.person.as_ref() == Some(person))?;
+        pseudonyms.forget(person);
+        Ok(gone)
+    }
+
+    /// Destroys the keys of a class whose period ended before `before`.
+    ///
+    /// # Errors
+    /// Like [`erase`](Self::erase).
+    pub fn expire(&self, class: Class, before: Timestamp) -> anyhow::Result<Vec<KeyId>> {
+        let first_kept = before.0.div_euclid(PERIOD);
+        self.destroy(|line| line.class == class && line.period < first_kept)
+    }
+
+    fn destroy(&self, which: impl Fn(&Line) -> bool) -> anyhow::Result<Vec<KeyId>> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = file.destroy(which)?;
+        let people = Arc::new(People::new(file.people())?);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for id in &gone {
+            known.keys.remove(id);
+        }
+        known.current.retain(|_, id| !gone.contains(id));
+        known.people = people;
+        Ok(gone)
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn learn(&mut self, line: &Line) {
+        if line.class == Class::Alias {
+            return;
+        }
+        self.keys.insert(line.id, SealingKey(line.key.0));
+        let place = (line.person.clone(), line.class, line.period);
+        self.current.insert(place, line.id);
+    }
+
+    fn at(&self, place: &Place) -> Option<(KeyId, SealingKey)> {
+        let id = self.current.get(place)?;
+        Some((*id, self.keys.get(id)?.clone()))
+    }
+}
+
+impl KeySource for Vault {
+    fn key(&self, id: KeyId) -> Option<SealingKey> {
+        self.known().keys.get(&id).cloned()
+    }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault(hidden)")
+    }
+}
+
+/// The keys in a file, for reading evidence beside a gateway, or without one; `None` where there is
+/// no such file.
+///
+/// # Errors
+/// It is there and can't be read.
+pub fn reader(path: &Path) -> anyhow::Result<Option<Arc<dyn KeySource>>> {
+    let Some(keys) = keys_in(path)? else {
+        return Ok(None);
+    };
+    let keys = keys.into_iter().map(|(id, key)| (id, Some(key))).collect();
+    Ok(Some(Arc::new(Reader {
+        path: path.into(),
+        keys: Mutex::new(keys),
+    })))
+}
+
+fn keys_in(path: &Path) -> anyhow::Result<Option<HashMap<KeyId, SealingKey>>> {
+    let lines = file::read(path)?;
+    let of = |line: Line| (line.id, SealingKey(line.key.0));
+    Ok(lines.map(|lines| lines.into_iter().map(of).collect()))
+}
+
+/// Keys as they were read, and those that were not there.
+struct Reader {
+    path: PathBuf,
+    keys: Mutex<HashMap<KeyId, Option<SealingKey>>>,
+}
+
+impl KeySource for Reader {
+    fn key(&self, id: KeyId) -> Option<SealingKey> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = keys.get(&id) {
+            return known.clone();
+        }
+        // A gateway that runs beside may have made it since. It is in the file before anything that
+        // it sealed is in the log, so that looking once more tells.
+        let now = keys_in(&self.path).ok().flatten().unwrap_or_default();
+        keys.extend(now.into_iter().map(|(id, key)| (id, Some(key))));
+        keys.entry(id).or_default().clone()
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader(hidden)")
+    }
+}
+
+impl Line {
+    fn new(person: Option<PersonId>, class: Class, period: i64) -> anyhow::Result<Self> {
+        let [a, b, c, d, e, f, g, h, ..] = keys::random()?;
+        Ok(Self {
+            class,
+            id: KeyId([a, b, c, d, e, f, g, h]),
+            key: Hash(keys::random()?),
+            period,
+            person,
+        })
+    }
+}
