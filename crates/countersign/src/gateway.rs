@@ -8,6 +8,7 @@
 pub(crate) mod epoch;
 mod first_start;
 mod opening;
+pub mod retention;
 pub(crate) mod world;
 
 use std::{

@@ -22,7 +22,7 @@ pub use self::tls::Tls;
 use crate::{
     api::{self, Api},
     console,
-    gateway::{Gateway, Opening},
+    gateway::{Gateway, Opening, retention},
 };
 
 /// How long connections have to end after the gateway was told to stop.
@@ -126,6 +126,7 @@ pub async fn serve(
         () = connections.accept(main) => {}
         () = accept(&scrapers, metrics) => {}
         () = watching => {}
+        () = retention::keep_to(gateway.clone()) => {}
         () = stop => {}
     }
     if !connections.end(GRACE).await {

@@ -20,6 +20,7 @@ pub use bundle::{
     Bundle,
     diff::BundleDiff,
     people::{DirectoryChange, RefusedChange},
+    retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
 pub use problem::{Problem, Severity};

@@ -36,6 +36,7 @@ pub const ADMIN_ACTIONS: [&str; 15] = [
     "person-disable",
     "person-enable",
     "person-link",
+    "person-erase",
     "passkey-add",
     "membership-add",
     "membership-remove",
@@ -45,7 +46,6 @@ pub const ADMIN_ACTIONS: [&str; 15] = [
     "agent-token",
     "credential-revoke",
     "key-rotate",
-    "retention-set",
 ];
 
 /// Types whose entities come from the bundle and the directory.

@@ -20,7 +20,7 @@ pub use model::{
 };
 pub use row::PHASES;
 pub use sqlite::SqliteStore;
-pub use write::{CaseWrite, Write};
+pub use write::{CaseWrite, Forgetting, Write};
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -70,6 +70,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Conflict`] when a version, a unique key or a single use stands against any of
     /// them; then nothing was written.
     async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError>;
+
+    /// Deletes for good: when it returns, nothing of it is in any file. Everybody who writes waits
+    /// meanwhile, the longer the more there is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`] when something may still be in a file; doing it again finishes it.
+    async fn forget(&self, what: Forgetting) -> Result<(), StoreError>;
+
+    /// Cases whose stored form contains this text, whatever the case of its ASCII letters.
+    async fn mentioning(&self, text: &str) -> Result<Vec<RequestId>, StoreError>;
 
     /// One case.
     async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError>;

@@ -108,3 +108,16 @@ pub enum Write {
         at: Timestamp,
     },
 }
+
+/// What is to be deleted for good.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Forgetting {
+    /// Cases that ended, with their votes and permits.
+    pub cases: Vec<RequestId>,
+    /// Credentials. Those that came from one go with it or before.
+    pub credentials: Vec<CredentialId>,
+    /// The directory changes that stay; then bundles that are not active go, too.
+    pub changes: Option<Vec<DirectoryEntry>>,
+    /// Answers to idempotency keys that contain this text, or belong to a subject that does.
+    pub answers_with: Option<String>,
+}

@@ -13,6 +13,7 @@ mod conformance {
     mod cases;
     mod credentials;
     mod finding;
+    mod forgetting;
     mod listing;
     mod outbox;
     mod races;

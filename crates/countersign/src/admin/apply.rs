@@ -23,7 +23,7 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
 
-use super::Proposal;
+use super::{Proposal, erase};
 use crate::{
     active::Active,
     bundle_files::problems_error,
@@ -120,6 +120,7 @@ pub(super) async fn apply(
             Ok(json!({ "passkey": enrolled.id }).into())
         }
         Proposal::RotateKey { purpose } => rotate(gateway, purpose),
+        Proposal::Erase { person } => erase::erase(gateway, &person, request, now).await,
         Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
             Ok(json!({ "revoked": credential }).into())

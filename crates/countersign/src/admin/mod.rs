@@ -5,6 +5,7 @@
 //! first start and local recovery, which are recorded as what they are.
 
 mod apply;
+pub(crate) mod erase;
 mod proposal;
 mod stop;
 
@@ -76,6 +77,9 @@ pub async fn propose(
 ) -> Result<ProposalAnswer, AdminError> {
     let active = gateway.active();
     let proposal = Proposal::read(&body, &active)?;
+    // Whoever is named in the record of this can be erased from it.
+    let named = gateway.keys.meet(&proposal.people());
+    named.map_err(|error| EngineError::Internal(error.to_string()))?;
     let asked = asked(&active, caller, &proposal, body.reason)?;
     if let Proposal::Directory { change, .. } = &proposal
         && apply::is_stop(change)
@@ -206,6 +210,9 @@ async fn execute(
             gateway.engine.step(id, Input::Ended { ended }).await?;
         }
         None => gateway.admission.ended(request, &ended).await?,
+    }
+    if let Err(error) = erase::finish(gateway).await {
+        tracing::error!(%error, "an erasure was not finished; the next start does it");
     }
     applied.map_err(|error| AdminError::NotApplied(format!("{error:#}")))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign_core::{
     canonical::Hash,
     id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
-    time::Span,
+    time::{Span, Timestamp},
 };
 use countersign_evidence::body::KeyPurpose;
 use countersign_policy::{Bundle, DirectoryChange};
@@ -90,6 +90,11 @@ pub enum Proposal {
         /// What it signs.
         purpose: KeyPurpose,
     },
+    /// Erase a person.
+    Erase {
+        /// Whom.
+        person: PersonId,
+    },
     /// Revoke a credential.
     Revoke {
         /// Which.
@@ -113,7 +118,7 @@ struct TokenArguments {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LinkArguments {
+struct PersonArguments {
     person: PersonId,
 }
 
@@ -167,12 +172,16 @@ impl Proposal {
                 Ok(Self::Token { agent, valid_for })
             }
             "person-link" => {
-                let LinkArguments { person } = arguments(body)?;
+                let PersonArguments { person } = arguments(body)?;
                 if !active.directory.people.contains_key(&person) {
                     let why = format!("there is no person `{person}`; check the name");
                     return Err(InvalidProposal::Arguments(operation.into(), why));
                 }
                 Ok(Self::Link { person })
+            }
+            "person-erase" => {
+                let PersonArguments { person } = arguments(body)?;
+                Ok(Self::Erase { person })
             }
             "key-rotate" => {
                 let RotateArguments { purpose } = arguments(body)?;
@@ -228,6 +237,32 @@ impl Proposal {
         })
     }
 
+    /// Everybody whom it names.
+    #[must_use]
+    pub fn people(&self) -> Vec<PersonId> {
+        match self {
+            Self::Bundle { files, .. } => match Bundle::from_files(files) {
+                Ok(bundle) => {
+                    let directory = bundle.directory(Timestamp(0), None, false);
+                    directory.people.into_keys().collect()
+                }
+                Err(_) => Vec::new(),
+            },
+            Self::Directory { change, .. } => match change {
+                DirectoryChange::AddPerson {
+                    person, manager, ..
+                } => [person].into_iter().chain(manager).cloned().collect(),
+                _ => Vec::new(),
+            },
+            Self::Erase { person } => vec![person.clone()],
+            Self::Token { .. }
+            | Self::Link { .. }
+            | Self::Passkey { .. }
+            | Self::RotateKey { .. }
+            | Self::Revoke { .. } => Vec::new(),
+        }
+    }
+
     /// The operation's name, as policies know it behind `countersign:`.
     #[must_use]
     pub fn operation(&self) -> &str {
@@ -238,6 +273,7 @@ impl Proposal {
             Self::Link { .. } => "person-link",
             Self::Passkey { .. } => "passkey-add",
             Self::RotateKey { .. } => "key-rotate",
+            Self::Erase { .. } => "person-erase",
             Self::Revoke { .. } => "credential-revoke",
         }
     }
@@ -247,7 +283,7 @@ impl Proposal {
     pub fn about(&self) -> &'static str {
         match self {
             Self::Bundle { .. } => "bundle",
-            Self::Directory { .. } => "directory",
+            Self::Directory { .. } | Self::Erase { .. } => "directory",
             Self::Token { .. }
             | Self::Link { .. }
             | Self::Passkey { .. }
@@ -315,6 +351,15 @@ impl Proposal {
                     ),
                 )
             }
+            Self::Erase { person } => (
+                format!("Erase {person}"),
+                format!(
+                    "person  {person}\n\nDestroys the keys of their names, words and requests in the \
+                     log, and deletes the requests, votes and credentials that mention them from the \
+                     database. Proofs hold afterwards. Nothing brings it back. Backups, and what \
+                     streams have told others, are not reached.\n"
+                ),
+            ),
             Self::Revoke { credential } => (
                 format!("Revoke {credential}"),
                 format!("credential  {credential}\n"),

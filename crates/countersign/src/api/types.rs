@@ -309,8 +309,8 @@ pub struct MessageLine {
 #[serde(deny_unknown_fields)]
 pub struct ProposalBody {
     /// What: `bundle-apply`, `person-add`, `person-disable`, `person-enable`, `person-link`,
-    /// `membership-add`, `membership-remove`, `agent-add`, `agent-stop`, `agent-start`,
-    /// `agent-token`, `credential-revoke`.
+    /// `person-erase`, `membership-add`, `membership-remove`, `agent-add`, `agent-stop`,
+    /// `agent-start`, `agent-token`, `credential-revoke`, `key-rotate`.
     pub operation: String,
     /// Its arguments.
     pub arguments: Value,

@@ -110,6 +110,9 @@ async fn handle(turns: &mut Turns, commands: Vec<Command>) {
                 jobs.push(Job::Step(id, input));
                 replies.push(Reply::Step(answer));
             }
+            Command::Forget { what, answer } => {
+                let _gone = answer.send(turns.forget(what).await);
+            }
             Command::WorldChanged { proposers, answer } => {
                 let _gone = answer.send(judge_again(turns, proposers).await);
             }

@@ -28,7 +28,7 @@ use countersign_core::{
     request::{Case, Request},
 };
 use countersign_evidence::body::Body;
-use countersign_store::StoreError;
+use countersign_store::{Forgetting, StoreError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -156,6 +156,10 @@ enum Command {
         input: Box<Input>,
         answer: Answer<Stepped>,
     },
+    Forget {
+        what: Forgetting,
+        answer: Answer<()>,
+    },
     WorldChanged {
         proposers: std::collections::BTreeSet<PersonId>,
         answer: Answer<usize>,
@@ -235,6 +239,14 @@ impl Engine {
     ) -> Result<usize, EngineError> {
         self.ask(|answer| Command::WorldChanged { proposers, answer })
             .await
+    }
+
+    /// Deletes for good, between two turns, and with it what waited on its way to the log.
+    ///
+    /// # Errors
+    /// [`EngineError`] when something may still be in a file; doing it again finishes it.
+    pub async fn forget(&self, what: Forgetting) -> Result<(), EngineError> {
+        self.ask(|answer| Command::Forget { what, answer }).await
     }
 
     /// The open cases.

@@ -14,7 +14,7 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_evidence::body::{Body, SecurityEvent};
-use countersign_store::{StoreError, StoredCase, Write};
+use countersign_store::{Forgetting, StoreError, StoredCase, Write};
 use serde_json::{Value, json};
 
 use super::{
@@ -240,6 +240,16 @@ impl Turns {
                 Err(error)
             }
         }
+    }
+
+    /// Deletes for good, also from the outbox what is in the log.
+    pub(super) async fn forget(&mut self, what: Forgetting) -> Result<(), EngineError> {
+        self.flush().await?;
+        let store = &self.parts.store;
+        store.commit(vec![Write::Acknowledge(self.flushed)]).await?;
+        self.acknowledged = self.flushed;
+        self.recent.clear();
+        Ok(store.forget(what).await?)
     }
 
     /// Brings records to the log, of which the last has the outbox number `last`.

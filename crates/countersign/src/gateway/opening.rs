@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     active::Active,
-    bundle_files,
+    admin, bundle_files,
     clock::Clock,
     durable,
     engine::{self, Admission, Engine, Parts, Unknown},
@@ -211,7 +211,7 @@ impl Opening {
         )?;
         let machine = machine(&self.data, &self.config)?;
         let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
-        Ok(Gateway {
+        let gateway = Gateway {
             admission: Admission::new(parts, engine.clone()),
             store,
             log,
@@ -230,7 +230,10 @@ impl Opening {
             world: Arc::new(known),
             forged: Arc::default(),
             _lock: Arc::new(self.lock),
-        })
+        };
+        // What a crash left of an erasure.
+        admin::erase::finish(&gateway).await?;
+        Ok(gateway)
     }
 }
 

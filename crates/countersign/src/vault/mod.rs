@@ -20,7 +20,10 @@ use std::{
 
 use countersign_core::{canonical::Hash, id::PersonId, time::Timestamp};
 use countersign_evidence::{
-    evidence::sealing::{KeyId, KeySource, SealingKey},
+    evidence::{
+        names::Finder,
+        sealing::{KeyId, KeySource, SealingKey},
+    },
     reference::Pseudonyms,
 };
 use serde::{Deserialize, Serialize};
@@ -155,6 +158,24 @@ impl Vault {
         Ok(made)
     }
 
+    /// The names of the keys that a person's evidence is sealed with.
+    #[must_use]
+    pub fn keys_of(&self, person: &PersonId) -> Vec<KeyId> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = file
+            .lines()
+            .filter(|line| line.person.as_ref() == Some(person) && line.class != Class::Alias);
+        theirs.map(|line| line.id).collect()
+    }
+
+    /// Whether a text mentions a person.
+    #[must_use]
+    pub fn mentions(&self, text: &str, person: &PersonId) -> bool {
+        let people = self.known().people.clone();
+        let mentions = people.mentions(text);
+        mentions.iter().any(|(_, found)| found == person)
+    }
+
     /// Destroys everything of a person, and gives the names of the keys that were.
     ///
     /// # Errors
@@ -165,13 +186,20 @@ impl Vault {
         Ok(gone)
     }
 
+    /// The names of the keys of a class whose period ended before `before`.
+    #[must_use]
+    pub fn expired(&self, class: Class, before: Timestamp) -> Vec<KeyId> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = file.lines().filter(|line| is_over(line, class, before));
+        over.map(|line| line.id).collect()
+    }
+
     /// Destroys the keys of a class whose period ended before `before`.
     ///
     /// # Errors
     /// Like [`erase`](Self::erase).
     pub fn expire(&self, class: Class, before: Timestamp) -> anyhow::Result<Vec<KeyId>> {
-        let first_kept = before.0.div_euclid(PERIOD);
-        self.destroy(|line| line.class == class && line.period < first_kept)
+        self.destroy(|line| is_over(line, class, before))
     }
 
     fn destroy(&self, which: impl Fn(&Line) -> bool) -> anyhow::Result<Vec<KeyId>> {
@@ -190,6 +218,10 @@ impl Vault {
     fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_over(line: &Line, class: Class, before: Timestamp) -> bool {
+    line.class == class && line.period < before.0.div_euclid(PERIOD)
 }
 
 impl Known {

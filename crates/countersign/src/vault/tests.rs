@@ -125,8 +125,9 @@ fn a_class_is_kept_as_long_as_it_should_be() {
             .unwrap(),
         []
     );
+    let said = lab.vault.expired(Class::Payload, Timestamp(PERIOD));
     let gone = lab.vault.expire(Class::Payload, Timestamp(PERIOD)).unwrap();
-    assert_eq!(gone.len(), 1);
+    assert_eq!((gone.len(), gone), (1, said));
     assert_eq!(lab.open(&old).value(), json!({}));
     assert_eq!(lab.open(&new).value(), json!({ "n": 1, "by": "dana" }));
     let gone = lab

@@ -19,6 +19,7 @@
 mod crash;
 mod edited;
 mod epoch;
+mod erasing;
 mod exec;
 mod faults;
 mod headers;

@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::{
     exposure,
     reading::{Entry, Reader},
+    retention::{self, Retention},
     settings::{ServerSettings, StoreSettings},
     streams::{self, RawStream},
     targets::{self, RawTarget},
@@ -47,6 +48,7 @@ pub(crate) struct Configuration {
     pub(crate) agents: BTreeMap<AgentId, MachineEntry>,
     pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
     pub(crate) streams: BTreeMap<String, Stream>,
+    pub(crate) retention: Retention,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +84,7 @@ struct Sections {
     agents: Vec<Entry<RawMachine>>,
     workloads: Vec<Entry<RawMachine>>,
     streams: Vec<Entry<RawStream>>,
+    retention: Option<Entry<Retention>>,
 }
 
 /// Reads the main file, noting every problem.
@@ -142,6 +145,10 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
     config.streams = streams
         .filter_map(|entry| streams::read(&mut reader, entry))
         .collect();
+    let retention = sections.retention;
+    config.retention = retention
+        .map(|entry| retention::read(&mut reader, entry))
+        .unwrap_or_default();
     config
 }
 
@@ -157,6 +164,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "agent" => sections.agents = reader.named(entry),
             "workload" => sections.workloads = reader.named(entry),
             "stream" => sections.streams = reader.named(entry),
+            "retention" => sections.retention = reader.read(entry),
             "channel" => reader.error(
                 entry.line,
                 "`channel` tables are not available yet",
@@ -165,7 +173,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),
-                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload` or `stream`",
+                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, `stream` or `retention`",
             ),
         }
     }

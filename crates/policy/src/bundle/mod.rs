@@ -12,6 +12,7 @@ mod exposure;
 mod normal;
 pub(crate) mod people;
 mod reading;
+pub mod retention;
 pub mod settings;
 mod streams;
 mod targets;
@@ -31,6 +32,7 @@ pub use config::MAIN_FILE;
 use self::{
     config::Configuration,
     diff::BundleDiff,
+    retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
@@ -182,6 +184,12 @@ impl Bundle {
     #[must_use]
     pub fn targets(&self) -> &BTreeMap<TargetId, Target> {
         &self.config.targets
+    }
+
+    /// How long what is recorded can be read.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.config.retention
     }
 
     /// What of the record is told to whom, by name.

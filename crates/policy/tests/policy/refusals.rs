@@ -210,6 +210,12 @@ fn main_file() {
         ("[server]\n", 1, "duplicate key"),
         ("[servr]\n", 1, "unknown table `servr`"),
         (
+            "[retention]\npayload = \"90d\"\nwords = \"6d\"\n",
+            1,
+            "`retention` below 7d would destroy",
+        ),
+        ("[retention]\nall = \"90d\"\n", 2, "unknown field `all`"),
+        (
             "[channel.slack]\n",
             1,
             "`channel` tables are not available yet",

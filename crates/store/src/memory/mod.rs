@@ -26,8 +26,8 @@ use self::{
     state::{Batch, Kept, State},
 };
 use crate::{
-    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, OutboxEntry, Page, Store, StoreError,
-    StoredCase, StoredCredential, Write, row,
+    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page, Store,
+    StoreError, StoredCase, StoredCredential, Write, row,
 };
 
 /// Everything in this process, gone with it.
@@ -67,6 +67,45 @@ impl Store for MemoryStore {
             batch.roll_back();
         }
         result.map(|()| records.then_some(state.last_record))
+    }
+
+    async fn forget(&self, what: Forgetting) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        for case in &what.cases {
+            state.cases.remove(case);
+            if let Some(permit) = state.permitted.remove(case) {
+                state.permits.remove(&permit);
+            }
+        }
+        for credential in &what.credentials {
+            if let Some(gone) = state.credentials.remove(credential) {
+                state.secrets.remove(&gone.secret);
+            }
+        }
+        if let Some(text) = what.answers_with {
+            let text = text.to_ascii_lowercase();
+            let has = |of: &str| of.to_ascii_lowercase().contains(&text);
+            state.answers.retain(|(subject, _), kept| {
+                !has(subject) && !has(&String::from_utf8_lossy(&kept.answer))
+            });
+        }
+        if let Some(changes) = what.changes {
+            state.changes = (0..).zip(changes).collect();
+        }
+        Ok(())
+    }
+
+    async fn mentioning(&self, text: &str) -> Result<Vec<RequestId>, StoreError> {
+        let text = text.to_ascii_lowercase();
+        let mut found = Vec::new();
+        for (id, kept) in &self.state()?.cases {
+            let body = serde_json::to_string(&kept.case);
+            let body = body.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            if body.to_ascii_lowercase().contains(&text) {
+                found.push(id.clone());
+            }
+        }
+        Ok(found)
     }
 
     async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError> {

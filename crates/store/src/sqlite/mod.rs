@@ -11,6 +11,7 @@ mod apply;
 mod cases;
 mod credentials;
 mod error;
+mod forget;
 mod list;
 mod open;
 #[cfg(test)]
@@ -36,8 +37,8 @@ use sqlx::{
 
 use self::{error::reading, writer::Writer};
 use crate::{
-    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, OutboxEntry, Page, Store, StoreError,
-    StoredCase, StoredCredential, Write,
+    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page, Store,
+    StoreError, StoredCase, StoredCredential, Write,
 };
 
 /// Enough for the two cores of a small machine to read while pages are fetched.
@@ -95,6 +96,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError> {
         self.writer.commit(writes).await
+    }
+
+    async fn forget(&self, what: Forgetting) -> Result<(), StoreError> {
+        self.writer.forget(what).await
+    }
+
+    async fn mentioning(&self, text: &str) -> Result<Vec<RequestId>, StoreError> {
+        forget::mentioning(&self.readers, text).await
     }
 
     async fn case(&self, id: &RequestId) -> Result<Option<StoredCase>, StoreError> {

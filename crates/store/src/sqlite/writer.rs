@@ -13,8 +13,9 @@ use tokio::sync::Mutex;
 use super::{
     apply::{apply, insert_records},
     error::{is_no_transaction, writing},
+    forget::forget,
 };
-use crate::{StoreError, Write};
+use crate::{Forgetting, StoreError, Write};
 
 /// The most records of one statement; each number up to it is prepared and cached once.
 const MAX_RECORDS: usize = 16;
@@ -36,6 +37,15 @@ impl Writer {
 
     /// Applies all writes; gives the outbox number of the last record.
     pub(super) async fn commit(&self, writes: Vec<Write>) -> Result<Option<u64>, StoreError> {
+        self.carry_out(Job::Commit(writes)).await
+    }
+
+    /// Deletes for good. Everybody who writes waits meanwhile.
+    pub(super) async fn forget(&self, what: Forgetting) -> Result<(), StoreError> {
+        self.carry_out(Job::Forget(what)).await.map(drop)
+    }
+
+    async fn carry_out(&self, job: Job) -> Result<Option<u64>, StoreError> {
         let mut place = self.connection.lock().await;
         // Taken out, so that a caller who goes away leaves nothing behind: dropping a connection
         // rolls back what it had not committed.
@@ -43,7 +53,10 @@ impl Writer {
             Some(connection) => connection,
             None => self.options.connect().await.map_err(writing)?,
         };
-        let result = transact(&mut connection, writes).await;
+        let result = match job {
+            Job::Commit(writes) => transact(&mut connection, writes).await,
+            Job::Forget(what) => forget(&mut connection, &what).await.map(|()| None),
+        };
         if result.is_ok() || roll_back(&mut connection).await {
             *place = Some(connection);
         }
@@ -56,6 +69,11 @@ impl Writer {
             None => Ok(()),
         }
     }
+}
+
+enum Job {
+    Commit(Vec<Write>),
+    Forget(Forgetting),
 }
 
 async fn transact(
@@ -101,7 +119,7 @@ async fn roll_back(connection: &mut SqliteConnection) -> bool {
     }
 }
 
-async fn execute(
+pub(super) async fn execute(
     connection: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<(), StoreError> {

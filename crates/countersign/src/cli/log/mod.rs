@@ -6,6 +6,7 @@
 //! of it ([`receipt`]).
 //! Invariant: a few pieces of a journal are in memory, however long it is.
 
+mod former;
 mod keys;
 mod list;
 mod new_epoch;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use clap::Subcommand;
+use countersign_core::id::PersonId;
 use countersign_evidence::frame::{
     Decoder, MAX_EVIDENCE_BYTES, MAX_LEAF_BYTES, OVERHEAD_BYTES, Step,
 };
@@ -31,6 +33,7 @@ use super::{
     config::Sources,
     failure::Failure,
     output::Output,
+    proposal::{Waiting, carry_out},
 };
 
 /// How much is read at once; at least one whole frame fits.
@@ -44,6 +47,14 @@ Example:
   countersign log key > gate.example.com.key            # keep it where the gateway can't write
   countersign log key --votes > gate.example.com.votes.key";
 
+const ERASE_EXAMPLES: &str = "\
+Examples:
+  countersign log erase dana@example.com --reason 'asked for it on 2026-03-01'
+
+Take them out of the files first (countersign policy apply), or disable them if they were added by
+request. Others may have to countersign it. Proofs and receipts hold afterwards and say `erased`;
+backups, and what streams have told others, are not reached.";
+
 /// Subcommands of `countersign log`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -55,6 +66,15 @@ pub(crate) enum Command {
     Prove(receipt::Args),
     /// Begin a new log in the place of one that can't be continued, after a restore
     NewEpoch(new_epoch::Args),
+    /// Propose to erase a person from the record, for good
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase {
+        /// Whom
+        #[arg(value_name = "PERSON")]
+        person: PersonId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Print the latest signed checkpoint, to keep
     #[command(after_help = CHECKPOINT_EXAMPLES)]
     Checkpoint,
@@ -81,6 +101,10 @@ pub(crate) async fn run(
         Command::List(args) => list::list(&args, output),
         Command::Prove(args) => receipt::prove(&args, output),
         Command::NewEpoch(args) => Box::pin(new_epoch::run(args, output)).await,
+        Command::Erase { person, waiting } => {
+            let arguments = json!({ "person": person });
+            carry_out("person-erase", arguments, waiting, sources, output).await
+        }
         Command::Checkpoint => fetch("checkpoint", sources, output).await,
         Command::Key { votes: false } => fetch("key", sources, output).await,
         Command::Key { votes: true } => fetch("vote-key", sources, output).await,

@@ -18,7 +18,7 @@ use countersign_evidence::{
 use serde_json::{Value, json};
 
 use super::{
-    folder, journal,
+    folder, former, journal,
     keys::{
         began_after, evidence_keys, given_keys, is_former, kept_beside, kept_checkpoint, one,
         rotations_from,
@@ -124,15 +124,7 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
-    if let Ok(Checkpoint { origin, .. }) = Checkpoint::peek(&checkpoint)
-        && is_former(log_key.name(), &origin)
-    {
-        let former = log_key.name();
-        return Err(Failure::usage(format!(
-            "the key is of the log `{former}`, and this is `{origin}`"
-        ))
-        .next(began_after(former)));
-    }
+    check_not_former(&checkpoint, &log_key)?;
     let rotations = rotations_from(&folder, &log_key)?;
     let newest = rotations.last().map_or(&log_key, |last| &last.to).clone();
     let mut others = Vec::new();
@@ -161,24 +153,31 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     }
     // A journal that was copied without keys or tiles holds all the same.
     if let Some(keys) = evidence_keys(&args.path)? {
-        verifier = verifier.with_keys(keys);
+        let later = former::erased_later(&folder)?;
+        verifier = verifier.with_keys(keys).with_erased(later);
     }
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| fs::read(folder.join(name.to_string())).ok());
     }
     parallel::verify(&journal(&args.path), parallel::PIECE, &mut verifier)?;
-    print(&verifier.finish(), kept, &formers(&args.path), output)
+    print(
+        &verifier.finish(),
+        kept,
+        &former::beside(&args.path),
+        output,
+    )
 }
 
-/// Logs that were not continued, beside the one of a data directory.
-fn formers(path: &Path) -> Vec<PathBuf> {
-    let log = folder(path);
-    let data = log.parent().filter(|_| log.ends_with("log"));
-    let former = |number: u32| Some(data?.join(format!("log.{number}")));
-    (1..)
-        .map_while(former)
-        .take_while(|path| path.is_dir())
-        .collect()
+/// Refuses the key of a log that this one began in the place of.
+fn check_not_former(checkpoint: &[u8], key: &VerifyingKey) -> Result<(), Failure> {
+    let former = key.name();
+    match Checkpoint::peek(checkpoint) {
+        Ok(Checkpoint { origin, .. }) if is_former(former, &origin) => {
+            let title = format!("the key is of the log `{former}`, and this is `{origin}`");
+            Err(Failure::usage(title).next(began_after(former)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn missing(path: &Path) -> Failure {

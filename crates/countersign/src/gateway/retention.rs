@@ -1,0 +1,104 @@
+//! Retention: what is kept no longer than the bundle says.
+//!
+//! In scope: destroying the keys of old evidence, and deleting old requests from the database.
+//! Out of scope: what leaves of the log say, which names nobody and stays.
+//! Invariant: that keys are destroyed is recorded before they are. A request that is open stays.
+
+use std::time::Duration;
+
+use countersign_core::{id::RequestId, time::Timestamp};
+use countersign_evidence::body::{Body, Erasure, EvidenceErased};
+use countersign_store::{CaseFilter, Forgetting, PHASES};
+use serde_json::json;
+
+use super::Gateway;
+use crate::{log::Record, vault::Class};
+
+/// How often is looked; keys are for 30 days each.
+const EVERY: Duration = Duration::from_secs(24 * 3_600);
+/// The first look, after what a start has to do.
+const FIRST: Duration = Duration::from_secs(60);
+/// The most keys in one record.
+const KEYS: usize = 1_000;
+/// How many requests one page has.
+const PAGE: u32 = 200;
+
+/// Keeps to the bundle's times for ever.
+pub(crate) async fn keep_to(gateway: Gateway) {
+    tokio::time::sleep(FIRST).await;
+    loop {
+        if let Err(error) = apply(&gateway, gateway.clock.now()).await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "retention was not applied; it is tried again"
+            );
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Destroys and deletes what is older than it should be at `now`.
+///
+/// # Errors
+/// Something can't be recorded or written; doing it again does the rest.
+pub async fn apply(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
+    let _one_after_the_other = gateway.changing.lock().await;
+    let retention = gateway.active().bundle.retention();
+    for (class, kept) in [
+        (Class::Payload, retention.payload),
+        (Class::Words, retention.words),
+        (Class::Names, retention.names),
+    ] {
+        let Some(kept) = kept else { continue };
+        let before = Timestamp(now.0.saturating_sub(kept.as_millis()));
+        let keys = gateway.keys.vault.expired(class, before);
+        for keys in keys.chunks(KEYS) {
+            let erased = Body::EvidenceErased(EvidenceErased {
+                keys: keys.to_vec(),
+                subject: None,
+                why: Erasure::Retention,
+            });
+            gateway
+                .log
+                .record(Record::control(gateway.clock.now(), erased, json!({})))
+                .await?;
+        }
+        if !keys.is_empty() {
+            gateway.keys.vault.expire(class, before)?;
+        }
+    }
+    if let Some(kept) = retention.shortest() {
+        let before = Timestamp(now.0.saturating_sub(kept.as_millis()));
+        forget_older(gateway, before).await?;
+    }
+    Ok(())
+}
+
+async fn forget_older(gateway: &Gateway, before: Timestamp) -> anyhow::Result<()> {
+    let ended = PHASES
+        .iter()
+        .filter(|phase| !["held", "approved", "running"].contains(*phase));
+    let mut filter = CaseFilter {
+        phases: ended.map(ToString::to_string).collect(),
+        until: Some(before),
+        limit: PAGE,
+        ..CaseFilter::default()
+    };
+    let mut cases: Vec<RequestId> = Vec::new();
+    loop {
+        let page = gateway.store.list(&filter).await?;
+        cases.extend(page.items.into_iter().map(|line| line.id));
+        filter.after = page.next;
+        if filter.after.is_none() {
+            break;
+        }
+    }
+    if cases.is_empty() {
+        return Ok(());
+    }
+    let what = Forgetting {
+        cases,
+        ..Forgetting::default()
+    };
+    Ok(gateway.engine.forget(what).await?)
+}
