@@ -92,7 +92,8 @@ pub(crate) struct Plan {
     pub(crate) missing: u64,
     /// The database beside the log: `fits`, `older`, `newer` or `none`.
     pub(crate) database: &'static str,
-    /// People and policies in the database: `recorded`, `other` than the log has, or `none`.
+    /// People and policies in the database: `recorded`, `other` than the log has, `unknown` where that
+    /// has none, or `none`.
     pub(crate) people_and_policies: &'static str,
     /// Open requests that end.
     pub(crate) dropped: usize,
@@ -317,9 +318,10 @@ impl Database {
         };
         let found = world::hash_of(&active.bundle, &active.directory)?;
         let recorded = |world: World| found == world.now || Some(found) == world.was;
-        Ok(match former.world.is_some_and(recorded) {
-            true => "recorded",
-            false => "other",
+        Ok(match former.world.map(recorded) {
+            None => "unknown",
+            Some(true) => "recorded",
+            Some(false) => "other",
         })
     }
 }

@@ -99,7 +99,10 @@ impl Journal {
         durable::sync(dir)?;
         durable::sync_name(dir)?;
         let signed = read_checkpoint(dir, keys)?;
-        let saved = read_state(dir, signed.as_ref());
+        // Of a journal that was cut off before that place nothing is taken on trust, and nothing is
+        // appended to it.
+        let length = file.metadata()?.len();
+        let saved = read_state(dir, signed.as_ref()).filter(|(at, _)| at.offset <= length);
         let found_end = saved.as_ref().map(|(position, _)| position.offset);
         let (position, tree) = saved.unwrap_or_default();
         let mut journal = Self {

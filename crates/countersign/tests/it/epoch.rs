@@ -335,6 +335,27 @@ async fn a_new_log_that_was_killed_is_finished_by_the_next_call() {
     }
 }
 
+/// A start that refuses a journal which was cut off leaves it as it is.
+#[tokio::test]
+async fn a_journal_that_was_cut_off_is_not_written_to() {
+    let lab = Lab::new().await;
+    let place = lab.stop().await;
+    let path = place.log().join("journal");
+    let whole = fs::read(&path).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    fs::write(&path, cut).unwrap();
+    for _ in 0..2 {
+        let refused = place.open(([127, 0, 0, 1], 1).into()).await.err();
+        let refused = format!("{:#}", refused.expect("it started"));
+        assert!(refused.contains("data is missing"), "{refused}");
+        let found = fs::read(&path).unwrap();
+        assert!(found == cut, "it was written to");
+    }
+    let done = new_epoch(&place);
+    assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
+    Lab::at(place).await.verify().await;
+}
+
 #[tokio::test]
 async fn a_gateway_that_runs_keeps_its_log() {
     let lab = Lab::new().await;

@@ -108,7 +108,7 @@ fn found(plan: &Plan) -> String {
         ..
     } = plan;
     let mut lines = vec![format!(
-        "The log `{}` has {kept} whole records here.",
+        "Whole records of the log `{}` here: {kept}.",
         shown(former)
     )];
     if let Some((size, _)) = plan.checkpoint {
@@ -133,11 +133,17 @@ fn found(plan: &Plan) -> String {
         "fits" => "The database is as old as the log.".into(),
         other => format!("The database is {other} than the log."),
     });
-    if plan.people_and_policies == "other" {
-        lines.push(
+    match plan.people_and_policies {
+        "other" => lines.push(
             "Its people and policies are not those that the log has; they will count from now on."
                 .into(),
-        );
+        ),
+        "unknown" => lines.push(
+            "The log does not say which people and policies there were; those of the database will \
+             count from now on."
+                .into(),
+        ),
+        _ => {}
     }
     if plan.found == "whole" && plan.database == "fits" && plan.people_and_policies == "recorded" {
         lines.push("Nothing was found that keeps the gateway from going on with it.".into());
