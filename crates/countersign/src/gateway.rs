@@ -5,6 +5,7 @@
 //! Invariant: the directory of files is trusted once, at first start; from then on what is active
 //! comes from the store (P9).
 
+pub(crate) mod epoch;
 mod first_start;
 pub(crate) mod opening;
 pub mod retention;
@@ -46,6 +47,8 @@ use crate::{
 
 /// The setting that keeps when recovery was last used.
 pub const RECOVERED: &str = "recovered";
+/// The setting that keeps when the log was begun in the place of another one.
+pub(crate) const NEW_EPOCH: &str = "new_epoch";
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -224,6 +227,15 @@ impl Gateway {
         by_person || admin::may_audit(&active, caller, self.clock.now())
     }
 
+    /// What was done on this machine past everybody's approval.
+    pub(crate) async fn local_acts(&self) -> Vec<String> {
+        let mut acts = Vec::new();
+        for key in [NEW_EPOCH, RECOVERED] {
+            acts.extend(self.store.setting(key).await.ok().flatten());
+        }
+        acts
+    }
+
     /// What anybody may know of what is wrong.
     pub async fn notices(&self) -> Vec<String> {
         let active = self.active();
@@ -251,9 +263,7 @@ impl Gateway {
             1 => notices.push("1 stop is in effect and not recorded yet.".into()),
             many => notices.push(format!("{many} stops are in effect and not recorded yet.")),
         }
-        if let Ok(Some(text)) = self.store.setting(RECOVERED).await {
-            notices.push(text);
-        }
+        notices.extend(self.local_acts().await);
         notices
     }
 }

@@ -21,7 +21,7 @@ use countersign_evidence::{
     reference::Pseudonyms,
 };
 
-use crate::vault::Vault;
+use crate::{durable, vault::Vault};
 
 /// Every key of an installation.
 pub struct Keys {
@@ -68,6 +68,8 @@ impl Keys {
         if fresh {
             fs::create_dir_all(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            // Nothing that needs the keys is made before their directory is there to stay.
+            durable::sync_name(dir)?;
         }
         let key = |name: &str| {
             let path = dir.join(name);
@@ -108,6 +110,27 @@ impl Keys {
             act: key("act.key")?,
             dir: dir.into(),
         })
+    }
+
+    /// Makes the keys of a log that begins in the place of this one, in `to`: the same under another
+    /// name, but for the one that seals, so that nothing sealed before counts after it. Keys that wait
+    /// take over; verifier keys of before stay behind. The vault is the same file: a copy of it would
+    /// outlive what is destroyed there.
+    ///
+    /// # Errors
+    /// A key can't be read or written.
+    pub(crate) fn begin_epoch(&self, to: &Path, origin: &str) -> anyhow::Result<()> {
+        fs::create_dir_all(to)?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+        for name in [LOG, VOTE, "attach.key", "pseudonym.key"] {
+            let next = self.dir.join(format!("{name}{NEXT}"));
+            let from = Some(next).filter(|next| next.exists());
+            let text = fs::read_to_string(from.unwrap_or_else(|| self.dir.join(name)))?;
+            make(&to.join(name), text.trim())?;
+        }
+        fs::hard_link(self.dir.join(EVIDENCE), to.join(EVIDENCE))?;
+        make(&to.join("act.key"), &Hash(random()?).to_string())?;
+        make(&to.join("origin"), origin)
     }
 
     /// Makes references to these people possible that can be forgotten again.
@@ -267,5 +290,33 @@ mod tests {
         assert_ne!(renewed, first);
         fs::remove_file(one.path().join("origin")).unwrap();
         assert!(open(one.path(), false).is_err());
+    }
+
+    #[test]
+    fn a_log_that_begins_after_another_has_its_keys_under_another_name() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dir, to) = (one.path(), other.path().join("keys"));
+        let before = Keys::open(dir, true).unwrap();
+        before.prepare_rotation(KeyPurpose::Log).unwrap();
+        let old = Keys::open(dir, false).unwrap();
+        old.begin_epoch(&to, "countersign/0/2-abababab").unwrap();
+        let new = Keys::open(&to, false).unwrap();
+        let (was, now) = (old.log.verifying(), new.log.verifying());
+        assert_eq!(
+            (now.name(), now.public()),
+            ("countersign/0/2-abababab", was.public())
+        );
+        assert_ne!(now.public(), before.log.verifying().public());
+        assert!(new.retiring_log.is_none());
+        assert_eq!(new.vote.verifying().public(), old.vote.verifying().public());
+        assert_ne!(new.vote.verifying().name(), old.vote.verifying().name());
+        assert_eq!(new.attach, old.attach);
+        assert_ne!(new.act, old.act);
+        // What is destroyed in one is gone in the other, because it is one.
+        let inode = |dir: &Path| {
+            let file = fs::metadata(dir.join(EVIDENCE)).unwrap();
+            std::os::unix::fs::MetadataExt::ino(&file)
+        };
+        assert_eq!(inode(&to), inode(dir));
     }
 }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod demo;
+mod durable;
 pub mod engine;
 pub mod gates;
 pub mod gateway;

@@ -64,6 +64,7 @@ macro_rules! kinds {
 
 kinds! {
     "instance.started" => InstanceStarted(InstanceStarted),
+    "epoch.started" => EpochStarted(EpochStarted),
     "heartbeat" => Heartbeat(Counters),
     "key.rotated" => KeyRotated(KeyRotated),
     "action.requested" => ActionRequested(ActionRequested),
@@ -107,6 +108,7 @@ impl Body {
             | Self::RequestEscalated(_)
             | Self::EmergencyReviewed(_) => true,
             Self::InstanceStarted(_)
+            | Self::EpochStarted(_)
             | Self::Heartbeat(_)
             | Self::KeyRotated(_)
             | Self::Refused(_)
@@ -193,6 +195,42 @@ records! {
         /// The size of the latest checkpoint it found.
         #[serde(with = "safe")]
         checkpoint_size: u64,
+    }
+
+    /// A log begins in the place of one that can't be continued. Its first record, and that of the
+    /// instance that began it.
+    EpochStarted {
+        /// The newest signed checkpoint of the log before that is known.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        checkpoint: Option<Head>,
+        /// Requests that were open and ended with it.
+        #[serde(with = "safe")]
+        dropped: u64,
+        /// The name of the log before.
+        former: String,
+        /// How it was found, as a short code.
+        found: String,
+        /// What is there of it, whole.
+        kept: Head,
+        /// How many of its records are missing at least.
+        #[serde(with = "safe")]
+        missing: u64,
+        /// Actions of which nobody knows whether they ran.
+        #[serde(with = "safe")]
+        unknown: u64,
+        /// Records that waited for the log and were dropped.
+        #[serde(with = "safe")]
+        unrecorded: u64,
+    }
+
+    /// A log at one size.
+    Head {
+        /// Its root.
+        #[serde(with = "hex")]
+        root: Hash,
+        /// Its records.
+        #[serde(with = "safe")]
+        size: u64,
     }
 
     /// A signing key was replaced.

@@ -176,6 +176,13 @@ impl Verifier {
         Self { keys, ..self }
     }
 
+    /// Takes it that these keys were destroyed, as a log says that began in the place of this one.
+    #[must_use]
+    pub fn with_erased(mut self, keys: impl IntoIterator<Item = KeyId>) -> Self {
+        self.erased.extend(keys);
+        self
+    }
+
     /// Verifies the next entry.
     pub fn entry(&mut self, frame: Frame<'_>) {
         let examined = self.examiner().examine(frame);

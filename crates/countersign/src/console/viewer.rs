@@ -20,7 +20,6 @@ use crate::{
     active::Active,
     admin,
     api::{Api, ways::Judge},
-    gateway::RECOVERED,
 };
 
 /// Where changes are announced.
@@ -115,7 +114,7 @@ impl<'a> Viewer<'a> {
                 link: None,
             });
         }
-        if let Ok(Some(title)) = gateway.store.setting(RECOVERED).await {
+        for title in gateway.local_acts().await {
             banners.push(Banner {
                 gravity: Gravity::Danger,
                 title,

@@ -28,7 +28,7 @@ use crate::{
     active::Active,
     clock::Clock,
     gateway::{
-        make_active, stored_bundle,
+        epoch, make_active, stored_bundle,
         world::{self, World},
     },
     keys::Keys,
@@ -100,7 +100,8 @@ pub(crate) fn begun(dir: &Path) -> anyhow::Result<Begun> {
     }
 }
 
-/// Trusts the files, or finishes doing so after a crash.
+/// Trusts the files, or finishes doing so after a crash. The database belongs to the log of this name
+/// from then on.
 ///
 /// # Errors
 /// The files are others than those that the log says were trusted; or something can't be written.
@@ -147,7 +148,9 @@ pub(crate) async fn trust(
         bundle,
         replaces: None,
     };
-    store.commit(vec![activate]).await?;
+    store
+        .commit(vec![epoch::belongs(keys.log.verifying().name()), activate])
+        .await?;
     world::stored_as(log, at, world::hash_of(&active.bundle, &active.directory)?).await;
     Ok(active)
 }

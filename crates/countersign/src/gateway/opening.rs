@@ -23,7 +23,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Gateway, Options,
+    Gateway, Options, epoch,
     first_start::{self, Begun},
     make_active, world,
 };
@@ -31,6 +31,7 @@ use crate::{
     active::Active,
     admin, bundle_files,
     clock::Clock,
+    durable,
     engine::{self, Admission, Engine, Parts, Unknown},
     identity::Identity,
     ids,
@@ -87,7 +88,9 @@ impl Opening {
         };
         fs::create_dir_all(&data)?;
         fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+        durable::sync_name(&data)?;
         let lock = lock(&data)?;
+        epoch::check_finished(&data)?;
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
@@ -101,6 +104,7 @@ impl Opening {
         write_public_keys(&log_dir, &keys)?;
         let deciding = match stored {
             Some(stored) => {
+                epoch::check_database(store.as_ref(), &keys).await?;
                 check_same_age(store.as_ref(), resumed.outbox, &data).await?;
                 let active = load(store.as_ref(), stored).await?;
                 keys.meet(active.directory.people.keys())?;
@@ -312,7 +316,7 @@ pub(super) fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
 }
 
 /// Writes the keys that verify the log beside it, for whoever verifies offline.
-fn write_public_keys(dir: &Path, keys: &Keys) -> anyhow::Result<()> {
+pub(super) fn write_public_keys(dir: &Path, keys: &Keys) -> anyhow::Result<()> {
     fs::write(dir.join("key.pub"), format!("{}\n", keys.log.verifying()))?;
     fs::write(
         dir.join("vote-key.pub"),

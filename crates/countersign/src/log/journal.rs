@@ -31,6 +31,8 @@ use countersign_evidence::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
+
 /// How much of the journal is read at once when resuming.
 const CHUNK: usize = 1 << 20;
 
@@ -94,9 +96,13 @@ impl Journal {
             .append(true)
             .create(true)
             .open(&path)?;
-        File::open(dir)?.sync_all()?;
+        durable::sync(dir)?;
+        durable::sync_name(dir)?;
         let signed = read_checkpoint(dir, keys)?;
-        let saved = read_state(dir, signed.as_ref());
+        // Of a journal that was cut off before that place nothing is taken on trust, and nothing is
+        // appended to it.
+        let length = file.metadata()?.len();
+        let saved = read_state(dir, signed.as_ref()).filter(|(at, _)| at.offset <= length);
         let found_end = saved.as_ref().map(|(position, _)| position.offset);
         let (position, tree) = saved.unwrap_or_default();
         let mut journal = Self {
@@ -277,7 +283,7 @@ impl Noted {
 }
 
 /// The part of stored evidence that a gateway which starts again reads.
-fn control(stored: &[u8]) -> anyhow::Result<serde_json::Value> {
+pub(super) fn control(stored: &[u8]) -> anyhow::Result<serde_json::Value> {
     match stored {
         [] => Ok(serde_json::Value::Null),
         stored => Ok(Evidence::parse(stored)?.control()),

@@ -112,6 +112,35 @@ impl Log {
         instance: &str,
         now: Timestamp,
     ) -> anyhow::Result<(Self, Resumed)> {
+        Self::open_with(dir, keys, instance, (now, None))
+    }
+
+    /// Begins a log in `dir`, which has none, with this record.
+    ///
+    /// # Errors
+    /// There is one, or it can't be written.
+    pub(crate) fn begin(
+        dir: &Path,
+        keys: Arc<Keys>,
+        instance: &str,
+        first: Record,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            !dir.join("journal").exists(),
+            "there is a log in `{}`",
+            dir.display()
+        );
+        let (log, _) = Self::open_with(dir, keys, instance, (first.at, Some(first)))?;
+        anyhow::ensure!(log.size() > 0, "its first record could not be written");
+        Ok(log)
+    }
+
+    fn open_with(
+        dir: &Path,
+        keys: Arc<Keys>,
+        instance: &str,
+        (now, first): (Timestamp, Option<Record>),
+    ) -> anyhow::Result<(Self, Resumed)> {
         let known: Vec<_> = std::iter::once(&keys.log)
             .chain(&keys.retiring_log)
             .map(SigningKey::verifying)
@@ -147,7 +176,10 @@ impl Log {
             fault: fault_out,
             journal,
         };
-        writer.start(now)?;
+        match first {
+            Some(first) => writer.write_one(first)?,
+            None => writer.start(now)?,
+        }
         writer.rotate(now)?;
         let publishing = Publishing::start(publisher, writer.unpublished(), writer.keys.clone())?;
         let (to, from) = sync_channel(QUEUE);
@@ -307,7 +339,10 @@ impl Writer {
 
     /// Writes one record of the log's own.
     fn write_own(&mut self, at: Timestamp, body: Body) -> anyhow::Result<()> {
-        let record = Record::control(at, body, serde_json::json!({}));
+        self.write_one(Record::control(at, body, serde_json::json!({})))
+    }
+
+    fn write_one(&mut self, record: Record) -> anyhow::Result<()> {
         let (done, _) = oneshot::channel();
         let mut batch = Batch::default();
         self.add(

@@ -7,6 +7,7 @@
 //! of the log waits for a stream, and a stream that fails stops nothing but itself. What leaves the
 //! machine is what the bundle's `details` allow ([`view`]).
 
+mod anew;
 mod follow;
 mod keep;
 mod ocsf;
@@ -25,6 +26,7 @@ use countersign_policy::{Stream, StreamKind, stream::Start};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::anew::begin_anew;
 use self::{follow::Place, status::Status};
 pub use self::{status::StreamState, webhook::DeadLetter};
 use crate::{

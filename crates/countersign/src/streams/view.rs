@@ -153,6 +153,7 @@ fn refs(body: &Body) -> Vec<Ref> {
             .collect(),
         Body::DirectoryChanged(changed) => vec![changed.subject],
         Body::InstanceStarted(_)
+        | Body::EpochStarted(_)
         | Body::Heartbeat(_)
         | Body::KeyRotated(_)
         | Body::PolicyDecided(_)

@@ -18,6 +18,7 @@
 
 mod crash;
 mod edited;
+mod epoch;
 mod erasing;
 mod exec;
 mod faults;

@@ -12,6 +12,19 @@ fn reference() -> Ref {
     "0123456789abcdef0123456789abcdef".parse().unwrap()
 }
 
+fn epoch(root: Hash) -> Body {
+    Body::EpochStarted(EpochStarted {
+        checkpoint: Some(Head { root, size: 50 }),
+        dropped: 2,
+        former: "log.example".into(),
+        found: "short".into(),
+        kept: Head { root, size: 40 },
+        missing: 10,
+        unknown: 1,
+        unrecorded: 0,
+    })
+}
+
 pub(crate) fn one_of_each() -> Vec<Body> {
     let (by, digest, hash) = (reference(), ActionDigest(Hash::of(b"d")), Hash::of(b"h"));
     let (credential, permit) = (CredentialId::from_bits(1), PermitId::from_bits(2));
@@ -34,6 +47,7 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             checkpoint_size: 7,
         }),
         Body::Heartbeat(counters),
+        epoch(hash),
         Body::KeyRotated(KeyRotated {
             current: text(),
             previous: Some(text()),
@@ -186,6 +200,7 @@ fn the_names_of_kinds_are_fixed() {
     expect_test::expect![[r#"
         instance.started
         heartbeat
+        epoch.started
         key.rotated
         action.requested
         self.grew

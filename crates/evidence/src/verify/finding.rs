@@ -136,6 +136,12 @@ problems! {
         NotUnderCheckpoint { entries: u64 },
     }
     Completeness {
+        /// The log begins in the place of another one.
+        #[error("this log begins in the place of `{former}`, of which {kept} records were there and at least {missing} are missing; what came before stands only there")]
+        EpochBegan { former: String, kept: u64, missing: u64 },
+        /// A log is said to begin where it does not.
+        #[error("the record says that a log begins, and is not its first")]
+        EpochInside,
         /// An instance's records are not gapless.
         #[error("instance `{instance}` goes on with record {found} where {expected} is due")]
         SequenceGap { instance: Box<str>, expected: u64, found: u64 },
@@ -349,6 +355,7 @@ impl Problem {
         match self {
             // Bytes beyond every checkpoint are a write in progress.
             Self::TornTail { .. }
+            | Self::EpochBegan { .. }
             | Self::NotUnderCheckpoint { .. }
             | Self::EvidenceLeftOut
             | Self::EvidenceErased { .. }

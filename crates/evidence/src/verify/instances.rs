@@ -1,6 +1,7 @@
 //! Completeness: whether every gateway process's records are all there.
 //!
-//! In scope: sequence and chain of each instance, heartbeats.
+//! In scope: sequence and chain of each instance, heartbeats, that a log begins in another's place
+//! only with its first record.
 //! Out of scope: the last records of an instance that never recorded anything again; the next
 //! instance's start and the checkpoints bound what can be missing there.
 //! Invariant: after a gap is reported, checking goes on from the record that was found.
@@ -38,7 +39,7 @@ impl Instances {
         problems: &mut Vec<Problem>,
     ) {
         let name = || leaf.instance.clone();
-        let is_start = matches!(leaf.body, Body::InstanceStarted(_));
+        let is_start = matches!(leaf.body, Body::InstanceStarted(_) | Body::EpochStarted(_));
         if !self.known.contains_key(&leaf.instance) {
             if !is_start {
                 problems.push(Problem::StartMissing { instance: name() });
@@ -76,6 +77,14 @@ impl Instances {
                     size: start.checkpoint_size,
                 });
             }
+            Body::EpochStarted(epoch) => problems.push(match index {
+                0 => Problem::EpochBegan {
+                    former: epoch.former.clone(),
+                    kept: epoch.kept.size,
+                    missing: epoch.missing,
+                },
+                _ => Problem::EpochInside,
+            }),
             Body::Heartbeat(heartbeat) => instance.compare(*heartbeat, problems),
             _ => {}
         }

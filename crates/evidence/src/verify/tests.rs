@@ -6,6 +6,7 @@
 
 mod approvals;
 mod build;
+mod epoch;
 mod erasure;
 mod integrity;
 mod passkeys;

@@ -78,11 +78,36 @@ pub(super) fn kept_checkpoint(path: &Path, log: &VerifyingKey) -> Result<Vec<u8>
         Checkpoint::peek(&bytes).map_err(|error| wrong(format!("no checkpoint: {error}")))?;
     match checkpoint.origin == log.name() {
         true => Ok(bytes),
-        false => Err(wrong(format!(
-            "a checkpoint of the log `{}`",
-            checkpoint.origin
-        ))),
+        false => {
+            let other = checkpoint.origin;
+            let refused = wrong(format!("a checkpoint of the log `{other}`"));
+            Err(match is_former(&other, log.name()) {
+                true => refused.next(began_after(&other)),
+                false => refused,
+            })
+        }
     }
+}
+
+/// Whether the log of the name `log` began after `other`, or after one that did, as far as names tell.
+pub(super) fn is_former(other: &str, log: &str) -> bool {
+    let parts = |name: &str| {
+        let mut parts = name.splitn(3, '/').map(str::to_owned);
+        let first = (parts.next(), parts.next());
+        let epoch = parts.next().unwrap_or_default();
+        let number = epoch.split('-').next().and_then(|text| text.parse().ok());
+        (first, number.unwrap_or(1_u32))
+    };
+    let ((other, before), (log, after)) = (parts(other), parts(log));
+    other == log && before < after
+}
+
+/// What to do with a key or checkpoint of a former log.
+pub(super) fn began_after(former: &str) -> String {
+    format!(
+        "this log begins in the place of `{former}` and does not continue it; verify that one, which \
+         is kept beside it as log.1, log.2 …, with what you kept of it"
+    )
 }
 
 /// The changes of the log's key that lead from `key` to the one of today, as far as both keys of each

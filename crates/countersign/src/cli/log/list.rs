@@ -346,6 +346,7 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
 fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
     match body {
         Body::InstanceStarted(started) => ("started".into(), Some(started.build.clone())),
+        Body::EpochStarted(epoch) => (epoch.found.clone(), Some(format!("after {}", epoch.former))),
         Body::Heartbeat(counters) => ("alive".into(), Some(format!("{} seen", counters.seen))),
         Body::KeyRotated(rotated) => (word(&rotated.purpose), None),
         Body::ActionRequested(asked) => {

@@ -1,14 +1,16 @@
 //! `countersign log`: the record, without asking whoever wrote it.
 //!
 //! In scope: finding the log's files and reading the journal one frame at a time; fetching a
-//! checkpoint or key to keep.
+//! checkpoint or key to keep; a new log in the place of one that can't be continued.
 //! Out of scope: whether the record holds ([`verify`]), what it says ([`list`]), one request's part
 //! of it ([`receipt`]).
 //! Invariant: a few pieces of a journal are in memory, however long it is.
 
+mod former;
 mod keys;
 mod list;
 mod named;
+mod new_epoch;
 mod parallel;
 mod published;
 mod receipt;
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     List(list::Args),
     /// Write a receipt: what the log says of one request, with its proofs
     Prove(receipt::Args),
+    /// Begin a new log in the place of one that can't be continued, after a restore
+    NewEpoch(new_epoch::Args),
     /// Propose to erase a person from the record, for good
     #[command(after_help = ERASE_EXAMPLES)]
     Erase {
@@ -97,6 +101,7 @@ pub(crate) async fn run(
         Command::Verify(args) => verify::verify(args, sources, output).await,
         Command::List(args) => list::list(&args, output),
         Command::Prove(args) => receipt::prove(&args, output),
+        Command::NewEpoch(args) => Box::pin(new_epoch::run(args, output)).await,
         Command::Erase { person, waiting } => {
             let arguments = json!({ "person": person });
             carry_out("person-erase", arguments, waiting, sources, output).await

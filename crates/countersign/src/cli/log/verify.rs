@@ -15,8 +15,11 @@ use countersign_evidence::{
 use serde_json::{Value, json};
 
 use super::{
-    folder, journal,
-    keys::{evidence_keys, given_keys, kept_beside, kept_checkpoint, one, rotations_from},
+    folder, former, journal,
+    keys::{
+        began_after, evidence_keys, given_keys, is_former, kept_beside, kept_checkpoint, one,
+        rotations_from,
+    },
     named, parallel, published, read, receipt,
 };
 use crate::cli::{
@@ -129,6 +132,7 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
+    check_not_former(&checkpoint, &log_key)?;
     let rotations = rotations_from(&folder, &log_key)?;
     let newest = rotations.last().map_or(&log_key, |last| &last.to).clone();
     let mut others = Vec::new();
@@ -157,13 +161,31 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     }
     // A journal that was copied without keys or tiles holds all the same.
     if let Some(keys) = evidence_keys(&args.path)? {
-        verifier = verifier.with_keys(keys);
+        let later = former::erased_later(&folder)?;
+        verifier = verifier.with_keys(keys).with_erased(later);
     }
     if folder.join("tile").is_dir() {
         verifier = verifier.with_tiles(move |name| read(&folder.join(name.to_string())).ok());
     }
     parallel::verify(&journal(&args.path), parallel::PIECE, &mut verifier)?;
-    print(&verifier.finish(), kept, output)
+    print(
+        &verifier.finish(),
+        kept,
+        &former::beside(&args.path),
+        output,
+    )
+}
+
+/// Refuses the key of a log that this one began in the place of.
+fn check_not_former(checkpoint: &[u8], key: &VerifyingKey) -> Result<(), Failure> {
+    let former = key.name();
+    match Checkpoint::peek(checkpoint) {
+        Ok(Checkpoint { origin, .. }) if is_former(former, &origin) => {
+            let title = format!("the key is of the log `{former}`, and this is `{origin}`");
+            Err(Failure::usage(title).next(began_after(former)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn missing(path: &Path) -> Failure {
@@ -184,10 +206,24 @@ pub(super) fn print_findings(report: &Report, output: &mut Output) -> Result<(),
     Ok(())
 }
 
-fn print(report: &Report, kept: Kept, output: &mut Output) -> Result<u8, Failure> {
+fn print(
+    report: &Report,
+    kept: Kept,
+    formers: &[PathBuf],
+    output: &mut Output,
+) -> Result<u8, Failure> {
     print_findings(report, output)?;
-    output.result(&summary_json(report, kept), |_, paint| {
-        summary(report, kept, paint)
+    let mut json = summary_json(report, kept);
+    if let Some(fields) = json.as_object_mut().filter(|_| !formers.is_empty()) {
+        fields.insert("former_logs".into(), json!(formers));
+    }
+    output.result(&json, |_, paint| {
+        let former = |path: &PathBuf| {
+            let path = shown(&path.display().to_string());
+            format!("\nA former log is kept: countersign log verify {path}")
+        };
+        let formers: String = formers.iter().map(former).collect();
+        summary(report, kept, paint) + &formers
     })?;
     Ok(if report.passed() { 0 } else { GENERAL })
 }

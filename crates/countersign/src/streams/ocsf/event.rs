@@ -380,6 +380,10 @@ fn change<'a>(body: &'a Body, around: &Around<'_>) -> Option<Change<'a>> {
             let entity = json!({ "type_id": 99, "type": "Key", "name": name });
             ((3, "Update"), entity, None, 2, "rotated".to_owned())
         }
+        Body::EpochStarted(epoch) => {
+            let code = epoch.found.clone();
+            ((99, "Begin a new log"), itself(), None, 4, code)
+        }
         Body::Recovered(recovered) => ((99, "Recover"), itself(), None, 4, recovered.what.clone()),
         Body::EvidenceErased(erased) => {
             let keys = json!({ "type_id": 99, "type": "Evidence", "name": "evidence" });

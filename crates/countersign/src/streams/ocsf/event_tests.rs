@@ -254,6 +254,19 @@ fn bodies() -> Vec<Body> {
             previous: None,
             purpose: KeyPurpose::Log,
         }),
+        Body::EpochStarted(body::EpochStarted {
+            checkpoint: None,
+            dropped: 2,
+            former: "countersign/0123456789abcdef".into(),
+            found: "short".into(),
+            kept: body::Head {
+                root: bundle,
+                size: 40,
+            },
+            missing: 10,
+            unknown: 1,
+            unrecorded: 0,
+        }),
         Body::Recovered(body::Recovered { what: code() }),
         Body::SecurityEvent(body::SecurityEvent { code: code() }),
     ];

@@ -39,6 +39,7 @@ pub(super) const KINDS: &[&str] = &[
     "credential.issued",
     "credential.revoked",
     "directory.changed",
+    "epoch.started",
     "key.rotated",
     "recovered",
     "security.event",
@@ -114,6 +115,41 @@ async fn requests_and_changes_become_lines() {
     }
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// A new log is told from its first record on, under its own name.
+#[tokio::test]
+async fn a_new_log_is_told_from_its_beginning() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("events.jsonl");
+    let config = ocsf(&path, "").replace("\"beginning\"", "\"now\"");
+    let lab = Lab::at(place(&config)).await;
+    lab.bot().await.run("./tally free x", 10_000).await;
+    until("something is told", async || !events(&path).is_empty()).await;
+    let place = lab.stop().await;
+    let before = events(&path).len();
+    let mut command = crate::support::process::countersign();
+    command
+        .args(["log", "new-epoch", "--yes"])
+        .arg(place.data());
+    assert!(command.output().unwrap().status.success());
+    let lab = Lab::at(place).await;
+    lab.bot().await.run("./tally free y", 10_000).await;
+    let origin = lab.gateway.keys.log.verifying().name().to_owned();
+    let of_new = || -> Vec<Value> {
+        let new = events(&path).split_off(before);
+        assert!(
+            new.iter()
+                .all(|event| event["metadata"]["log_name"] == origin.as_str())
+        );
+        new
+    };
+    until("the new log is told", async || {
+        let told = told(lab.records().iter().map(|entry| entry.kind().to_owned()));
+        told.contains(&0) && told.is_subset(&indexes(&of_new()))
+    })
+    .await;
+    assert_eq!(of_new()[0]["metadata"]["event_code"], "epoch.started");
 }
 
 /// Full files are put aside; a file that somebody else puts aside is made again; nothing is lost.

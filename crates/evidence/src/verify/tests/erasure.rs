@@ -69,8 +69,18 @@ fn rechain(frames: &mut [(Vec<u8>, Vec<u8>)], place: usize, evidence: &Evidence)
 }
 
 fn verify(frames: &[(Vec<u8>, Vec<u8>)], keys: Option<Ring>) -> Report {
+    verify_after(frames, keys, &[])
+}
+
+/// With keys that a later log says were destroyed.
+fn verify_after(
+    frames: &[(Vec<u8>, Vec<u8>)],
+    keys: Option<Ring>,
+    erased_later: &[KeyId],
+) -> Report {
     let checkpoint = checkpoint(frames);
-    let mut verifier = Verifier::new(trust(), checkpoint.as_bytes(), &[]);
+    let verifier = Verifier::new(trust(), checkpoint.as_bytes(), &[]);
+    let mut verifier = verifier.with_erased(erased_later.iter().copied());
     if let Some(keys) = keys {
         verifier = verifier.with_keys(Arc::new(keys));
     }
@@ -108,6 +118,8 @@ fn a_destroyed_key_is_one_that_the_log_says_was() {
     let recorded = verify(&frames(&[KEY]), Some(Ring::default()));
     assert_eq!(problems(&recorded), [Problem::EvidenceErased { parts: 1 }]);
     assert!(recorded.passed());
+    let later = verify_after(&frames(&[]), Some(Ring::default()), &[KEY]);
+    assert_eq!(problems(&later), [Problem::EvidenceErased { parts: 1 }]);
     for erased in [vec![], vec![KeyId([8; 8])]] {
         let report = verify(&frames(&erased), Some(Ring::default()));
         let missing = Problem::EvidenceKeyMissing { key: KEY, parts: 1 };
