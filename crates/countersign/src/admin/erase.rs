@@ -6,7 +6,7 @@
 //! Invariant: that keys are destroyed is recorded before they are. Nobody who can act, and nothing that
 //! waits, is erased.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::bail;
 use countersign_core::{
@@ -172,6 +172,12 @@ fn check_standing(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
     if active.directory.active_person(person).is_some() {
         bail!("{person} can act; run `countersign people disable {person}` first");
     }
+    if let Some(former) = former_database(&gateway.data) {
+        bail!(
+            "`{former}` has requests of before a new log was begun, in the clear; delete it first, \
+             once you know that you don't need it"
+        );
+    }
     let owned = |owner: &Option<PersonId>| owner.as_ref() == Some(person);
     let agents = active.directory.agents.iter();
     if let Some((agent, _)) = agents
@@ -181,6 +187,13 @@ fn check_standing(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
         bail!("{person} answers for the agent {agent}; run `countersign agent stop {agent}` first");
     }
     Ok(())
+}
+
+/// What is kept of a time before this log, which nothing is erased in.
+fn former_database(data: &Path) -> Option<String> {
+    let names = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.find(|name| name.starts_with("former."))
 }
 
 /// The cases that mention a person, all of which must have ended.

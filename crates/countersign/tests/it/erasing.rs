@@ -134,6 +134,7 @@ async fn nothing_of_who_was_erased_is_readable_and_proofs_hold() {
     let said = String::from_utf8(all.stdout.clone()).unwrap();
     assert_eq!(all.status.code(), Some(0), "{}", errors(&all));
     assert!(said.contains("parts of the evidence were erased"), "{said}");
+    assert!(said.contains("which were erased kept the rules"), "{said}");
     for receipt in &older {
         assert!(!verified(&lab, receipt).contains("sealed"));
     }
@@ -183,6 +184,10 @@ async fn nobody_is_erased_who_acts_is_waited_for_or_stands_in_the_files() {
         .await
         .expect(200);
     refused(json!({ "person": NAME }), "is still open").await;
+    let former = lab.place.data().join("former.1");
+    fs::create_dir(&former).unwrap();
+    refused(json!({ "person": NAME }), "`former.1` has requests").await;
+    fs::remove_dir(&former).unwrap();
     assert!(!files_with(&lab.place.data(), NAME).is_empty());
     // Agents don't erase.
     let denied = bot.propose("person-erase", json!({ "person": NAME })).await;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use countersign_evidence::{
     checkpoint::Checkpoint,
     key::VerifyingKey,
-    verify::{Area, Finding, Report, Rotation, Severity, Trust, Verifier},
+    verify::{Area, Finding, Problem, Report, Rotation, Severity, Trust, Verifier},
 };
 use serde_json::{Value, json};
 
@@ -254,7 +254,7 @@ fn finding_json(finding: &Finding) -> Value {
 }
 
 fn summary_json(report: &Report, kept: Kept) -> Value {
-    let limits = not_proven(kept);
+    let limits = not_proven(report, kept);
     let limits: Vec<_> = limits.iter().map(|limit| limit.join(" ")).collect();
     json!({
         "verified": report.passed(),
@@ -291,7 +291,7 @@ fn summary(report: &Report, kept: Kept, paint: Paint) -> String {
         0 => String::new(),
         more => format!("\n{more} more failures are not listed."),
     };
-    let limits: String = not_proven(kept)
+    let limits: String = not_proven(report, kept)
         .iter()
         .filter(|_| whole)
         .map(|[what, why, give]| {
@@ -306,7 +306,18 @@ fn summary(report: &Report, kept: Kept, paint: Paint) -> String {
 }
 
 /// What even a record that holds does not show: what, why, and what would show it.
-fn not_proven(kept: Kept) -> Vec<[&'static str; 3]> {
+fn not_proven(report: &Report, kept: Kept) -> Vec<[&'static str; 3]> {
+    let has = |is: fn(&Problem) -> bool| report.findings.iter().any(|found| is(&found.problem));
+    let sealed = has(|problem| matches!(problem, Problem::EvidenceClosed { .. })).then_some([
+        "that votes and actions which are sealed kept the rules.",
+        "The keys of their evidence are not here.",
+        "Verify beside `keys/evidence.keys`, or ask for receipts of single requests.",
+    ]);
+    let erased = has(|problem| matches!(problem, Problem::EvidenceErased { .. })).then_some([
+        "that votes and actions which were erased kept the rules.",
+        "Their keys were destroyed, as the log says.",
+        "Receipts that were made before still show it.",
+    ]);
     let log = match (kept.log_key, kept.checkpoint) {
         (false, false) => Some([
             "that this is the gateway's record.",
@@ -331,7 +342,7 @@ fn not_proven(kept: Kept) -> Vec<[&'static str; 3]> {
         "The key of votes lay beside the record and was trusted on sight.",
         "Give a `--vote-key` that was kept elsewhere.",
     ]);
-    log.into_iter().chain(votes).collect()
+    [log, votes, sealed, erased].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
