@@ -96,7 +96,7 @@ impl Keys {
         let (log, retiring_log) = signing(&origin, LOG, log)?;
         let (vote, retiring_vote) = signing(&format!("{origin}/votes"), VOTE, key(VOTE)?)?;
         let pseudonyms = Pseudonyms::new(key("pseudonym.key")?);
-        let vault = Arc::new(Vault::open(&dir.join(EVIDENCE))?);
+        let vault = Arc::new(Vault::open(&dir.join(EVIDENCE), fresh)?);
         vault.tell(&pseudonyms);
         Ok(Self {
             log,

@@ -43,8 +43,16 @@ pub(super) struct KeyFile {
 type Placed = (u64, usize, Line);
 
 impl KeyFile {
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, fresh: bool) -> anyhow::Result<Self> {
         let is_new = !path.exists();
+        if is_new && !fresh {
+            bail!(
+                "the keys `{}` are missing although this installation has data; restore them from a \
+                 copy, because evidence can't be read without them, and nobody would be referred to \
+                 as before",
+                path.display()
+            );
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -72,12 +72,12 @@ struct Known {
 }
 
 impl Vault {
-    /// Opens the file, and makes it where there is none.
+    /// Opens the file, and makes it when `fresh` says that no data exists yet.
     ///
     /// # Errors
-    /// It can't be read, or not be written.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = KeyFile::open(path)?;
+    /// It is missing where data exists, or can't be read or written.
+    pub fn open(path: &Path, fresh: bool) -> anyhow::Result<Self> {
+        let file = KeyFile::open(path, fresh)?;
         let mut known = Known::default();
         file.lines().for_each(|line| known.learn(line));
         known.people = Arc::new(People::new(file.people())?);
@@ -258,14 +258,19 @@ impl std::fmt::Debug for Vault {
 /// # Errors
 /// It is there and can't be read.
 pub fn reader(path: &Path) -> anyhow::Result<Option<Arc<dyn KeySource>>> {
+    // First, so that what is appended meanwhile is read again.
+    let length = length_of(path);
     let Some(keys) = keys_in(path)? else {
         return Ok(None);
     };
-    let keys = keys.into_iter().map(|(id, key)| (id, Some(key))).collect();
     Ok(Some(Arc::new(Reader {
         path: path.into(),
-        keys: Mutex::new(keys),
+        read: Mutex::new((keys, length)),
     })))
+}
+
+fn length_of(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|found| found.len())
 }
 
 fn keys_in(path: &Path) -> anyhow::Result<Option<HashMap<KeyId, SealingKey>>> {
@@ -274,23 +279,27 @@ fn keys_in(path: &Path) -> anyhow::Result<Option<HashMap<KeyId, SealingKey>>> {
     Ok(lines.map(|lines| lines.into_iter().map(of).collect()))
 }
 
-/// Keys as they were read, and those that were not there.
+/// Keys as they were read, and how long the file was.
 struct Reader {
     path: PathBuf,
-    keys: Mutex<HashMap<KeyId, Option<SealingKey>>>,
+    read: Mutex<(HashMap<KeyId, SealingKey>, Option<u64>)>,
 }
 
 impl KeySource for Reader {
     fn key(&self, id: KeyId) -> Option<SealingKey> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, length) = &mut *read;
         if let Some(known) = keys.get(&id) {
-            return known.clone();
+            return Some(known.clone());
         }
-        // A gateway that runs beside may have made it since. It is in the file before anything that
-        // it sealed is in the log, so that looking once more tells.
-        let now = keys_in(&self.path).ok().flatten().unwrap_or_default();
-        keys.extend(now.into_iter().map(|(id, key)| (id, Some(key))));
-        keys.entry(id).or_default().clone()
+        // A gateway that runs beside may have made it since: then the file is longer. It is there
+        // before anything that it sealed is in the log.
+        let now = length_of(&self.path);
+        if now > *length {
+            *length = now;
+            keys.extend(keys_in(&self.path).ok().flatten().unwrap_or_default());
+        }
+        keys.get(&id).cloned()
     }
 }
 

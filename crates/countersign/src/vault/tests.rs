@@ -21,7 +21,7 @@ struct Lab {
 impl Lab {
     fn new(people: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let vault = Vault::open(&dir.path().join("evidence.keys")).unwrap();
+        let vault = Vault::open(&dir.path().join("evidence.keys"), true).unwrap();
         let names = Pseudonyms::new([1; 32]);
         let people: Vec<_> = people.iter().map(|name| person(name)).collect();
         vault.meet(&people, &names).unwrap();
@@ -29,7 +29,7 @@ impl Lab {
     }
 
     fn again(self) -> Self {
-        let vault = Vault::open(&self.dir.path().join("evidence.keys")).unwrap();
+        let vault = Vault::open(&self.dir.path().join("evidence.keys"), false).unwrap();
         let names = Pseudonyms::new([1; 32]);
         vault.tell(&names);
         Self {
@@ -152,6 +152,9 @@ fn a_reader_sees_what_was_made_after_it_began() {
     assert!(reader.key(KeyId([0; 8])).is_none());
     fs::remove_file(&path).unwrap();
     assert!(super::reader(&path).unwrap().is_none());
+    // Other keys in its place would make strangers of everybody.
+    assert!(Vault::open(&path, false).is_err());
+    assert!(!path.exists());
 }
 
 #[test]
@@ -161,12 +164,12 @@ fn a_line_that_a_crash_cut_short_is_removed() {
     let whole = lab.bytes();
     for cut in 1..whole.len() {
         fs::write(&path, [&whole[..], &whole[..cut]].concat()).unwrap();
-        let vault = Vault::open(&path);
+        let vault = Vault::open(&path, false);
         assert_eq!(vault.is_ok(), cut < whole.len());
         assert_eq!(fs::read(&path).unwrap(), whole);
     }
     fs::write(&path, [&whole[..], b"{}\n"].concat()).unwrap();
-    assert!(Vault::open(&path).is_err());
+    assert!(Vault::open(&path, false).is_err());
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::support::{Lab, Place};
+use crate::{
+    record::edit,
+    support::{Lab, Place},
+};
 
 async fn sql(place: &Place, text: &str) {
     let path = place.data().join("countersign.db");
@@ -208,4 +211,27 @@ async fn no_change_is_built_on_an_edited_directory() {
         assert_eq!(entries.iter().skip(recorded).filter(stopped).count(), 0);
         assert!(lab.place.open(nowhere()).await.is_err());
     }
+}
+
+/// A start records how edited requests ended, and vouches for nothing that was written into them.
+#[tokio::test]
+async fn what_was_edited_is_not_sealed_by_ending_it() {
+    let lab = Lab::new().await;
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+    let id = bot.held("./tally one x").await;
+    ann.approve(&id).await;
+    bot.run("./tally one x", 0).await;
+    assert_eq!(lab.state(&id).await, "succeeded");
+    edit(&lab, &id, |case| {
+        let permit = case["phase"]["permit"].clone();
+        case["phase"] =
+            json!({ "phase": "running", "permit": permit, "since": case["request"]["at"] });
+        case["request"]["presentation"]["body"] = json!("$ ./tally one harmless");
+    })
+    .await;
+    let lab = lab.restart().await;
+    assert_eq!(lab.state(&id).await, "unknown");
+    let shown = lab.session("ann").await;
+    let shown = shown.get(&format!("/v1/requests/{id}")).await;
+    shown.refused("after the start", 409, "forged_request");
 }

@@ -277,7 +277,7 @@ pub(crate) async fn sql(database: &mut SqliteConnection, text: &str) {
 }
 
 /// What somebody with the database does by hand: the schema's guards go first.
-async fn edit(lab: &Lab, id: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) async fn edit(lab: &Lab, id: &str, change: impl FnOnce(&mut Value)) {
     let mut database = database(lab).await;
     sql(&mut database, "DROP TRIGGER cases_step; DROP TRIGGER votes_begin; DROP TRIGGER votes_fixed; DROP TRIGGER votes_end;").await;
     let body: Vec<u8> = sqlx::query_scalar("SELECT body FROM cases WHERE id = $1")
