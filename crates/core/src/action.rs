@@ -2,15 +2,19 @@
 //!
 //! In scope: the exact action, its classified effects, the shared action groups.
 //! Out of scope: how a gate classifies its bytes; what policy makes of it.
-//! Invariant: everything that decides what will happen is in [`Action`]; two actions that differ
-//! in anything a target could notice are different values and have different digests.
+//! Invariant: everything that decides what will happen is in [`Action`], or bound by its masks; two
+//! actions that differ in anything a target could notice are different values and have different
+//! digests.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{ActionName, TargetId};
+use crate::{
+    id::{ActionName, TargetId},
+    masking::Mask,
+};
 
 /// The action groups that span all gates.
 pub const SHARED_GROUPS: [&str; 7] = [
@@ -40,6 +44,9 @@ pub struct Action {
     /// The session state that gives the arguments meaning; `null` where a gate has none.
     #[serde(default)]
     pub session: Value,
+    /// The secrets in whose place the arguments have masks, by text and then by place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<Mask>,
 }
 
 /// A resource of the catalog: typed, named, and with its parents in the policy's hierarchy.

@@ -122,6 +122,7 @@ mod tests {
             operation: "run".into(),
             arguments: json!({ "argv": argv }),
             session: json!(null),
+            masked: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod digest;
 pub mod directory;
 pub mod id;
 pub mod lifecycle;
+pub mod masking;
 pub mod permit;
 pub mod request;
 pub mod subject;

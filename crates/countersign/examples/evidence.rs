@@ -234,6 +234,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             operation: "run".into(),
             arguments: json!({ "argv": [action, what] }),
             session: json!(null),
+            masked: Vec::new(),
         },
         effects: vec![Effect {
             action: format!("exec:{action}").parse()?,
@@ -251,6 +252,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
         issuers: BTreeSet::new(),
         administrative: false,
         trace: None,
+        secrets: Default::default(),
         amends: None,
     })
 }
@@ -282,7 +284,10 @@ async fn write(dir: &Path, actions: u64) -> anyhow::Result<()> {
                     return anyhow::Ok(());
                 }
                 let admitted = gateway.admission.ask(asked(&gateway, "look", n)?).await?;
-                let Admitted::Permitted { request, permit } = admitted else {
+                let Admitted::Permitted {
+                    request, permit, ..
+                } = admitted
+                else {
                     bail!("not permitted")
                 };
                 run(&gateway, &request, permit).await?;

@@ -172,6 +172,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             operation: "run".into(),
             arguments: json!({ "argv": [action, what] }),
             session: json!(null),
+            masked: Vec::new(),
         },
         effects: vec![Effect {
             action: format!("exec:{action}").parse()?,
@@ -190,6 +191,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
         administrative: false,
         amends: None,
         trace: None,
+        secrets: Default::default(),
     })
 }
 
@@ -204,7 +206,10 @@ async fn permitted(gateway: &Gateway) -> anyhow::Result<()> {
             while start.elapsed() < FOR {
                 let n = number.fetch_add(1, Ordering::Relaxed);
                 let admitted = gateway.admission.ask(asked(&gateway, "look", n)?).await?;
-                let Admitted::Permitted { request, permit } = admitted else {
+                let Admitted::Permitted {
+                    request, permit, ..
+                } = admitted
+                else {
                     bail!("not permitted")
                 };
                 let spent = permit.spend(request.digest, gateway.clock.now())?;

@@ -42,6 +42,7 @@ use crate::{
     keys::Keys,
     log::Log,
     runner::Machine,
+    secrets::SecretFiles,
     uploads::Uploads,
 };
 
@@ -84,6 +85,8 @@ pub struct Gateway {
     pub machine: Machine,
     /// Who may keep how many inputs, and for how long.
     pub uploads: Uploads,
+    /// The secrets of held requests.
+    pub secrets: SecretFiles,
     /// The data directory.
     pub data: Arc<Path>,
     /// The configuration directory, for showing that it differs.

@@ -23,6 +23,7 @@ pub mod log;
 pub mod names;
 pub mod runner;
 pub mod sample;
+pub mod secrets;
 pub mod server;
 pub mod streams;
 pub mod uploads;

@@ -9,6 +9,7 @@
 //! [`snapshot`].
 
 pub mod bundle;
+pub mod masking;
 pub mod problem;
 pub mod schema;
 pub mod snapshot;
@@ -23,6 +24,7 @@ pub use bundle::{
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
+pub use masking::Masker;
 pub use problem::{Problem, Severity};
 pub use snapshot::{
     Snapshot, Unreachable,

@@ -110,6 +110,17 @@ fn percentiles(times: &mut [Duration]) -> [Duration; 2] {
     [50, 95].map(|percent| at(percent).unwrap_or_default())
 }
 
+fn action(number: u32, statement: &str) -> anyhow::Result<Action> {
+    Ok(Action {
+        gate: "exec".into(),
+        target: format!("target-{}", number % 20).parse()?,
+        operation: "run".into(),
+        arguments: json!({ "argv": ["psql", "-c", statement], "env": {}, "cwd": "/srv" }),
+        session: json!(null),
+        masked: Vec::new(),
+    })
+}
+
 /// A held case like those of an agent that deploys.
 fn held(number: u32) -> anyhow::Result<Case> {
     let stage = Stage {
@@ -122,13 +133,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
         owner: Some("olga@example.com".parse()?),
     });
     let statement = format!("UPDATE orders SET state = 'sent' WHERE id = {number}");
-    let action = Action {
-        gate: "exec".into(),
-        target: format!("target-{}", number % 20).parse()?,
-        operation: "run".into(),
-        arguments: json!({ "argv": ["psql", "-c", statement], "env": {}, "cwd": "/srv" }),
-        session: json!(null),
-    };
+    let action = action(number, &statement)?;
     let at = START + i64::from(number) * 10;
     let id = RequestId::from_bits(u128::from(at.unsigned_abs()) << 80 | u128::from(number));
     let nonce = Nonce(Hash::of(&number.to_be_bytes()));

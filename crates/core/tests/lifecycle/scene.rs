@@ -173,6 +173,7 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         operation: "run".into(),
         arguments: serde_json::json!({ "argv": ["drop", "orders"] }),
         session: serde_json::Value::Null,
+        masked: Vec::new(),
     };
     let (id, nonce) = (RequestId::from_bits(1), Nonce(Hash::of(b"nonce")));
     let digest = action_digest(&chain, &action, &id, &nonce).unwrap();

@@ -43,6 +43,7 @@ use crate::{
         passkey::{Enrolled, enrolled},
     },
     names::Names,
+    secrets::{self, Secrets},
 };
 
 /// The name of the target that is Countersign itself.
@@ -190,7 +191,9 @@ async fn propose_recorded(
     asked: Asked,
 ) -> Result<ProposalAnswer, AdminError> {
     match gateway.admission.ask(asked).await? {
-        Admitted::Permitted { request, permit } => {
+        Admitted::Permitted {
+            request, permit, ..
+        } => {
             let applied = execute(gateway, &request, permit, None, false).await?;
             Ok(done(gateway, &request.id, applied))
         }
@@ -325,10 +328,11 @@ fn asked(
             operation: operation.into(),
             arguments,
             session: Value::Null,
+            masked: Vec::new(),
         },
         effects: vec![effect],
         captures: BTreeMap::new(),
-        reason,
+        reason: reason.map(|text| secrets::without(active.bundle.masker(), text)),
         presentation: Presentation {
             title,
             body,
@@ -340,6 +344,7 @@ fn asked(
         administrative: true,
         amends: None,
         trace: None,
+        secrets: Secrets::default(),
     })
 }
 

@@ -4,11 +4,15 @@
 //! Invariant: the new request belongs to the chain that asked; its editors, this one and earlier
 //! ones, are *self* for it; it runs only when its requester claims it.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use countersign_core::{
+    action::Action,
     decision::DenyReason,
     id::{PersonId, RequestId},
     lifecycle::{Event, Refusal},
+    masking::{MASK_CLOSES, MASK_OPENS},
     request::{Amends, Case, Message, MessageKind},
 };
 
@@ -22,9 +26,10 @@ use super::{
 };
 use crate::{
     engine::{Admitted, EngineError, Input},
-    gates::exec::{Asking, Considered, consider},
+    gates::exec::{Asking, Considered, ExecError, consider},
     identity::Caller,
-    runner::{self, Call},
+    runner::{self, Call, PlanError},
+    secrets,
 };
 
 /// Proposes another command instead: a new request of the same chain, whose editor is *self*.
@@ -65,7 +70,7 @@ pub async fn propose_instead(
         kind: MessageKind::Amendment {
             request: into.clone(),
         },
-        text: body.text,
+        text: secrets::without(gateway.active().bundle.masker(), body.text),
     };
     let event = Event::Amend {
         editor,
@@ -110,6 +115,36 @@ fn refused(reason: &DenyReason) -> ApiError {
     ApiError::invalid(title).with_detail(next)
 }
 
+/// The words that somebody proposes, with the secrets of the words that were left as they were shown.
+/// A mask in any other word stands for nothing.
+fn with_secrets(
+    proposed: Vec<String>,
+    shown: &[String],
+    before: &[String],
+) -> Result<Vec<String>, ApiError> {
+    let masked: Vec<_> = shown.iter().zip(before).collect();
+    let masked = || masked.iter().filter(|(shown, before)| shown != before);
+    let words = proposed.into_iter().enumerate().map(|(index, word)| {
+        let at_its_place = shown.get(index).filter(|shown| **shown == word);
+        if let Some(secret) = at_its_place.and_then(|_| before.get(index)) {
+            return Ok(secret.clone());
+        }
+        let same: BTreeSet<_> = masked().filter(|(shown, _)| **shown == word).collect();
+        match (same.len(), same.first()) {
+            (1, Some((_, before))) => Ok((*before).clone()),
+            (0, _) if !word.contains([MASK_OPENS, MASK_CLOSES]) => Ok(word),
+            _ => Err(ApiError::invalid(format!(
+                "word {} has a mask, and it is not known for which secret it stands",
+                index.saturating_add(1)
+            ))
+            .with_detail(
+                "Leave a word with a mask as it was, at its place; or propose the command without it.",
+            )),
+        }
+    });
+    words.collect()
+}
+
 /// Opens the new request, with every earlier editor as *self*.
 async fn replacement(
     api: &Api,
@@ -119,8 +154,15 @@ async fn replacement(
 ) -> Result<RequestId, ApiError> {
     let gateway = &api.gateway;
     let request = &case.request;
-    let before: runner::Arguments = serde_json::from_value(request.action.arguments.clone())
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
+    let secrets = gateway.secrets.of(request).await?;
+    let whole = secrets.restore(&request.action).map_err(PlanError::from);
+    let read = |action: &Action| {
+        let arguments = serde_json::from_value(action.arguments.clone());
+        arguments.map_err(|error| EngineError::Internal(error.to_string()))
+    };
+    let before: runner::Arguments = read(&whole.map_err(ExecError::from)?)?;
+    let shown: runner::Arguments = read(&request.action)?;
+    let argv = with_secrets(argv, &shown.argv, &before.argv)?;
     let amends = Some(Amends {
         request: request.id.clone(),
         editor,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use countersign_core::{
     approval::{myself::myself, quorum::stage_counts, rule::Assurance, vote::Verdict},
     lifecycle,
+    masking::Mask,
     request::{Case, Closure, MessageKind, Phase},
     subject::Subject,
 };
@@ -12,8 +13,8 @@ use countersign_runner::quote::unusual;
 use countersign_store::CaseSummary;
 
 use super::types::{
-    MessageLine, OutcomeLine, PolicyLine, RequestDetail, RequestLine, RuleProgress, StageProgress,
-    VoteLine,
+    MaskedSecret, MessageLine, OutcomeLine, PolicyLine, RequestDetail, RequestLine, RuleProgress,
+    StageProgress, VoteLine,
 };
 use super::{
     deciding::would_refuse,
@@ -95,6 +96,7 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> R
         advisory: is_advisory(&request.action.gate),
         action: request.presentation.body.clone(),
         arguments: request.action.arguments.clone(),
+        masked: request.action.masked.iter().map(masked).collect(),
         blast_radius: request.presentation.blast_radius.clone(),
         unusual: unusual_in(case),
         digest: request.digest.to_string(),
@@ -118,6 +120,15 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> R
         can,
         why_not_vote,
         act,
+    }
+}
+
+fn masked(mask: &Mask) -> MaskedSecret {
+    MaskedSecret {
+        at: mask.at.clone(),
+        start: mask.start,
+        kind: mask.kind.clone(),
+        length: mask.length,
     }
 }
 

@@ -16,7 +16,7 @@ use countersign_core::{
     id::PersonId,
     subject::{Subject, SubjectChain},
 };
-use countersign_policy::{ExecTarget, Explanation, Question};
+use countersign_policy::{Explanation, Question};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -86,7 +86,7 @@ pub(super) async fn explain(
         .and_then(|target| target.exec())
         .ok_or_else(|| ApiError::invalid("`target` names no target that runs commands"))?;
     let argv = body.argv.unwrap_or_default();
-    let classified = ExecTarget::classify(exec, &argv, body.inputs);
+    let classified = exec.classify(&argv, body.inputs, active.bundle.masker());
     let effects: Vec<Effect> = classified.effects;
     let none = BTreeSet::new();
     let evaluation = active.snapshot.evaluate(&Question {

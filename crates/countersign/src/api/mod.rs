@@ -318,8 +318,7 @@ where
         ));
     }
     let subject = &caller.credential.holder;
-    let hash =
-        countersign_core::canonical::hash_in_domain("idempotency", body).unwrap_or(Hash([0; 32]));
+    let hash = body_hash(api, body)?;
     if let Some((before, answer)) = api
         .gateway
         .store
@@ -354,6 +353,13 @@ where
         tracing::warn!(%error, "an answer was not kept under its idempotency key");
     }
     Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+/// What of a body is kept to recognise it: keyed, because bodies can have secrets in them.
+fn body_hash(api: &Api, body: &impl Serialize) -> Result<Hash, ApiError> {
+    let bytes = serde_json::to_vec(&("idempotency", body));
+    let bytes = bytes.map_err(|error| EngineError::Internal(error.to_string()))?;
+    Ok(Hash::keyed(&api.gateway.keys.attach, &bytes))
 }
 
 /// All routes of the interface.

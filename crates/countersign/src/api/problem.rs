@@ -14,6 +14,7 @@ use crate::{
     explain,
     gates::{advisory::TooManyOutstanding, exec::ExecError},
     identity::IdentityError,
+    secrets::{MaskError, SecretFileError},
     uploads::UploadError,
 };
 
@@ -227,6 +228,23 @@ impl From<ExecError> for ApiError {
                 explain(&other),
             ),
         }
+    }
+}
+
+impl From<MaskError> for ApiError {
+    fn from(error: MaskError) -> Self {
+        let text = explain(&error);
+        match error {
+            MaskError::NotMasked(_) => Self::invalid(text),
+            MaskError::Random(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+                .with_detail("Ask again; if it goes on, ask an operator."),
+        }
+    }
+}
+
+impl From<SecretFileError> for ApiError {
+    fn from(error: SecretFileError) -> Self {
+        Self::new(StatusCode::CONFLICT, "secrets_gone", explain(&error))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     admin,
     engine::{EngineError, Input, credential},
     identity::Caller,
-    ids,
+    ids, secrets,
 };
 use axum::{
     Json,
@@ -151,7 +151,7 @@ pub async fn cast(
     if let Some(refusal) = from_requesters_side(&gateway.active(), caller, &case) {
         return Err(api.refused(caller, id, refusal.into()).await);
     }
-    let reason = signing::written(body.reason);
+    let reason = signing::written(&api.gateway.active(), body.reason);
     let (signature, credential) = match &body.passkey {
         None => (None, credential(&caller.credential, assurance)),
         Some(signed) => {
@@ -294,7 +294,7 @@ pub async fn say(
         by: caller.subject.id.clone(),
         at: api.gateway.clock.now(),
         kind,
-        text,
+        text: secrets::without(api.gateway.active().bundle.masker(), text),
     };
     act(api, caller, id, Event::Say(message)).await
 }

@@ -36,12 +36,14 @@ use super::{
     ways::{issuer_on_side, with_passkey},
 };
 use crate::{
+    active::Active,
     engine::{EngineError, credential},
     gateway::Gateway,
     identity::{
         Caller, challenge,
         passkey::{self, PasskeyError, Signed},
     },
+    secrets,
 };
 
 /// What a vote says, as far as it is signed.
@@ -120,7 +122,7 @@ pub async fn begin(
         return Err(PasskeyError::Unknown.into());
     }
     let (token, until) = gateway.identity.challenge(&purpose(caller, id, &digest))?;
-    let reason = written(body.reason);
+    let reason = written(&gateway.active(), body.reason);
     let said = Said {
         verdict: body.verdict,
         reason: reason.as_deref(),
@@ -139,9 +141,10 @@ pub async fn begin(
     })
 }
 
-/// A reason with something in it.
-pub(super) fn written(reason: Option<String>) -> Option<String> {
-    reason.filter(|text| !text.trim().is_empty())
+/// A reason with something in it, without secrets. What is signed is what is kept.
+pub(super) fn written(active: &Active, reason: Option<String>) -> Option<String> {
+    let reason = reason.filter(|text| !text.trim().is_empty())?;
+    Some(secrets::without(active.bundle.masker(), reason))
 }
 
 /// The passkey's signature for a vote, and the credential that the vote is cast with.

@@ -175,6 +175,19 @@ pub struct RequestList {
     pub next: Option<RequestId>,
 }
 
+/// A secret that is shown to nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaskedSecret {
+    /// The text that it was in, as an RFC 6901 pointer into the arguments.
+    pub at: String,
+    /// Where its mask begins in that text, in bytes.
+    pub start: usize,
+    /// What it is.
+    pub kind: String,
+    /// How long it is, in characters.
+    pub length: usize,
+}
+
 /// One request with everything its reader may see.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RequestDetail {
@@ -199,6 +212,9 @@ pub struct RequestDetail {
     pub action: String,
     /// Its exact arguments.
     pub arguments: Value,
+    /// The secrets in whose place the arguments have masks such as `‹github-token 40›`.
+    #[serde(default)]
+    pub masked: Vec<MaskedSecret>,
     /// What it would touch.
     pub blast_radius: String,
     /// What in the texts that others supplied reads as something else than it is: invisible

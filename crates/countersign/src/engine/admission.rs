@@ -5,7 +5,11 @@
 //! Invariant: a permit is returned only after its intent is durable; a denial is recorded before
 //! it is answered; an action whose like ended unknown is never permitted without a person.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use countersign_core::{
     action::{Action, Effect},
@@ -34,6 +38,7 @@ use crate::{
     ids,
     keys::{self, Keys},
     log::Record,
+    secrets::Secrets,
     vault::Of,
 };
 
@@ -62,6 +67,26 @@ pub struct Asked {
     pub amends: Option<Amends>,
     /// The trace that the caller says it belongs to.
     pub trace: Option<TraceParent>,
+    /// The secrets in whose place the action has masks.
+    pub secrets: Secrets,
+}
+
+impl Asked {
+    /// What an identical call of the same chain has in common with this one, secrets included.
+    ///
+    /// # Errors
+    /// It has no canonical form.
+    pub fn attach_key(&self, keys: &Keys) -> Result<AttachKey, EngineError> {
+        let internal = |error: &dyn std::fmt::Display| EngineError::Internal(error.to_string());
+        let whole = match self.action.masked.is_empty() {
+            true => Cow::Borrowed(&self.action),
+            false => {
+                let restored = self.secrets.restore(&self.action);
+                Cow::Owned(restored.map_err(|error| internal(&error))?)
+            }
+        };
+        attach_key(&keys.attach, &self.chain, &whole).map_err(|error| internal(&error))
+    }
 }
 
 /// What became of it.
@@ -73,6 +98,8 @@ pub enum Admitted {
         request: Box<Request>,
         /// The permit.
         permit: Permit,
+        /// What goes back into the action where it runs.
+        secrets: Secrets,
     },
     /// It waits for people.
     Held(Box<Case>),
@@ -107,6 +134,7 @@ pub(super) struct Considered {
     pub(super) now: Timestamp,
     /// What a stock Cedar engine needs to reproduce the decision.
     pub(super) input: Value,
+    pub(super) secrets: Secrets,
 }
 
 /// What the record of an outcome names of a permitted request without a case.
@@ -224,14 +252,30 @@ impl Admission {
 
     /// Has people asked about what policy holds.
     pub(super) async fn open(&self, considered: Considered) -> Result<Opened, EngineError> {
-        let Considered { request, input, .. } = considered;
-        self.engine.open(request, input).await
+        let Considered {
+            request,
+            input,
+            secrets,
+            ..
+        } = considered;
+        if !secrets.are_kept() {
+            return self.engine.open(request, input).await;
+        }
+        let (id, files) = (request.id.clone(), &self.parts.secrets);
+        let kept = files.keep(&id, &secrets).await;
+        kept.map_err(|error| EngineError::Internal(crate::explain(&error)))?;
+        let opened = self.engine.open(request, input).await?;
+        if !matches!(opened, Opened::Held(_)) {
+            files.destroy(&id).await;
+        }
+        Ok(opened)
     }
 
     /// Makes the request and asks policy. Nothing is recorded or stored yet.
     pub(super) async fn consider(&self, asked: Asked) -> Result<Considered, EngineError> {
         let now = self.parts.clock.now();
         let active = self.parts.active.borrow().clone();
+        let secrets = asked.secrets.clone();
         let mut request = self.request(asked, &active, now)?;
         let none = BTreeSet::new();
         let asked = question(&request, &none, now);
@@ -252,6 +296,7 @@ impl Admission {
             active,
             now,
             input,
+            secrets,
         })
     }
 
@@ -267,6 +312,7 @@ impl Admission {
         let id = RequestId::from_bits(ids::bits(now)?);
         let nonce = keys::random().map_err(|error| EngineError::Internal(error.to_string()))?;
         let nonce = Nonce(countersign_core::canonical::Hash(nonce));
+        let key = asked.attach_key(&self.parts.keys)?;
         let Asked {
             chain,
             action,
@@ -277,7 +323,6 @@ impl Admission {
             ..
         } = asked;
         let digest = action_digest(&chain, &action, &id, &nonce).map_err(not_canonical)?;
-        let key = attach_key(&self.parts.keys.attach, &chain, &action).map_err(not_canonical)?;
         Ok(Request {
             id,
             chain,
@@ -311,6 +356,7 @@ impl Admission {
             active,
             now,
             input,
+            ..
         } = considered;
         let names = &self.parts.keys.pseudonyms;
         let refs = self_refs(&request, &active.directory, &self.parts.keys);
@@ -337,6 +383,7 @@ impl Admission {
             return Err(EngineError::Clock(fault));
         }
         let (now, bundle) = (considered.now, considered.active.hash);
+        let secrets = considered.secrets.clone();
         let (request, [asked, decided]) = self.first_records(considered);
         let id = PermitId::from_bits(ids::bits(now)?);
         let decision = &request.decided.decision;
@@ -349,6 +396,7 @@ impl Admission {
         Ok(Admitted::Permitted {
             request: Box::new(request),
             permit,
+            secrets,
         })
     }
 

@@ -93,7 +93,9 @@ impl Admission {
             decision @ Decision::Deny { .. } => self.deny(considered, decision).await?,
         };
         match admitted {
-            Admitted::Permitted { request, permit } => Ok(Evaluated::Permitted { request, permit }),
+            Admitted::Permitted {
+                request, permit, ..
+            } => Ok(Evaluated::Permitted { request, permit }),
             Admitted::Denied {
                 request,
                 reason,

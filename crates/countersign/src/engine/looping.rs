@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     keys::Keys,
     log::{Log, Resumed},
+    secrets::SecretFiles,
 };
 
 /// Commands that can wait at once.
@@ -49,6 +50,8 @@ pub struct Parts {
     pub unknown: Unknown,
     /// The most requests one subject can have waiting.
     pub max_held_per_subject: u32,
+    /// The secrets of held requests.
+    pub secrets: SecretFiles,
     /// The most requests that can wait in all.
     pub max_held: u32,
 }

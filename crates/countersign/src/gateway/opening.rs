@@ -38,6 +38,7 @@ use crate::{
     keys::Keys,
     log::{Log, Resumed},
     runner::Machine,
+    secrets::SecretFiles,
     uploads::Uploads,
 };
 
@@ -190,6 +191,8 @@ impl Opening {
             known.set(stored);
         }
         let limits = active.bundle.server().limits;
+        let secrets = self.data.join("secrets");
+        let secrets = SecretFiles::open(secrets, keys.act, store.clone())?;
         let (active, watched) = watch::channel(Arc::new(active));
         let parts = Parts {
             store: store.clone(),
@@ -200,8 +203,10 @@ impl Opening {
             unknown: Unknown::of(store.unknown().await?),
             max_held_per_subject: limits.max_held_per_subject,
             max_held: limits.max_held,
+            secrets: secrets.clone(),
         };
         let engine = engine::start(parts.clone(), &self.resumed).await?;
+        secrets.attend(engine.updates().subscribe()).await?;
         let identity = Identity::new(
             store.clone(),
             log.clone(),
@@ -221,6 +226,7 @@ impl Opening {
             identity,
             machine,
             uploads,
+            secrets,
             data: self.data.into(),
             config: self.config.into(),
             url: self.url.into(),

@@ -30,6 +30,7 @@ use crate::{
     clock::Clock,
     engine::Ended,
     names::Names,
+    secrets::{Secrets, TextMasks},
 };
 
 /// That a member of a chain can do nothing any more.
@@ -106,7 +107,7 @@ pub struct Executed {
 /// the permit is spent, and what was recorded as permitted is recorded as failed.
 pub async fn execute(
     permit: Permit,
-    request: &Request,
+    (request, secrets): (&Request, &Secrets),
     machine: &Machine,
     clock: &Clock,
     active: ActivePolicy,
@@ -124,7 +125,7 @@ pub async fn execute(
         error,
         stopped,
     };
-    match run(permit, request, machine, clock, active, output).await {
+    match run(permit, (request, secrets), machine, clock, active, output).await {
         Ok((finished, stopped)) => {
             // It may have ended by itself before it was told to.
             let stopped = stopped.filter(|_| finished.exit == Exit::Cancelled);
@@ -144,7 +145,7 @@ pub async fn execute(
 
 async fn run(
     permit: Permit,
-    request: &Request,
+    (request, secrets): (&Request, &Secrets),
     machine: &Machine,
     clock: &Clock,
     active: ActivePolicy,
@@ -155,7 +156,7 @@ async fn run(
     let expires = permit.expires();
     let Spent { .. } = permit.spend(digest, clock.now())?;
     let bundle = active.borrow().bundle.clone();
-    let (command, scratch) = plan::command(request, machine, bundle).await?;
+    let (command, scratch) = plan::command((request, secrets), machine, bundle).await?;
     // Preparing can be made to take long; what was permitted then may not be any more.
     if clock.now() > expires {
         return Err(PermitMismatch::Lapsed.into());
@@ -188,6 +189,17 @@ pub struct Preview {
     pub text: String,
     /// Why that is not all of it.
     pub cut: Option<String>,
+}
+
+impl Preview {
+    /// Without the secrets in it.
+    #[must_use]
+    pub fn masked(&self, masks: &mut TextMasks<'_>) -> Self {
+        let mut shown = self.clone();
+        shown.argv.iter_mut().for_each(|word| masks.mask(word));
+        masks.mask(&mut shown.text);
+        shown
+    }
 }
 
 /// Runs a command that shows reviewers what an action would do. Nothing is permitted by it, and

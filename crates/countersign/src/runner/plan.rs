@@ -17,9 +17,10 @@ use countersign_core::{
     action::{Action, Effect},
     canonical::Hash,
     id::TargetId,
+    masking::NotRestored,
     request::Request,
 };
-use countersign_policy::{Bundle, ExecTarget};
+use countersign_policy::{Bundle, ExecTarget, Masker};
 use countersign_runner::{
     inputs::{Bind, Entry, Glob, InputError, InputStore, Keep, Limits, Manifest, overlay, pack},
     quote::reveal,
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::gates::exec::GATE;
+use crate::{gates::exec::GATE, secrets::Secrets};
 
 /// How long a command may run when its target says nothing.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -118,6 +119,9 @@ pub enum PlanError {
     /// The system refused.
     #[error("the runner's directory can't be made")]
     Io(#[from] std::io::Error),
+    /// The secrets that were masked are not those at hand.
+    #[error(transparent)]
+    Secret(#[from] NotRestored),
     /// The stored action can't be read.
     #[error("the stored action can't be read: {0}")]
     Stored(String),
@@ -202,6 +206,7 @@ impl Call {
             operation: "run".into(),
             arguments,
             session,
+            masked: Vec::new(),
         }
     }
 }
@@ -475,12 +480,12 @@ fn user(name: Option<&str>) -> Result<Option<User>, PlanError> {
 /// # Errors
 /// [`PlanError::Changed`].
 pub(crate) fn check_taken_for(
-    exec: &ExecTarget,
+    (exec, masker): (&ExecTarget, &Masker),
     argv: &[String],
     has_inputs: bool,
     taken_for: &[Effect],
 ) -> Result<(), PlanError> {
-    if exec.classify(argv, has_inputs).effects == taken_for {
+    if exec.classify(argv, has_inputs, masker).effects == taken_for {
         return Ok(());
     }
     Err(PlanError::Changed("what the target takes the command for"))
@@ -488,11 +493,12 @@ pub(crate) fn check_taken_for(
 
 /// Rebuilds the command of a stored request, verifying that everything is what was decided.
 pub(super) async fn command(
-    request: &Request,
+    (request, secrets): (&Request, &Secrets),
     machine: &Machine,
     bundle: Arc<Bundle>,
 ) -> Result<(Command, Scratch), PlanError> {
-    let (action, taken_for) = (request.action.clone(), request.effects.clone());
+    let action = secrets.restore(&request.action)?;
+    let taken_for = request.effects.clone();
     let for_blocking = machine.clone();
     let (mut command, scratch, sources) = blocking(move || {
         let machine = for_blocking;
@@ -505,7 +511,7 @@ pub(super) async fn command(
             return Err(PlanError::Changed("the target's configuration"));
         }
         check_taken_for(
-            exec,
+            (exec, bundle.masker()),
             &arguments.argv,
             arguments.inputs.is_some(),
             &taken_for,

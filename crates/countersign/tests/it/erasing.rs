@@ -65,7 +65,7 @@ async fn approve_with_reason(voter: &Caller, id: &str, reason: &str) {
 }
 
 /// The files below a directory that have a text, in capitals or not.
-fn files_with(dir: &Path, text: &str) -> Vec<String> {
+pub(crate) fn files_with(dir: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -47,15 +47,15 @@ fn laptop(files: &mut BTreeMap<String, String>) {
 }
 
 /// A lab with an advisory target, and the caller's own directory.
-struct Bench {
-    lab: Lab,
+pub(crate) struct Bench {
+    pub(crate) lab: Lab,
     bot: Caller,
-    ann: Caller,
+    pub(crate) ann: Caller,
     here: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let lab = Lab::with(laptop).await;
         let here = tempfile::tempdir().unwrap();
         for name in ["deploy", "wipe"] {
@@ -82,11 +82,11 @@ impl Bench {
         )
     }
 
-    async fn run(&self, options: &[&str], argv: &[&str]) -> std::process::Output {
+    pub(crate) async fn run(&self, options: &[&str], argv: &[&str]) -> std::process::Output {
         finish(self.command(options, argv)).await
     }
 
-    fn ran(&self) -> String {
+    pub(crate) fn ran(&self) -> String {
         fs::read_to_string(self.here.path().join("ran")).unwrap_or_default()
     }
 
@@ -97,7 +97,7 @@ impl Bench {
     }
 
     /// Waits for a request that is held.
-    async fn held(&self) -> String {
+    pub(crate) async fn held(&self) -> String {
         until("it is held", || async {
             self.newest().await["state"] == "held"
         })

@@ -27,6 +27,7 @@ mod input;
 mod limits;
 mod local;
 mod many;
+mod masking;
 mod published;
 mod receipts;
 mod record;

@@ -63,6 +63,7 @@ mod tests {
             operation: "run".into(),
             arguments: json!({ "argv": ["a\u{1}\"é", "\u{1f600}"], "n": 1.50, "z": null, "b": [{}] }),
             session: json!({ "b": 1, "a": 2 }),
+            masked: Vec::new(),
         };
         let (request, nonce) = (RequestId::from_bits(7), Nonce(Hash::of(b"n")));
         let evidence = json!({

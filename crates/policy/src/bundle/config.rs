@@ -14,11 +14,12 @@ use super::{
     exposure,
     reading::{Entry, Reader},
     retention::{self, Retention},
+    secrets::{self, RawSecret},
     settings::{ServerSettings, StoreSettings},
     streams::{self, RawStream},
     targets::{self, RawTarget},
 };
-use crate::{problem::Problem, stream::Stream, target::Target};
+use crate::{masking::Masker, problem::Problem, stream::Stream, target::Target};
 
 /// The path of the main file within a bundle.
 pub const MAIN_FILE: &str = "countersign.toml";
@@ -49,6 +50,7 @@ pub(crate) struct Configuration {
     pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
     pub(crate) streams: BTreeMap<String, Stream>,
     pub(crate) retention: Retention,
+    pub(crate) masker: Masker,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +87,7 @@ struct Sections {
     workloads: Vec<Entry<RawMachine>>,
     streams: Vec<Entry<RawStream>>,
     retention: Option<Entry<Retention>>,
+    secrets: Vec<Entry<RawSecret>>,
 }
 
 /// Reads the main file, noting every problem.
@@ -149,6 +152,7 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
     config.retention = retention
         .map(|entry| retention::read(&mut reader, entry))
         .unwrap_or_default();
+    config.masker = secrets::read(&mut reader, sections.secrets);
     config
 }
 
@@ -165,6 +169,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "workload" => sections.workloads = reader.named(entry),
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
+            "secret" => sections.secrets = reader.named(entry),
             "channel" => reader.error(
                 entry.line,
                 "`channel` tables are not available yet",
@@ -173,7 +178,8 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),
-                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, `stream` or `retention`",
+                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, `stream`, \
+                 `retention` or `secret`",
             ),
         }
     }

@@ -13,6 +13,7 @@ mod normal;
 pub(crate) mod people;
 mod reading;
 pub mod retention;
+mod secrets;
 pub mod settings;
 mod streams;
 mod targets;
@@ -36,6 +37,7 @@ use self::{
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
+    masking::Masker,
     problem::{Problem, keep_causes, shown},
     schema::{self, Generated},
     statement::{Statement, load},
@@ -190,6 +192,12 @@ impl Bundle {
     #[must_use]
     pub fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    /// What finds secrets, those of the `[secret.NAME]` tables among them.
+    #[must_use]
+    pub fn masker(&self) -> &Masker {
+        &self.config.masker
     }
 
     /// What of the record is told to whom, by name.

@@ -15,8 +15,13 @@ use countersign_core::{
     id::{ActionName, TargetId},
     time::Span,
 };
+use serde_json::Value;
 
 use super::pattern::{Captures, Template, Token};
+use crate::masking::Masker;
+
+/// The shortest piece of a secret that is not there by chance, in bytes.
+const TELLING: usize = 8;
 
 /// Where a credential comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,10 +126,12 @@ impl ExecTarget {
     /// Names what `argv` does. `has_inputs` says whether captured files come along: they can change
     /// what a command means, so only patterns that allow them match.
     ///
-    /// When two patterns take different values for one name, the call is not understood and gets
-    /// the effect `unclassified` as well.
+    /// When two patterns take different values for one name, or a placeholder takes a piece of a
+    /// secret, the call is not understood and gets the effect `unclassified` as well. Secrets that
+    /// placeholders take as a whole are masked in effects and arguments.
     #[must_use]
-    pub fn classify(&self, argv: &[String], has_inputs: bool) -> Classified {
+    pub fn classify(&self, argv: &[String], has_inputs: bool, masker: &Masker) -> Classified {
+        let secrets = secrets(argv, masker);
         let mut effects = Vec::new();
         let mut arguments = Captures::new();
         let mut previews = Vec::new();
@@ -133,17 +140,21 @@ impl ExecTarget {
             let Some(found) = pattern.matches(argv, has_inputs) else {
                 continue;
             };
-            match pattern.effect(&self.target, &found) {
-                Some(effect) if !effects.contains(&effect) => effects.push(effect),
-                Some(_) => {}
-                None => ambiguous = true,
-            }
             let words = pattern.preview.iter().map(|word| word.render(&found));
             match words.collect::<Option<Vec<_>>>() {
                 Some(words) if has_inputs && !words.is_empty() && !previews.contains(&words) => {
                     previews.push(words);
                 }
                 _ => {}
+            }
+            let found = hide(found, &secrets, masker).unwrap_or_else(|found| {
+                ambiguous = true;
+                found
+            });
+            match pattern.effect(&self.target, &found) {
+                Some(effect) if !effects.contains(&effect) => effects.push(effect),
+                Some(_) => {}
+                None => ambiguous = true,
             }
             for (name, value) in found {
                 ambiguous |= arguments.get(&name).is_some_and(|known| *known != value);
@@ -194,6 +205,48 @@ impl CommandPattern {
             resource,
         })
     }
+}
+
+/// The secrets in the words of a call.
+fn secrets(argv: &[String], masker: &Masker) -> Vec<String> {
+    let within = |word: &String| {
+        let found = masker.find(word).into_iter();
+        let texts = found.filter_map(|one| word.get(one.range).map(str::to_owned));
+        texts.collect::<Vec<_>>()
+    };
+    argv.iter().flat_map(within).collect()
+}
+
+/// Captures with their secrets masked; an error, with everything doubtful left out, where one holds
+/// a piece of a secret that can't be told from other text.
+fn hide(found: Captures, secrets: &[String], masker: &Masker) -> Result<Captures, Captures> {
+    if secrets.is_empty() {
+        return Ok(found);
+    }
+    let (mut shown, mut doubtful) = (Captures::new(), false);
+    for (name, value) in found {
+        let Value::String(text) = &value else {
+            shown.insert(name, value);
+            continue;
+        };
+        let text = masker.text(text).text;
+        if secrets.iter().any(|secret| tells(&text, secret)) {
+            doubtful = true;
+        } else {
+            shown.insert(name, Value::from(text.as_ref()));
+        }
+    }
+    match doubtful {
+        true => Err(shown),
+        false => Ok(shown),
+    }
+}
+
+/// Whether a text tells a secret or a good piece of it, rather than has a few letters of it by chance.
+fn tells(text: &str, secret: &str) -> bool {
+    text == secret
+        || (secret.len() >= TELLING && text.contains(secret))
+        || (text.len() >= TELLING && secret.contains(text))
 }
 
 /// The target itself as a resource.
@@ -272,7 +325,7 @@ mod tests {
     fn summary(target: &ExecTarget, argv: &[&str], inputs: bool) -> Vec<String> {
         let argv = argv.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
         target
-            .classify(&argv, inputs)
+            .classify(&argv, inputs, &Masker::default())
             .effects
             .iter()
             .map(|e| format!("{} {}", e.action, e.resource.id))
@@ -339,7 +392,12 @@ mod tests {
             ["exec:kubectl release", "exec:kubectl-delete release/pod"]
         );
         let argv = ["kubectl", "delete", "pod"].map(str::to_owned);
-        assert_eq!(both.classify(&argv, false).arguments.len(), 2);
+        assert_eq!(
+            both.classify(&argv, false, &Masker::default())
+                .arguments
+                .len(),
+            2
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is decided: strictest wins, over effects, chain members and statements.
 
-use countersign_policy::target::pattern::Captures;
+use countersign_policy::{Masker, target::pattern::Captures};
 
 use crate::fixture::{
     Call, agent, brief, effect, on_target, person, snapshot, snapshot_of, workload,
@@ -295,7 +295,7 @@ fn classification_and_policy_meet() {
         .unwrap();
     let ask = |argv: &[&str]| {
         let argv = argv.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
-        let classified = release.classify(&argv, false);
+        let classified = release.classify(&argv, false, &Masker::default());
         let mut call = Call::new(agent("deploy"), classified.effects);
         call.arguments = classified.arguments;
         brief(&call.ask(&s))
@@ -313,7 +313,10 @@ fn classification_and_policy_meet() {
         "deny a policy forbids it [big-scale,prod-writes]"
     );
     assert_eq!(ask(&["scale", "011"]), "permit [agents-write]");
-    assert_eq!(release.classify(&[], false).arguments, Captures::new());
+    assert_eq!(
+        release.classify(&[], false, &Masker::default()).arguments,
+        Captures::new()
+    );
 }
 
 #[test]

@@ -129,6 +129,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         operation: "run".into(),
         arguments: json!({ "argv": ["psql", "-c", ask.title], "share": 0.1 }),
         session: json!(null),
+        masked: Vec::new(),
     };
     let (id, nonce) = (request_id(ask.number), Nonce(Hash::of(b"nonce")));
     let request = Request {

@@ -19,6 +19,7 @@ use crate::{
     api::{Api, StrictJson, once, problem::ApiError},
     gates::advisory::outstanding::{Awaited, ended, record},
     identity::Caller,
+    secrets,
 };
 
 pub(super) async fn report(
@@ -63,7 +64,10 @@ async fn take_report(
         ReportedStatus::Succeeded => Outcome::Succeeded,
         ReportedStatus::Failed => Outcome::Failed,
     };
-    let result = json!({ "reported_by": caller.subject.id.to_string(), "detail": body.detail });
+    let active = api.gateway.active();
+    let detail = body.detail.clone();
+    let detail = detail.map(|text| secrets::without(active.bundle.masker(), text));
+    let result = json!({ "reported_by": caller.subject.id.to_string(), "detail": detail });
     let mut how = ended(&awaited, outcome, result);
     how.exit = body.exit;
     let gateway = &api.gateway;

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use countersign_core::{
     action::{Action, Effect, Resource, UNCLASSIFIED},
     canonical::to_canonical,
-    digest::{AttachKey, attach_key},
+    digest::AttachKey,
     id::{ActionName, TargetId},
     request::MAX_TEXT_BYTES,
     subject::SubjectChain,
@@ -31,6 +31,7 @@ use crate::{
     engine::{Asked, EngineError},
     identity::Caller,
     keys::Keys,
+    secrets::{self, Keep},
 };
 
 /// The most bytes of one question: a reviewer reads all of it, and it is kept with the request.
@@ -61,29 +62,41 @@ impl Question {
     ) -> Result<Self, ApiError> {
         check_subject(caller, body)?;
         let mut body = body.clone();
+        let trace = body.trace;
         let approval = body
             .context
             .as_mut()
             .and_then(|context| context.remove("approval"));
         let approval = approval.filter(|approval| !approval.is_null());
         body.context = body.context.filter(|context| !context.is_empty());
+        stated_reason(body.context.as_ref())?;
+        let mut arguments = arguments(&body)?;
+        // Whoever asks executes, so nobody here needs the secrets again.
+        let taken = secrets::take_out(active.bundle.masker(), &mut arguments, Keep::Never)?;
+        if !taken.masks.is_empty() {
+            let masked = serde_json::from_value(arguments.clone());
+            body = masked.map_err(|error| EngineError::Internal(error.to_string()))?;
+        }
         let reason = stated_reason(body.context.as_ref())?;
-        let arguments = arguments(&body)?;
         let effect = effect(active, &body)?;
         let target = active.snapshot.target(&effect.resource.target);
         let owner = target.and_then(|target| target.owner.clone());
-        let presentation = present::presentation(&body, target, &effect);
+        let action = Action {
+            gate: GATE.into(),
+            target: effect.resource.target.clone(),
+            operation: effect.action.to_string(),
+            arguments,
+            session: Value::Null,
+            masked: taken.masks,
+        };
+        let mut presentation = present::presentation(&body, target, &effect);
+        secrets::describe(&action, &mut presentation.body);
+        presentation.complete &= taken.verified;
         Ok(Self {
             approval,
             asked: Asked {
                 chain: SubjectChain::of(caller.subject.clone()),
-                action: Action {
-                    gate: GATE.into(),
-                    target: effect.resource.target.clone(),
-                    operation: effect.action.to_string(),
-                    arguments,
-                    session: Value::Null,
-                },
+                action,
                 effects: vec![effect],
                 captures: body.action.properties.into_iter().flatten().collect(),
                 reason,
@@ -92,7 +105,8 @@ impl Question {
                 issuers: caller.lineage(),
                 administrative: false,
                 amends: None,
-                trace: body.trace,
+                trace,
+                secrets: taken.secrets,
             },
         })
     }
@@ -102,8 +116,7 @@ impl Question {
     /// # Errors
     /// The question has no canonical form.
     pub(super) fn attach_key(&self, keys: &Keys) -> Result<AttachKey, EngineError> {
-        attach_key(&keys.attach, &self.asked.chain, &self.asked.action)
-            .map_err(|error| EngineError::Internal(error.to_string()))
+        self.asked.attach_key(keys)
     }
 }
 

@@ -8,13 +8,14 @@
 use std::collections::BTreeSet;
 
 use countersign_core::{
+    action::Action,
     canonical::Hash,
     id::{PersonId, TargetId},
     request::Amends,
     subject::SubjectChain,
     trace::TraceParent,
 };
-use countersign_policy::{ExecTarget, target::exec::Classified};
+use countersign_policy::{ExecTarget, Masker, target::exec::Classified};
 
 use super::{ExecError, present};
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     engine::{Admitted, Asked, Early},
     gateway::Gateway,
     runner::{Call, Captured, PlanError, Preview, capture, preview},
+    secrets::{self, Keep, TextMasks},
 };
 
 /// The longest reason, in bytes.
@@ -83,6 +85,18 @@ pub struct Asking {
     pub trace: Option<TraceParent>,
 }
 
+impl Asking {
+    /// Without the secrets in what the caller states.
+    pub(super) fn masked(mut self, masker: &Masker) -> Self {
+        let origin = &mut self.chain.origin;
+        let stated = [&mut origin.model, &mut origin.session, &mut origin.task];
+        for text in stated.into_iter().chain([&mut self.reason]) {
+            *text = text.take().map(|text| secrets::without(masker, text));
+        }
+        self
+    }
+}
+
 /// What a call comes to before anybody is asked.
 pub enum Considered {
     /// Policy denies it whatever the files are; recorded.
@@ -101,6 +115,7 @@ pub async fn consider(
     asking: Asking,
 ) -> Result<Considered, ExecError> {
     let active = gateway.active();
+    let asking = asking.masked(active.bundle.masker());
     let words = call.words(&active.bundle)?;
     let by_words = asked(&active, words, asking.clone(), &[])?;
     let people_look = match gateway.admission.early(by_words).await? {
@@ -139,26 +154,40 @@ fn classified<'a>(
     let target = active.snapshot.target(&captured.action.target);
     let exec = target.and_then(|target| target.exec());
     let exec = exec.ok_or_else(|| PlanError::NoTarget(captured.action.target.clone()))?;
-    let argv = argv(captured)?;
+    let argv = argv(&captured.action)?;
     let has_inputs = captured
         .action
         .arguments
         .get("inputs")
         .is_some_and(|one| !one.is_null());
-    let classified = ExecTarget::classify(exec, &argv, has_inputs);
+    let classified = exec.classify(&argv, has_inputs, active.bundle.masker());
     Ok((exec, argv, classified))
 }
 
 fn asked(
     active: &Active,
-    captured: Captured,
+    mut captured: Captured,
     asking: Asking,
     previews: &[Preview],
 ) -> Result<Asked, ExecError> {
     let target = active.snapshot.target(&captured.action.target);
     let owner = target.and_then(|target| target.owner.clone());
-    let (exec, argv, classified) = classified(active, &captured)?;
-    let presentation = present::presentation(exec, &captured, &argv, (&classified, previews));
+    let (exec, _, classified) = classified(active, &captured)?;
+    let masker = active.bundle.masker();
+    let arguments = &mut captured.action.arguments;
+    let taken = secrets::take_out(masker, arguments, Keep::UntilItEnds)?;
+    captured.action.masked = taken.masks;
+    let mut texts = TextMasks::new(masker);
+    captured
+        .texts
+        .values_mut()
+        .for_each(|text| texts.mask(text));
+    let previews = previews.iter().map(|preview| preview.masked(&mut texts));
+    let previews: Vec<_> = previews.collect();
+    let argv = argv(&captured.action)?;
+    let mut presentation = present::presentation(exec, &captured, &argv, (&classified, &previews));
+    presentation.complete &= taken.verified;
+    texts.of_presentation(&mut presentation);
     Ok(Asked {
         chain: asking.chain,
         action: captured.action,
@@ -171,16 +200,13 @@ fn asked(
         administrative: false,
         amends: asking.amends,
         trace: asking.trace,
+        secrets: taken.secrets,
     })
 }
 
-fn argv(captured: &Captured) -> Result<Vec<String>, ExecError> {
-    let argv = captured
-        .action
-        .arguments
-        .get("argv")
-        .cloned()
-        .unwrap_or_default();
+/// The words of a command.
+pub(super) fn argv(action: &Action) -> Result<Vec<String>, ExecError> {
+    let argv = action.arguments.get("argv").cloned().unwrap_or_default();
     serde_json::from_value(argv).map_err(|_| ExecError::Invalid("the command has no words".into()))
 }
 

@@ -34,6 +34,7 @@ use crate::{
         outstanding::{Awaited, Place},
     },
     runner::{PlanError, check_taken_for, stopped, until_stopped},
+    secrets::{self, Keep, Secrets, TextMasks},
 };
 
 /// The longest that a caller may take, as long as its connection lives.
@@ -64,6 +65,7 @@ pub(super) fn asked(
     local: LocalCommand,
     asking: Asking,
 ) -> Result<Asked, ExecError> {
+    let asking = asking.masked(active.bundle.masker());
     let id = asking::target(call)?;
     let none = || PlanError::NoTarget(id.clone());
     let target = active.snapshot.target(&id).ok_or_else(none)?;
@@ -78,19 +80,25 @@ pub(super) fn asked(
         directory: &local.directory,
         executable: &local.executable,
     };
-    let arguments =
+    let mut arguments =
         serde_json::to_value(&arguments).map_err(|error| PlanError::Stored(error.to_string()))?;
-    let classified = ExecTarget::classify(exec, &call.argv, false);
-    let presentation = presentation(exec, call, &local, &classified);
+    let masker = active.bundle.masker();
+    let classified = exec.classify(&call.argv, false, masker);
+    let taken = secrets::take_out(masker, &mut arguments, Keep::UntilItEnds)?;
+    let action = Action {
+        gate: LOCAL_GATE.into(),
+        target: id,
+        operation: "run".into(),
+        arguments,
+        session: Value::Null,
+        masked: taken.masks,
+    };
+    let mut presentation = presentation(exec, &action, &local, &classified)?;
+    presentation.complete &= taken.verified;
+    TextMasks::new(masker).of_presentation(&mut presentation);
     Ok(Asked {
         chain: asking.chain,
-        action: Action {
-            gate: LOCAL_GATE.into(),
-            target: id,
-            operation: "run".into(),
-            arguments,
-            session: Value::Null,
-        },
+        action,
         effects: classified.effects,
         captures: classified.arguments,
         reason: asking.reason,
@@ -100,6 +108,7 @@ pub(super) fn asked(
         administrative: false,
         amends: asking.amends,
         trace: asking.trace,
+        secrets: taken.secrets,
     })
 }
 
@@ -130,16 +139,18 @@ fn check(call: &RunRequest, local: &LocalCommand, exec: &ExecTarget) -> Result<(
 }
 
 /// Whether a stored request is still what the target would take it for.
-fn check_same(active: &Active, request: &Request) -> Result<(), PlanError> {
+fn check_same(active: &Active, request: &Request, secrets: &Secrets) -> Result<(), PlanError> {
     let stored = |error: serde_json::Error| PlanError::Stored(error.to_string());
-    let argv = request.action.arguments.get("argv").cloned();
+    let argv = secrets.restore(&request.action)?.arguments;
+    let argv = argv.get("argv").cloned();
     let argv: Vec<String> = serde_json::from_value(argv.unwrap_or_default()).map_err(stored)?;
     let id = &request.action.target;
     let target = active.snapshot.target(id);
     let exec = target.filter(|target| target.advisory);
     let exec = exec.and_then(|target| target.exec());
     let exec = exec.ok_or_else(|| PlanError::NoTarget(id.clone()))?;
-    check_taken_for(exec, &argv, false, &request.effects)
+    let masker = active.bundle.masker();
+    check_taken_for((exec, masker), &argv, false, &request.effects)
 }
 
 fn executables(local: &LocalCommand) -> impl Iterator<Item = &Executable> {
@@ -149,13 +160,14 @@ fn executables(local: &LocalCommand) -> impl Iterator<Item = &Executable> {
 /// Shows a call. The first thing said is that nobody enforces the answer.
 fn presentation(
     exec: &ExecTarget,
-    call: &RunRequest,
+    action: &Action,
     local: &LocalCommand,
     classified: &Classified,
-) -> Presentation {
-    let command = quote_argv(&call.argv);
+) -> Result<Presentation, ExecError> {
+    let argv = asking::argv(action)?;
+    let command = quote_argv(&argv);
     let mut body = format!("{ADVISORY}\n\n$ {command}\n");
-    for hint in call.argv.iter().flat_map(|word| hints(word)) {
+    for hint in argv.iter().flat_map(|word| hints(word)) {
         body.push_str(&format!("! {hint}\n"));
     }
     body.push_str(&format!("\ntarget       {}\n", exec.target));
@@ -168,25 +180,23 @@ fn presentation(
         ));
     }
     body.push_str(&format!("directory    {}\n", reveal(&local.directory)));
-    for (name, value) in &call.env {
-        let value = quote_argv(std::slice::from_ref(value));
-        body.push_str(&format!("environment  {}={value}\n", reveal(name)));
-    }
+    present::environment(action, &mut body);
     body.push_str("Its other files and the rest of its environment are not known here.\n");
+    secrets::describe(action, &mut body);
     let radius = present::radius(classified);
-    Presentation {
+    Ok(Presentation {
         title: present::shorten(&format!("Advisory: {command}")),
         body,
         blast_radius: format!("{radius} {ADVISORY}"),
         complete: true,
-    }
+    })
 }
 
 impl Run {
     /// Hands the permit over and follows the caller until it has reported, or can't any more.
     pub(super) async fn hand_over(
         &self,
-        request: Request,
+        (request, secrets): (Request, Secrets),
         permit: Permit,
         has_case: bool,
         place: Place,
@@ -203,7 +213,7 @@ impl Run {
                 return Ok(());
             }
         };
-        if let Err(changed) = check_same(&gateway.active(), &request) {
+        if let Err(changed) = check_same(&gateway.active(), &request, &secrets) {
             let why = changed.to_string();
             return self.never_ran(&awaited, &why, why.clone()).await;
         }

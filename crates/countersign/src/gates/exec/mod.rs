@@ -43,6 +43,7 @@ use crate::{
     identity::Caller,
     names::Names,
     runner::{self, PlanError},
+    secrets::{MaskError, SecretFileError, Secrets},
 };
 
 /// Pieces of output that wait for a slow caller.
@@ -78,6 +79,12 @@ pub enum ExecError {
     /// Nothing more is permitted to callers that execute themselves.
     #[error(transparent)]
     Outstanding(#[from] TooManyOutstanding),
+    /// The secrets of a held request.
+    #[error(transparent)]
+    Secrets(#[from] SecretFileError),
+    /// The secrets among the arguments.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// A field of the call.
     #[error("{0}")]
     Invalid(String),
@@ -89,7 +96,10 @@ impl ExecError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Plan(PlanError::Changed(_)) => "changed",
-            Self::Plan(_) | Self::Invalid(_) => "invalid_call",
+            Self::Plan(_) | Self::Invalid(_) | Self::Mask(MaskError::NotMasked(_)) => {
+                "invalid_call"
+            }
+            Self::Secrets(_) => "secrets_gone",
             Self::Engine(EngineError::Refused(refusal)) => refusal.code(),
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::RevokedPasskey(_)) => "revoked_passkey",
@@ -103,7 +113,7 @@ impl ExecError {
             Self::CallerStopped(_) => "disabled",
             Self::NotAdvisory(_) => "not_advisory",
             Self::Outstanding(_) => "too_many_outstanding",
-            Self::Engine(_) => "unavailable",
+            Self::Engine(_) | Self::Mask(MaskError::Random(_)) => "unavailable",
         }
     }
 }
@@ -169,9 +179,13 @@ impl Run {
         self.keep_inputs(caller, inputs, &admitted);
         drop(pin);
         match admitted {
-            Admitted::Permitted { request, permit } => {
+            Admitted::Permitted {
+                request,
+                permit,
+                secrets,
+            } => {
                 let id = request.id.clone();
-                let done = self.go(*request, permit, None, place).await;
+                let done = self.go((*request, secrets), permit, None, place).await;
                 self.gateway.uploads.release(&id);
                 done
             }
@@ -278,7 +292,7 @@ impl Run {
                         }
                     }
                 }
-                Phase::Approved { .. } => match self.claim(caller, &id).await {
+                Phase::Approved { .. } => match self.claim(caller, &case.request).await {
                     Err(ExecError::Engine(EngineError::Refused(refusal)))
                         if refusal.code() == "not_open" =>
                     {
@@ -364,7 +378,10 @@ impl Run {
         }
     }
 
-    async fn claim(&self, caller: &Caller, id: &RequestId) -> Result<(), ExecError> {
+    async fn claim(&self, caller: &Caller, request: &Request) -> Result<(), ExecError> {
+        let id = &request.id;
+        // Before, so that nothing is claimed that can't run.
+        let secrets = self.gateway.secrets.of(request).await?;
         let place = self.place(&caller.subject.id)?;
         let input = Input::Claim {
             by: caller.subject.id.clone(),
@@ -383,28 +400,34 @@ impl Run {
             return Err(EngineError::Internal("a claim without a permit".into()).into());
         };
         let held = Some(id.clone());
-        self.go(stepped.case.request, permit, held, place).await
+        let action = (stepped.case.request, secrets);
+        self.go(action, permit, held, place).await
     }
 
     /// Uses a permit the way that the caller asked for.
     async fn go(
         &self,
-        request: Request,
+        action: (Request, Secrets),
         permit: Permit,
         held: Option<RequestId>,
         place: Option<Place>,
     ) -> Result<(), ExecError> {
         match place {
-            Some(place) => self.hand_over(request, permit, held.is_some(), place).await,
+            Some(place) => self.hand_over(action, permit, held.is_some(), place).await,
             None => {
-                self.execute(request, permit, held).await;
+                self.execute(action, permit, held).await;
                 Ok(())
             }
         }
     }
 
     /// Runs the command to its end, whether or not the caller stays.
-    async fn execute(&self, request: Request, permit: Permit, held: Option<RequestId>) {
+    async fn execute(
+        &self,
+        (request, secrets): (Request, Secrets),
+        permit: Permit,
+        held: Option<RequestId>,
+    ) {
         let (to, output) = mpsc::channel(OUTPUT_QUEUE);
         let started = RunEvent::Started {
             request: request.id.clone(),
@@ -415,7 +438,8 @@ impl Run {
         let running = tokio::spawn(async move {
             let (machine, clock) = (&gateway.machine, &gateway.clock);
             let active = gateway.watch();
-            let executed = runner::execute(permit, &request, machine, clock, active, to).await;
+            let action = (&request, &secrets);
+            let executed = runner::execute(permit, action, machine, clock, active, to).await;
             let recorded = record(&gateway, &request, held.clone(), &executed.ended).await;
             if recorded.as_ref().is_err_and(is_passing) {
                 let ended = executed.ended.clone();

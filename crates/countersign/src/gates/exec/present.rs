@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::request::Presentation;
+use countersign_core::{action::Action, request::Presentation};
 use countersign_policy::{ExecTarget, target::exec::Classified};
 use countersign_runner::{
     inputs::{Entry, Manifest},
     quote::{hints, quote_argv, reveal, reveal_lines},
 };
 
-use crate::runner::{Captured, Preview};
+use crate::{
+    runner::{Captured, Preview},
+    secrets,
+};
 
 /// The most captured files listed.
 const LISTED: usize = 40;
@@ -59,14 +62,8 @@ pub(super) fn presentation(
     {
         body.push_str(&format!("directory    {}\n", reveal(dir)));
     }
-    for (name, value) in field("env").as_object().into_iter().flatten() {
-        let value = value.as_str().unwrap_or_default();
-        body.push_str(&format!(
-            "environment  {}={}\n",
-            reveal(name),
-            quote_argv(&[value.into()])
-        ));
-    }
+    environment(&captured.action, &mut body);
+    secrets::describe(&captured.action, &mut body);
     let mut shown = true;
     if let Some(manifest) = &captured.manifest {
         shown = inputs(manifest, &captured.texts, &mut body);
@@ -81,6 +78,15 @@ pub(super) fn presentation(
         body,
         blast_radius: radius(classified),
         complete: told || (shown && previews.is_empty()),
+    }
+}
+
+/// The variables that the caller sets.
+pub(super) fn environment(action: &Action, body: &mut String) {
+    let variables = action.arguments.get("env").and_then(|env| env.as_object());
+    for (name, value) in variables.into_iter().flatten() {
+        let value = quote_argv(&[value.as_str().unwrap_or_default().into()]);
+        body.push_str(&format!("environment  {}={value}\n", reveal(name)));
     }
 }
 

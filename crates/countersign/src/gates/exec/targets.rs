@@ -31,7 +31,7 @@ fn usable(
 ) -> Vec<String> {
     let none = BTreeSet::new();
     let would = |exec: &ExecTarget| {
-        let classified = ExecTarget::classify(exec, argv, false);
+        let classified = exec.classify(argv, false, active.bundle.masker());
         let asked = Question {
             chain,
             gate,

@@ -69,6 +69,7 @@ fn action() -> Action {
         operation: "run".into(),
         arguments: json!({ "argv": ["deploy", "--to", "production"] }),
         session: json!(null),
+        masked: Vec::new(),
     }
 }
 

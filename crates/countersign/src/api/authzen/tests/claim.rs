@@ -210,3 +210,39 @@ async fn the_record_of_all_this_verifies() {
     );
     assert_eq!(found.findings.len(), 0, "{:#?}", found.findings);
 }
+
+/// Secrets in a question are masked in what is kept and shown; the approval is for the very secret.
+#[tokio::test]
+async fn a_secret_in_the_question_is_part_of_it_and_shown_to_nobody() {
+    let secret = |ending: &str| ["gh", "p_", &"a1B2c3D4e5".repeat(4)[..35], ending].concat();
+    let bench = Bench::new().await;
+    let mut asked = held();
+    asked["context"]["token"] = json!(secret("1"));
+    asked["context"]["reason"] = json!(format!("with {}", secret("1")));
+    let (id, again) = bench.approved(&asked).await;
+    let shown = bench.get(&bench.bot, &format!("/v1/requests/{id}")).await;
+    let mask = "‹github-token 40›";
+    assert_eq!(shown.text("/arguments/context/token"), mask);
+    assert_eq!(shown.text("/reason"), format!("with {mask}"));
+    assert!(!shown.body.to_string().contains(&secret("1")));
+    let stored = bench.gateway().store.case(&id.parse().unwrap()).await;
+    let stored = serde_json::to_string(&stored.unwrap().unwrap().case).unwrap();
+    assert!(stored.contains(mask) && !stored.contains(&secret("1")));
+    let kept = bench.gateway().data.join("secrets");
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 0);
+
+    let mut other = again.clone();
+    other["context"]["token"] = json!(secret("2"));
+    let refused = bench.evaluate(&other).await;
+    assert!(!refused.decision());
+    assert_eq!(refused.context()["reason"], "out_of_scope");
+    other["context"]["token"] = json!(mask);
+    assert_eq!(
+        bench.evaluate(&other).await.context()["reason"],
+        "out_of_scope"
+    );
+    assert!(bench.evaluate(&again).await.decision());
+    let mut named = held();
+    named["context"][secret("3")] = json!(1);
+    assert_eq!(bench.evaluate(&named).await.status, 400);
+}
