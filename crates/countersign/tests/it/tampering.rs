@@ -4,7 +4,7 @@
 //! What is refused is in [`edited`](super::edited) and, at the claim, in [`record`](super::record).
 //! `docs/verification.md` has all of it, also what nothing finds.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
@@ -79,12 +79,12 @@ async fn a_changed_tile_is_named() {
     lab.gateway.log.close().await;
     assert_eq!(failures(&lab), Vec::<String>::new());
     let folder = lab.place.log().join("tile/0/000.p");
-    let tile = fs::read_dir(&folder)
+    // The one that is published last; those of earlier sizes may be removed at any time.
+    let tiles = fs::read_dir(&folder)
         .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+        .map(|tile| tile.unwrap().path());
+    let size = |tile: &PathBuf| tile.file_name()?.to_str()?.parse::<u64>().ok();
+    let tile = tiles.max_by_key(size).unwrap();
     let whole = fs::read(&tile).unwrap();
     let mut changed = whole.clone();
     changed[40] ^= 1;
