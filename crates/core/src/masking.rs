@@ -27,6 +27,8 @@ pub struct Mask {
     pub kind: String,
     /// How long it is, in characters.
     pub length: usize,
+    /// Whether its form leaves no room for anything but a secret.
+    pub verified: bool,
     /// Binds it without telling it.
     pub commitment: Hash,
 }
@@ -122,6 +124,7 @@ mod tests {
             start,
             kind: kind.into(),
             length: SECRETS[index].chars().count(),
+            verified: true,
             commitment: commitment(&SALTS[index], SECRETS[index]),
         };
         Action {

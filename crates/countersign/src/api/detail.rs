@@ -129,6 +129,7 @@ fn masked(mask: &Mask) -> MaskedSecret {
         start: mask.start,
         kind: mask.kind.clone(),
         length: mask.length,
+        verified: mask.verified,
     }
 }
 

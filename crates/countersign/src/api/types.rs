@@ -186,6 +186,8 @@ pub struct MaskedSecret {
     pub kind: String,
     /// How long it is, in characters.
     pub length: usize,
+    /// Whether its form leaves no room for anything but a secret.
+    pub verified: bool,
 }
 
 /// One request with everything its reader may see.

@@ -122,6 +122,7 @@ fn bound(taken: Taken) -> Result<(Mask, Secret), MaskError> {
         start: taken.start,
         kind: taken.kind,
         length: text.chars().count(),
+        verified: taken.verified,
         commitment: commitment(&salt, &text),
     };
     Ok((mask, Secret { salt, text }))

@@ -21,8 +21,12 @@ pub fn describe(action: &Action, body: &mut String) {
         ));
         for mask in &action.masked {
             let place = place(&mask.at);
+            let doubt = match mask.verified {
+                true => "",
+                false => "; it could be any text",
+            };
             body.push_str(&format!(
-                "  {} in {place}: {} characters\n",
+                "  {} in {place}: {} characters{doubt}\n",
                 mask.kind, mask.length
             ));
         }
@@ -104,6 +108,7 @@ mod tests {
             start: 2,
             kind: "token".into(),
             length: 5,
+            verified: true,
             commitment: Hash::of(b""),
         };
         let mut action = Action {

@@ -97,7 +97,9 @@ async fn a_secret_is_seen_by_the_command_alone() {
     let seen = ann.see(&id).await;
     assert!(!seen.to_string().contains(&secret));
     assert_eq!(seen["arguments"]["argv"], json!(["./tally", "one", MASK]));
-    let masked = json!([{ "at": "/argv/2", "kind": "github-token", "length": 40, "start": 0 }]);
+    let masked = json!([
+        { "at": "/argv/2", "kind": "github-token", "length": 40, "start": 0, "verified": true },
+    ]);
     assert_eq!(seen["masked"], masked);
     let action = seen["action"].as_str().unwrap();
     assert!(action.contains("masked       1 secret"), "{action}");
@@ -236,6 +238,11 @@ async fn a_mask_that_could_hide_anything_takes_a_typed_digest() {
             .to_owned();
         let seen = ann.see(&id).await;
         assert!(seen["action"].as_str().unwrap().contains(shown), "{seen}");
+        let action = seen["action"].as_str().unwrap();
+        assert!(
+            action.contains("characters; it could be any text\n"),
+            "{action}"
+        );
         assert_eq!(seen["needs_typed_digest"], true);
     }
     // What only looks like a mask is text, and said to be.
