@@ -35,6 +35,25 @@ const ERASING: &str = "erasing";
 /// The most keys in one record.
 const KEYS: usize = 1_000;
 
+/// Refuses an erasure that could not be done now, before anybody is asked about it.
+///
+/// # Errors
+/// Nobody of that name is known, or [`erase`] would refuse.
+pub(super) async fn check(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
+    let vault = &gateway.keys.vault;
+    let known = gateway.active().directory.people.contains_key(person)
+        || vault.mentions(person.as_str(), person)
+        || !vault.keys_of(person).is_empty()
+        || !gateway.store.mentioning(person.as_str()).await?.is_empty();
+    if !known {
+        bail!(
+            "nothing here is of a person `{person}`; check the name, and write it without `person:`"
+        );
+    }
+    check_standing(gateway, person)?;
+    ended_cases(gateway, person, None).await.map(|_| ())
+}
+
 /// Erases a person, under the permit of `request`.
 pub(super) async fn erase(
     gateway: &Gateway,
@@ -45,7 +64,7 @@ pub(super) async fn erase(
     let vault = &gateway.keys.vault;
     gateway.keys.meet([person])?;
     check_standing(gateway, person)?;
-    let cases = ended_cases(gateway, person, &request.id).await?;
+    let cases = ended_cases(gateway, person, Some(&request.id)).await?;
     let changes = changes_without(gateway, person).await?;
     let directory = directory_after(gateway, &changes).await?;
     let before = gateway.active();
@@ -200,11 +219,11 @@ fn former_database(data: &Path) -> Option<String> {
 async fn ended_cases(
     gateway: &Gateway,
     person: &PersonId,
-    own: &RequestId,
+    own: Option<&RequestId>,
 ) -> anyhow::Result<Vec<RequestId>> {
     let mut ended = Vec::new();
     for id in gateway.store.mentioning(person.as_str()).await? {
-        let Some(stored) = gateway.store.case(&id).await?.filter(|_| id != *own) else {
+        let Some(stored) = gateway.store.case(&id).await?.filter(|_| own != Some(&id)) else {
             continue;
         };
         let text = serde_json::to_string(&stored.case)?;

@@ -82,6 +82,17 @@ pub async fn propose(
 ) -> Result<ProposalAnswer, AdminError> {
     let active = gateway.active();
     let proposal = Proposal::read(&body, &active)?;
+    if let Proposal::Erase { person } = &proposal
+        && caller.person().is_some()
+    {
+        // Not after somebody else has countersigned what can't be done. A machine would learn who is
+        // known here.
+        let possible = erase::check(gateway, person).await;
+        let refused = |error: anyhow::Error| {
+            InvalidProposal::Arguments("person-erase".into(), error.to_string())
+        };
+        possible.map_err(refused)?;
+    }
     // Whoever is named in the record of this can be erased from it. Machines don't get to fill the
     // vault with names.
     if caller.person().is_some() {

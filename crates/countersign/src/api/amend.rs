@@ -4,8 +4,6 @@
 //! Invariant: the new request belongs to the chain that asked; its editors, this one and earlier
 //! ones, are *self* for it; it runs only when its requester claims it.
 
-use std::collections::BTreeSet;
-
 use axum::http::StatusCode;
 use countersign_core::{
     action::Action,
@@ -32,11 +30,24 @@ use crate::{
     secrets,
 };
 
-/// Proposes another command instead: a new request of the same chain, whose editor is *self*.
+/// Proposes another command instead: a new request of the same chain, whose editor is *self*. A caller
+/// who goes away does not leave it half done.
 ///
 /// # Errors
 /// The caller may not decide the request, or policy does not hold the new action.
 pub async fn propose_instead(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    body: AmendBody,
+) -> Result<RequestDetail, ApiError> {
+    let (api, caller, id) = (api.clone(), caller.clone(), id.clone());
+    let work = tokio::spawn(async move { amend(&api, &caller, &id, body).await });
+    let done = work.await;
+    done.unwrap_or_else(|error| Err(EngineError::Internal(error.to_string()).into()))
+}
+
+async fn amend(
     api: &Api,
     caller: &Caller,
     id: &RequestId,
@@ -122,19 +133,13 @@ fn with_secrets(
     shown: &[String],
     before: &[String],
 ) -> Result<Vec<String>, ApiError> {
-    let masked: Vec<_> = shown.iter().zip(before).collect();
-    let masked = || masked.iter().filter(|(shown, before)| shown != before);
     let words = proposed.into_iter().enumerate().map(|(index, word)| {
         let at_its_place = shown.get(index).filter(|shown| **shown == word);
-        if let Some(secret) = at_its_place.and_then(|_| before.get(index)) {
-            return Ok(secret.clone());
-        }
-        let same: BTreeSet<_> = masked().filter(|(shown, _)| **shown == word).collect();
-        match (same.len(), same.first()) {
-            (1, Some((_, before))) => Ok((*before).clone()),
-            (0, _) if !word.contains([MASK_OPENS, MASK_CLOSES]) => Ok(word),
-            _ => Err(ApiError::invalid(format!(
-                "word {} has a mask, and it is not known for which secret it stands",
+        match at_its_place.and_then(|_| before.get(index)) {
+            Some(secret) => Ok(secret.clone()),
+            None if !word.contains([MASK_OPENS, MASK_CLOSES]) => Ok(word),
+            None => Err(ApiError::invalid(format!(
+                "word {} has a mask, and stands not where its secret was",
                 index.saturating_add(1)
             ))
             .with_detail(
@@ -167,6 +172,10 @@ async fn replacement(
         request: request.id.clone(),
         editor,
     });
+    // Earlier editors are *self* for the new version from its beginning, whatever happens next.
+    let earlier = request.amends.iter().map(|amends| amends.editor.clone());
+    let mut issuers = request.issuers.clone();
+    issuers.extend(earlier.chain(case.self_grown.iter().cloned()));
     let _pin = before.inputs.map(|inputs| gateway.uploads.pin(inputs));
     let call = Call {
         target: request.action.target.clone(),
@@ -176,7 +185,7 @@ async fn replacement(
     };
     let asking = Asking {
         chain: request.chain.clone(),
-        issuers: request.issuers.clone(),
+        issuers,
         reason: request.reason.clone(),
         amends,
         trace: request.trace,
@@ -200,9 +209,5 @@ async fn replacement(
         let requester = &request.chain.requester.id;
         gateway.uploads.refer(inputs, &into, requester);
     }
-    let earlier = request.amends.iter().map(|amends| amends.editor.clone());
-    let people = earlier.chain(case.self_grown.iter().cloned()).collect();
-    let grew = Input::Event(Event::SelfGrew { people });
-    gateway.engine.step(into.clone(), grew).await?;
     Ok(into)
 }

@@ -42,6 +42,10 @@ use crate::{
     vault::Of,
 };
 
+/// What reviewers read before anything else where an identical action ended unknown (P7).
+const MAY_HAVE_RUN: &str = "! This may have happened already: an identical action ran before, and \
+nobody knows how it ended. Look at the target first.\n\n";
+
 /// What a gate asks for.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -264,11 +268,16 @@ impl Admission {
         let (id, files) = (request.id.clone(), &self.parts.secrets);
         let kept = files.keep(&id, &secrets).await;
         kept.map_err(|error| EngineError::Internal(crate::explain(&error)))?;
-        let opened = self.engine.open(request, input).await?;
-        if !matches!(opened, Opened::Held(_)) {
+        let opened = self.engine.open(request, input).await;
+        // An error may come after it was held; whatever else is left, the files' own sweep finds.
+        let is_held = match &opened {
+            Ok(opened) => matches!(opened, Opened::Held(_)),
+            Err(_) => !matches!(self.parts.store.case(&id).await, Ok(None)),
+        };
+        if !is_held {
             files.destroy(&id).await;
         }
-        Ok(opened)
+        opened
     }
 
     /// Makes the request and asks policy. Nothing is recorded or stored yet.
@@ -291,6 +300,10 @@ impl Admission {
             request.rules = named.cloned().collect();
         }
         request.decided.decision = decision;
+        if unknown {
+            let body = &mut request.presentation.body;
+            body.insert_str(0, MAY_HAVE_RUN);
+        }
         Ok(Considered {
             request,
             active,

@@ -59,8 +59,7 @@ pub(crate) struct Look {
 #[derive(Default)]
 struct Database {
     active: Option<Active>,
-    /// Requests that are open, and what is known of where they stood.
-    open: Vec<(RequestId, &'static str)>,
+    open: Vec<OpenRequest>,
     /// Actions that must not run again without a person.
     unknown: BTreeSet<AttachKey>,
     waiting: u64,
@@ -69,6 +68,16 @@ struct Database {
     /// How many records the log had and has no more.
     ahead: u64,
     fits: &'static str,
+}
+
+/// A request that was open, as far as is known.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct OpenRequest {
+    pub(crate) request: RequestId,
+    /// Where it stood.
+    pub(crate) phase: &'static str,
+    pub(crate) target: String,
+    pub(crate) title: String,
 }
 
 /// What was found, and what will be done.
@@ -97,6 +106,8 @@ pub(crate) struct Plan {
     pub(crate) people_and_policies: &'static str,
     /// Open requests that end.
     pub(crate) dropped: usize,
+    /// Which; in what is missing they may have been approved, and may have run.
+    pub(crate) open: Vec<OpenRequest>,
     /// Actions that an identical call must not repeat without a person.
     pub(crate) unknown: usize,
     /// Records that waited for the log and are dropped.
@@ -209,7 +220,7 @@ impl Look {
             unknown: number(self.plan.unknown),
             unrecorded: self.plan.unrecorded,
         };
-        let open = |(request, phase): &(RequestId, &str)| json!([request, phase]);
+        let open = |one: &OpenRequest| json!([one.request, one.phase]);
         let dropped: Vec<Value> = self.database.open.iter().map(open).collect();
         let evidence = json!({
             "contradicted": self.former.contradicted,
@@ -287,11 +298,25 @@ impl Database {
         found.recovered = store.setting(RECOVERED).await?;
         for phase in ["held", "approved", "running"] {
             for id in store.in_phase(phase).await? {
-                if let Some(stored) = store.case(&id).await? {
-                    // In what is missing it may have been approved, and may have run.
-                    found.unknown.insert(stored.case.request.attach_key);
-                }
-                found.open.push((id, phase));
+                let request = store.case(&id).await?.map(|stored| stored.case.request);
+                // In what is missing it may have been approved, and may have run.
+                found
+                    .unknown
+                    .extend(request.as_ref().map(|request| request.attach_key));
+                let (target, title) = request
+                    .map(|request| {
+                        (
+                            request.action.target.to_string(),
+                            request.presentation.title,
+                        )
+                    })
+                    .unwrap_or_default();
+                found.open.push(OpenRequest {
+                    request: id,
+                    phase,
+                    target,
+                    title,
+                });
             }
         }
         let Some(stored) = store.active_bundle().await? else {
@@ -348,6 +373,7 @@ fn plan(data: &Path, keys: &Keys, former: &Former, database: &Database) -> anyho
         database: database.fits,
         people_and_policies: database.world(former)?,
         dropped: database.open.len(),
+        open: database.open.clone(),
         unknown: database.unknown.union(&former.unknown).count(),
         unrecorded: database.waiting,
     })

@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     engine::Ended,
     names::Names,
-    secrets::{Secrets, TextMasks},
+    secrets::{self, Secrets, TextMasks},
 };
 
 /// That a member of a chain can do nothing any more.
@@ -125,6 +125,12 @@ pub async fn execute(
         error,
         stopped,
     };
+    // Errors can name what was restored for the command.
+    let masker = active.borrow().bundle.clone();
+    let told = |error: String| {
+        let masked = secrets.mask(&request.action, error);
+        secrets::without(masker.masker(), masked)
+    };
     match run(permit, (request, secrets), machine, clock, active, output).await {
         Ok((finished, stopped)) => {
             // It may have ended by itself before it was told to.
@@ -132,12 +138,12 @@ pub async fn execute(
             executed(concluded(&finished, stopped.as_ref(), ended), None, stopped)
         }
         Err(RunError::Spawn(error @ SpawnError::Lost(_))) => {
-            let result = json!({ "error": error.to_string() });
+            let result = json!({ "error": told(error.to_string()) });
             let ended = ended(Outcome::Unknown, None, result);
             executed(ended, Some(error.into()), None)
         }
         Err(error) => {
-            let result = json!({ "error": error.to_string(), "not_run": true });
+            let result = json!({ "error": told(error.to_string()), "not_run": true });
             executed(ended(Outcome::Failed, None, result), Some(error), None)
         }
     }

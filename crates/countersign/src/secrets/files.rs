@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -32,6 +33,11 @@ use crate::{durable, engine::Update};
 /// Separates these keys from everything else made with the installation's act key.
 const DOMAIN: &[u8] = b"countersign/secrets/v1\0";
 
+/// How often it is looked for what nobody needs.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How old a file is that was kept for a request which was never held.
+const UNHELD: Duration = Duration::from_secs(300);
+
 /// Why secrets can't be kept or had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
@@ -39,10 +45,16 @@ pub enum SecretFileError {
     #[error("the secrets of `{0}` can't be written")]
     Write(RequestId, #[source] io::Error),
     /// They are not there.
-    #[error("the secrets of `{0}` are gone, so it can't run; ask again")]
+    #[error(
+        "the secrets of `{0}` are gone, so it can't run; run `countersign requests cancel {0}`, then ask \
+         again"
+    )]
     Gone(RequestId),
     /// Somebody changed them.
-    #[error("the secrets of `{0}` are not what was sealed, so it can't run; ask again")]
+    #[error(
+        "the secrets of `{0}` are not what was sealed, so it can't run; run `countersign requests \
+         cancel {0}`, then ask again"
+    )]
     Changed(RequestId),
 }
 
@@ -76,7 +88,7 @@ impl SecretFiles {
     /// The directory or the store can't be read.
     pub async fn attend(&self, updates: Receiver<Update>) -> anyhow::Result<()> {
         // What has no request was never held: the file comes first.
-        self.sweep(|phase| phase.is_none_or(is_over)).await?;
+        self.sweep(|phase, _| phase.is_none_or(is_over)).await?;
         tokio::spawn(attend(Arc::downgrade(&self.0), updates));
         Ok(())
     }
@@ -177,18 +189,21 @@ impl SecretFiles {
         })
     }
 
-    /// Destroys the files of requests that are in such a phase; `None` where there is no request.
-    async fn sweep(&self, over: impl Fn(Option<&Phase>) -> bool) -> anyhow::Result<()> {
-        let mut ids = Vec::new();
+    /// Destroys the files of requests that are in such a phase, `None` where there is no request, and
+    /// of such an age.
+    async fn sweep(&self, over: impl Fn(Option<&Phase>, Duration) -> bool) -> anyhow::Result<()> {
+        let mut files = Vec::new();
         for entry in fs::read_dir(&self.0.dir)? {
-            let name = entry?.file_name();
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            let name = entry.file_name();
             if let Some(id) = name.to_str().and_then(|name| name.parse().ok()) {
-                ids.push(id);
+                files.push((id, age));
             }
         }
-        for id in ids {
+        for (id, age) in files {
             let stored = self.0.store.case(&id).await?;
-            if over(stored.as_ref().map(|stored| &stored.case.phase)) {
+            if over(stored.as_ref().map(|stored| &stored.case.phase), age) {
                 self.destroy(&id).await;
             }
         }
@@ -221,18 +236,25 @@ fn blank(file: &mut File) -> io::Result<()> {
 }
 
 async fn attend(files: Weak<Inner>, mut updates: Receiver<Update>) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
-        let news = updates.recv().await;
+        let news = tokio::select! {
+            news = updates.recv() => Some(news),
+            _ = looks.tick() => None,
+        };
         let Some(files) = files.upgrade().map(SecretFiles) else {
             return;
         };
         match news {
-            Ok(update) if !NEEDING.contains(&update.phase) => files.destroy(&update.request).await,
-            Ok(_) => {}
-            Err(RecvError::Closed) => return,
-            Err(RecvError::Lagged(_)) => {
-                // One without a request is about to be held.
-                if let Err(error) = files.sweep(|phase| phase.is_some_and(is_over)).await {
+            Some(Ok(update)) if !NEEDING.contains(&update.phase) => {
+                files.destroy(&update.request).await;
+            }
+            Some(Ok(_)) => {}
+            Some(Err(RecvError::Closed)) => return,
+            Some(Err(RecvError::Lagged(_))) | None => {
+                // A new one without a request may be about to be held.
+                let over = |phase: Option<&Phase>, age| phase.map_or(age > UNHELD, is_over);
+                if let Err(error) = files.sweep(over).await {
                     tracing::error!(%error, "secrets of requests that ended may not be destroyed");
                 }
             }

@@ -13,8 +13,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use countersign_core::{
     action::Action,
-    masking::{self, Mask, NotRestored, Original, commitment},
-    request::Presentation,
+    masking::{self, MASK_CLOSES, MASK_OPENS, Mask, NotRestored, Original, commitment},
 };
 use countersign_policy::{
     Masker,
@@ -77,6 +76,9 @@ pub struct TakenOut {
     /// Whether every mask hides a secret and nothing else.
     pub verified: bool,
 }
+
+/// A shorter secret is in other texts by chance.
+const REPEATED: usize = 6;
 
 /// Why secrets were not taken out; then nothing is asked.
 #[derive(Debug, thiserror::Error)]
@@ -154,18 +156,11 @@ impl<'m> TextMasks<'m> {
         }
     }
 
-    /// Masks what is left in texts that were put together of masked ones.
-    pub fn of_presentation(&mut self, shown: &mut Presentation) {
-        self.mask(&mut shown.title);
-        self.mask(&mut shown.body);
-        self.mask(&mut shown.blast_radius);
-        shown.complete &= self.verified;
-    }
-
     /// Masks one.
     pub fn mask(&mut self, text: &mut String) {
         let masked = self.masker.text(text);
-        self.verified &= masked.verified;
+        // What only looks like a mask is not told from one here.
+        self.verified &= masked.verified && !text.contains([MASK_OPENS, MASK_CLOSES]);
         if let Cow::Owned(masked) = masked.text {
             *text = masked;
         }
@@ -177,6 +172,17 @@ impl Secrets {
     #[must_use]
     pub fn are_kept(&self) -> bool {
         self.keep == Keep::UntilItEnds && !self.all.is_empty()
+    }
+
+    /// A text without these secrets, which are those of `action`, however they look in it.
+    #[must_use]
+    pub fn mask(&self, action: &Action, mut text: String) -> String {
+        for (mask, secret) in action.masked.iter().zip(self.all.iter()) {
+            if secret.text.len() >= REPEATED && text.contains(secret.text.as_str()) {
+                text = text.replace(secret.text.as_str(), &mask.shown());
+            }
+        }
+        text
     }
 
     /// The action as it was asked for.

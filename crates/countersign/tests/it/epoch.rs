@@ -248,7 +248,10 @@ async fn a_database_of_another_time_goes_on_with_a_new_log() {
         let lab = nothing_of_before_runs(aged, !older_database).await;
         // A second time, from there; and the first copy's database does not fit any more.
         let place = lab.stop().await;
-        let done = new_epoch(&place);
+        let refused = new_epoch(&place);
+        assert_eq!(refused.status.code(), Some(64), "nothing is wrong with it");
+        let data = text(&place.data());
+        let done = command(&["log", "new-epoch", &data, "--yes", "--although-whole"]);
         assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
         let first = &journal::read(&place.log())[0];
         assert_eq!(first.field("found"), "whole");

@@ -163,13 +163,17 @@ async fn nobody_is_erased_who_acts_is_waited_for_or_stands_in_the_files() {
     let add = json!({ "person": NAME, "groups": ["reviewers"] });
     lab.change_by("ada", "person-add", add).await;
     let refused = async |arguments: Value, why: &str| {
-        let (ada, abe) = (lab.session("ada").await, lab.session("abe").await);
-        let proposed = ada.propose("person-erase", arguments).await;
-        let id = proposed.text("request");
-        abe.approve(&id).await;
-        let path = format!("/v1/requests/{id}/claim");
-        let applied = ada.post(&path, &json!({})).await;
-        assert!(applied.body.to_string().contains(why), "{:?}", applied.body);
+        let proposed = lab
+            .session("ada")
+            .await
+            .propose("person-erase", arguments)
+            .await;
+        proposed.refused(why, 422, "invalid_proposal");
+        assert!(
+            proposed.body.to_string().contains(why),
+            "{:?}",
+            proposed.body
+        );
     };
     refused(json!({ "person": "ann" }), "still names ann").await;
     refused(json!({ "person": NAME }), "can act").await;
@@ -200,6 +204,15 @@ async fn an_erasure_that_was_interrupted_can_be_done_again() {
     let (lab, ..) = lived_in().await;
     // As if the process had ended after the keys were said to be gone: they are still there.
     erase(&lab).await;
+    let ada = lab.session("ada").await;
+    for unknown in [NAME, "nobody@example.com", "person:ann"] {
+        let refused = ada
+            .propose("person-erase", json!({ "person": unknown }))
+            .await;
+        refused.refused(unknown, 422, "invalid_proposal");
+    }
+    let person = NAME.parse().unwrap();
+    lab.gateway.keys.meet([&person]).unwrap();
     let again = erase(&lab).await;
     assert_eq!(again["result"]["keys_destroyed"], 1, "{again}");
     assert_eq!(files_with(&lab.place.data(), NAME), Vec::<String>::new());

@@ -51,7 +51,7 @@ pub(crate) struct Bench {
     pub(crate) lab: Lab,
     bot: Caller,
     pub(crate) ann: Caller,
-    here: tempfile::TempDir,
+    pub(crate) here: tempfile::TempDir,
 }
 
 impl Bench {

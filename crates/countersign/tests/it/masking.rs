@@ -21,8 +21,21 @@ pattern = 'acme_[a-z]{8}'
 pattern = '^COLOUR=(?P<secret>secret-.+)$'
 ";
 
+/// A command that leaves behind what it was given in a variable.
+const PAINT: &str = "
+[[target.tools.command]]
+argv = [\"sh\", \"-c\", \"echo $COLOUR >> ran\"]
+action = \"paint\"
+group = \"read\"
+";
+
 async fn lab() -> Lab {
-    Lab::with(|files| files.get_mut("countersign.toml").unwrap().push_str(OWN)).await
+    let more = |files: &mut std::collections::BTreeMap<String, String>| {
+        let config = files.get_mut("countersign.toml").unwrap();
+        config.push_str(OWN);
+        config.push_str(PAINT);
+    };
+    Lab::with(more).await
 }
 
 /// The requests whose secrets are kept.
@@ -141,9 +154,13 @@ async fn a_secret_is_seen_by_the_command_alone() {
 async fn what_policy_permits_runs_with_its_secrets_and_keeps_none() {
     let (lab, secret) = (lab().await, token("y1"));
     let bot = lab.bot().await;
-    let events = bot.run(&format!("./tally free {secret}"), 0).await;
+    let with_secret = async |argv: Value| {
+        bot.run_with(json!({ "argv": argv, "env": { "COLOUR": secret }, "wait_ms": 0 }))
+            .await
+    };
+    let events = with_secret(json!(["sh", "-c", "echo $COLOUR >> ran"])).await;
     assert_eq!(events.last().unwrap()["event"], "exited", "{events:?}");
-    let denied = bot.run(&format!("./tally never {secret}"), 0).await;
+    let denied = with_secret(json!(["./tally", "never", "x"])).await;
     assert_eq!(denied.last().unwrap()["code"], "denied", "{denied:?}");
     assert_eq!(lab.place.ran(), std::slice::from_ref(&secret));
     assert_eq!(kept(&lab), Vec::<String>::new());
@@ -158,7 +175,8 @@ async fn secrets_go_when_the_request_ends() {
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     let denied = held(&bot, &["./tally", "one", &token("a1")]).await;
     let cancelled = held(&bot, &["./tally", "one", &token("a2")]).await;
-    held(&bot, &["./tally", "short", &token("a3")]).await;
+    let short = json!({ "argv": ["./tally", "short", "w"], "env": { "COLOUR": token("a3") }, "wait_ms": 0 });
+    assert!(event(&bot.run_with(short).await, "held").is_some());
     let stays = held(&bot, &["./tally", "one", &token("a4")]).await;
     assert_eq!(kept(&lab).len(), 4);
     ann.vote(&denied, "deny").await.expect(200);
@@ -256,22 +274,82 @@ async fn a_mask_that_could_hide_anything_takes_a_typed_digest() {
     );
 }
 
-/// A placeholder never tells policy, and so the record, a piece of a secret.
+/// What looks like a secret never dodges what policy says of a named command: it is an unnamed one.
 #[tokio::test]
-async fn a_piece_of_a_secret_is_no_argument() {
+async fn no_placeholder_takes_a_secret_or_a_piece_of_one() {
     let pattern = "
+[secret.pin]
+pattern = '--pin=(?P<secret>[0-9]+)'
 [[target.tools.command]]
 argv = [\"./tally\", \"login\", \"ghp_{rest:word}\"]
 action = \"login\"
 group = \"read\"
+[[target.tools.command]]
+argv = [\"./tally\", \"login\", \"--pin={pin:number}\"]
+action = \"pin\"
+group = \"read\"
 ";
     let lab = Lab::with(|files| files.get_mut("countersign.toml").unwrap().push_str(pattern)).await;
-    let bot = lab.bot().await;
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
     let secret = token("e1");
-    let events = bot.run(&format!("./tally login {secret}"), 0).await;
-    assert_eq!(events.last().unwrap()["code"], "denied", "{events:?}");
-    assert_eq!(places_with(&lab, &secret[4..]), Vec::<String>::new());
+    for (argv, told) in [
+        (["./tally", "free", &secret], secret.as_str()),
+        (["./tally", "login", &secret], &secret[4..]),
+        (["./tally", "login", "--pin=739182645511"], "739182645511"),
+    ] {
+        let id = held(&bot, &argv).await;
+        let seen = ann.see(&id).await;
+        assert_eq!(seen["rules"][0]["name"], "one", "{seen}");
+        assert_eq!(places_with(&lab, told), Vec::<String>::new(), "{argv:?}");
+    }
     lab.nothing_ran().await;
+}
+
+/// What an error says of a command that was made whole again is told without its secrets.
+#[tokio::test]
+async fn an_error_names_no_secret() {
+    let (lab, secret) = (lab().await, token("g1"));
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+    let program = lab.place.work().join(&secret);
+    crate::support::files::script(&program, "#!/bin/sh\n");
+    let id = held(&bot, &[&format!("./{secret}"), "x"]).await;
+    let seen = ann.see(&id).await;
+    assert_eq!(
+        seen["needs_typed_digest"], true,
+        "a program is no value: {seen}"
+    );
+    let digest = seen["digest"].as_str().unwrap();
+    let vote = json!({
+        "verdict": "approve", "digest": digest, "act": seen["act"], "typed_digest": &digest[..8],
+    });
+    ann.post(&format!("/v1/requests/{id}/votes"), &vote)
+        .await
+        .expect(200);
+    fs::remove_file(program).unwrap();
+    bot.claim(&id, "").await;
+    assert_eq!(lab.state(&id).await, "failed");
+    lab.verify().await;
+    assert_eq!(places_with(&lab, &secret), Vec::<String>::new());
+    assert!(!opened_receipt(&lab, &id).contains(&secret));
+    assert_ne!(places_with(&lab, MASK), Vec::<String>::new());
+}
+
+/// A call that is not held leaves nothing behind, however it is refused.
+#[tokio::test]
+async fn refused_calls_leave_no_secrets() {
+    let lab =
+        Lab::with(|files| crate::support::files::limit(files, "max_held_per_subject", 1)).await;
+    let bot = lab.bot().await;
+    held(&bot, &["./tally", "one", &token("h0")]).await;
+    for ending in ["h1", "h2", "h3"] {
+        let events = bot.run(&format!("./tally one {}", token(ending)), 0).await;
+        assert_eq!(
+            events.last().unwrap()["code"],
+            "too_many_held",
+            "{events:?}"
+        );
+    }
+    assert_eq!(kept(&lab).len(), 1);
 }
 
 #[tokio::test]
@@ -296,12 +374,11 @@ async fn an_amendment_keeps_secrets_in_words_that_stay() {
         refused.refused("a mask without a secret", 400, "invalid_request");
     }
     assert_eq!(lab.state(&id).await, "held");
-    propose(json!(["./tally", "both", MASK])).await.expect(200);
+    propose(json!(["./tally", "two", MASK])).await.expect(200);
     let told = bot.claim(&id, "").await;
     let into = told["amended"].as_str().unwrap().to_owned();
     assert!(!ann.see(&into).await.to_string().contains(&secret));
     bob.approve(&into).await;
-    lab.session("sid").await.approve(&into).await;
     assert_eq!(bot.claim(&into, "").await["event"], "exited");
     assert_eq!(lab.place.ran(), std::slice::from_ref(&secret));
     none_kept(&lab).await;
@@ -339,12 +416,15 @@ async fn texts_among_inputs_are_shown_without_secrets() {
 #[tokio::test]
 async fn local_commands_are_masked_and_run_by_their_caller() {
     let (bench, secret) = (crate::local::Bench::new().await, token("f1"));
-    let words = ["./deploy", &secret];
-    let waiting = bench.run(&["--wait", "60s"], &words);
+    let colour = format!("COLOUR={secret}");
+    let options = ["--wait", "60s", "--env", &colour];
+    let program = "#!/bin/sh\necho \"$COLOUR\" >> ran\n";
+    crate::support::files::script(&bench.here.path().join("deploy"), program);
+    let waiting = bench.run(&options, &["./deploy", "w"]);
     let deciding = async {
         let id = bench.held().await;
         let seen = bench.ann.see(&id).await;
-        assert_eq!(seen["arguments"]["argv"], json!(["./deploy", MASK]));
+        assert_eq!(seen["arguments"]["env"], json!({ "COLOUR": MASK }));
         assert!(!seen.to_string().contains(&secret));
         assert_eq!(kept(&bench.lab), std::slice::from_ref(&id));
         bench.ann.approve(&id).await;

@@ -2,7 +2,7 @@
 //!
 //! In scope: every text at any depth; a member of an object is looked at as `NAME=value`, so that a
 //! pattern can go by its name.
-//! Out of scope: numbers.
+//! A number that is a secret is refused: it has no place for a mask.
 //! Invariant: what is taken out, put back where it was taken from, gives the arguments again. No name
 //! of a member holds a secret.
 
@@ -42,6 +42,9 @@ pub enum NotMasked {
     /// A name.
     #[error("the name of an argument holds a secret; pass it as a value")]
     InName,
+    /// A number has no place for a mask.
+    #[error("a number among the arguments is a secret; pass it as a text")]
+    Number,
     /// Too many.
     #[error("the arguments hold more than {MAX_SECRETS} secrets, which is the limit")]
     TooMany,
@@ -86,7 +89,12 @@ impl Masker {
                     at.truncate(here);
                 }
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::Number(number) => {
+                if !self.find_named(name, &number.to_string()).is_empty() {
+                    return Err(NotMasked::Number);
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
         }
         Ok(())
     }

@@ -45,18 +45,6 @@ const STRICT: &[(&str, &str)] = &[
     ("slack-token", r"xox[abceoprs]-[A-Za-z0-9-]{10,}"),
     ("slack-token", r"xapp-[0-9]-[A-Za-z0-9-]{10,}"),
     (
-        "slack-webhook",
-        r"hooks\.slack\.com/(?:services|triggers|workflows)/(?P<secret>[A-Za-z0-9/_-]{20,})",
-    ),
-    (
-        "discord-webhook",
-        r"discord(?:app)?\.com/api/webhooks/[0-9]+/(?P<secret>[A-Za-z0-9_-]{40,})",
-    ),
-    (
-        "teams-webhook",
-        r"\.webhook\.office\.com/webhookb2/(?P<secret>[A-Za-z0-9@/_-]{40,})",
-    ),
-    (
         "aws-secret-key",
         r#"(?i:aws_?secret_?access_?key)["']?\s*[:=]\s*["']?(?P<secret>[A-Za-z0-9/+]{40})"#,
     ),
@@ -66,10 +54,6 @@ const STRICT: &[(&str, &str)] = &[
     (
         "azure-key",
         r"(?i:AccountKey|SharedAccessKey)=(?P<secret>[A-Za-z0-9+/]{43,}={0,2})",
-    ),
-    (
-        "azure-signature",
-        r"[?&]sig=(?P<secret>[A-Za-z0-9%+/_-]{43,}={0,2})",
     ),
     (
         "azure-client-secret",
@@ -132,19 +116,30 @@ const STRICT: &[(&str, &str)] = &[
         "jwt",
         r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     ),
-    (
-        "authorization",
-        r#"(?i:authorization)["']?\s*[:=]\s*["']?(?i:bearer|basic|token)\s+(?P<secret>[A-Za-z0-9._~+/-]{8,}=*)"#,
-    ),
-    (
-        "private-key",
-        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?:[A-Za-z0-9+/=\s]|\\[nr])+)-----END ",
-    ),
 ];
 
-/// The same for what can be any text.
+/// The same for what can be any text, or nearly.
 const LOOSE: &[(&str, &str)] = &[
-    // With headers, or cut off.
+    (
+        "slack-webhook",
+        r"hooks\.slack\.com/(?:services|triggers|workflows)/(?P<secret>[A-Za-z0-9/_-]{20,})",
+    ),
+    (
+        "discord-webhook",
+        r"discord(?:app)?\.com/api/webhooks/[0-9]+/(?P<secret>[A-Za-z0-9_-]{40,})",
+    ),
+    (
+        "teams-webhook",
+        r"\.webhook\.office\.com/webhookb2/(?P<secret>[A-Za-z0-9@/_-]{40,})",
+    ),
+    (
+        "azure-signature",
+        r"[?&]sig=(?P<secret>[A-Za-z0-9%+/_-]{43,}={0,2})",
+    ),
+    (
+        "authorization",
+        r#"(?i:authorization)["']?\s*[:=]\s*["']?(?i:bearer|basic|token) +(?P<secret>[A-Za-z0-9][A-Za-z0-9._~+/-]{7,}=*)"#,
+    ),
     (
         "private-key",
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?s:.)+?)(?:-----END |\z)",

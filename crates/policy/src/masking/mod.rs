@@ -22,6 +22,10 @@ use self::formats::FORMATS;
 const MAX_PATTERN: usize = 1 << 20;
 /// Random text has no longer word of small letters, most of the time; prefixes have none.
 const LONGEST_WORD: usize = 8;
+/// Random text of digits and letters of both cases has more digits than one in so many characters.
+const DIGIT_EVERY: usize = 24;
+/// A longer token is not taken for what it looks like.
+const LONGEST_VERIFIED: usize = 256;
 
 /// A pattern of the configuration.
 #[derive(Debug, Clone)]
@@ -62,6 +66,12 @@ pub enum InvalidPattern {
     /// It can't be read.
     #[error("the pattern can't be read: {0}")]
     Syntax(String),
+    /// A group that masks nothing by itself.
+    #[error("the group `{0}` is not called `secret`, so all of the match would be masked")]
+    Group(String),
+    /// Reviewers could not tell it from what it is called like.
+    #[error("`{0}` is the name of a well-known form")]
+    Known(String),
     /// It is found everywhere.
     #[error("the pattern matches an empty text, so it is found everywhere")]
     Empty,
@@ -84,6 +94,14 @@ impl Masker {
         if regex.is_match("") {
             return Err(InvalidPattern::Empty);
         }
+        let mut groups = regex.capture_names().flatten();
+        if let Some(other) = groups.find(|name| *name != "secret") {
+            return Err(InvalidPattern::Group(other.into()));
+        }
+        let mut known = FORMATS.iter().flat_map(|formats| &formats.all);
+        if known.any(|format| format.kind == name) {
+            return Err(InvalidPattern::Known(name.into()));
+        }
         let name = name.into();
         self.own.push(Own { name, regex });
         Ok(())
@@ -99,7 +117,9 @@ impl Masker {
                 all.extend(matches.map(|found| Found {
                     range: found.range(),
                     kind: format.kind,
-                    verified: format.strict && is_random(found.as_str()),
+                    verified: format.strict
+                        && is_random(found.as_str())
+                        && is_value(text, &found.range()),
                 }));
             }
         }
@@ -174,11 +194,32 @@ fn is_reference(text: &str) -> bool {
     name(braced.unwrap_or(rest))
 }
 
-/// Whether a text looks as if it had been drawn by lot rather than written by somebody.
+/// Whether a text looks as if it had been drawn by lot rather than written by somebody: no long word
+/// of small or of capital letters, and digits here and there.
 fn is_random(text: &str) -> bool {
-    let words = text.split(|c: char| !c.is_ascii_lowercase());
-    let longest = words.map(str::len).max().unwrap_or_default();
-    longest <= LONGEST_WORD && text.chars().any(|c| c.is_ascii_digit())
+    let longest = |is_of: fn(&char) -> bool| {
+        let words = text.split(|c: char| !is_of(&c));
+        words.map(str::len).max().unwrap_or_default()
+    };
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let no_place = |c: char| c.is_ascii_alphanumeric() || "_-+=".contains(c);
+    text.len() <= LONGEST_VERIFIED
+        && text.chars().all(no_place)
+        && longest(char::is_ascii_lowercase) <= LONGEST_WORD
+        && longest(char::is_ascii_uppercase) <= LONGEST_WORD
+        && digits * DIGIT_EVERY >= text.len()
+}
+
+/// Whether a secret stands where a value does, and not as a host, a path or a part of a word.
+fn is_value(text: &str, range: &Range<usize>) -> bool {
+    let before = text
+        .get(..range.start)
+        .and_then(|text| text.chars().next_back());
+    let behind = text.get(range.end..).and_then(|text| text.chars().next());
+    let in_address = behind == Some('@') && matches!(before, Some('/' | ':'));
+    let begins = |c: char| c.is_whitespace() || "=:\"'(,[{".contains(c);
+    let ends = |c: char| c.is_whitespace() || "\"'),;&]}".contains(c);
+    in_address || (before.is_none_or(begins) && behind.is_none_or(ends))
 }
 
 #[cfg(test)]

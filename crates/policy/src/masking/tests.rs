@@ -149,13 +149,15 @@ fn every_format_is_found_wherever_it_stands_and_no_other() {
         ] {
             let text = format!("{before}{secret}{after}");
             let expected = format!("{before}‹{kind} {}›{after}", secret.len());
-            assert_eq!(shown_in(&text), (expected, true), "{text}");
+            let verified = !secret.contains(['.', '~', ':']);
+            assert_eq!(shown_in(&text), (expected, verified), "{text}");
         }
     }
     for (kind, before, secret, after) in in_context() {
         let text = format!("{before}{secret}{after}");
         let expected = format!("{before}‹{kind} {}›{after}", secret.len());
-        assert_eq!(shown_in(&text), (expected, true), "{text}");
+        let verified = ["aws-secret-key", "azure-key"].contains(&kind);
+        assert_eq!(shown_in(&text), (expected, verified), "{text}");
         assert!(formats.all.iter().any(|format| format.kind == kind));
     }
     let kinds: std::collections::BTreeSet<_> = formats.all.iter().map(|one| one.kind).collect();
@@ -225,6 +227,30 @@ fn a_token_as_password_is_what_it_is_and_words_are_not_believed() {
     let words = token("ghp_", "DeleteEverythingInProductionRightNow1");
     let (text, verified) = shown_in(&words);
     assert_eq!((text.as_str(), verified), ("‹github-token 41›", false));
+    // Nor is what stands where a host, a path or a program does, or could be any text.
+    let secret = token("ghp_", &base62(36));
+    for text in [
+        format!("https://{secret}.example.com/x"),
+        format!("https://{secret}/x"),
+        format!("./{secret}"),
+        format!("{secret}.sh"),
+        format!("a-{secret}"),
+        token("ghp_", "DROPTABLEUSERSANDDELETEALLBACKUPSNOW1"),
+        token("glpat-", "a1b2c3.attack1.example.com"),
+        "sh -c 'authorization=token /srv/evil1/run'".into(),
+        "https://x/?sig=%64%65%6c%65%74%65%20%65%76%65%72%79%74%68%69%6e%67%20%6e%6f%77".into(),
+        "-----BEGIN PRIVATE KEY-----\nrm /srv/db1\ncurl /x1\n-----END ".into(),
+        token("ghp_", &base62(400)),
+    ] {
+        let (shown, verified) = shown_in(&text);
+        assert!(shown == text || !verified, "{text}: {shown}");
+    }
+    for text in [
+        format!("https://{secret}@github.com/a"),
+        format!("a={secret}&b=c"),
+    ] {
+        assert!(shown_in(&text).1, "{text}");
+    }
     let cut = format!("-----BEGIN PRIVATE KEY-----\n{}", base62(64));
     let (text, verified) = shown_in(&cut);
     assert_eq!(text, "-----BEGIN PRIVATE KEY-----‹private-key 65›");
@@ -240,9 +266,10 @@ fn own_patterns_mask_their_group_and_bad_ones_are_refused() {
     assert_eq!(shown("x acme_0a1b2c3d y"), "x ‹acme 13› y");
     assert!(!masker.text("acme_0a1b2c3d").verified);
     assert_eq!(shown("DB_PASSWORD=hunter2"), "DB_PASSWORD=‹named 7›");
-    for bad in ["(", "a{9999999}", "x*", "(?=a)b", r"(a)\1"] {
+    for bad in ["(", "a{9999999}", "x*", "(?=a)b", r"(a)\1", "x(?P<sec>.+)"] {
         assert!(masker.add("bad", bad).is_err(), "{bad}");
     }
+    assert!(masker.add("github-token", "x").is_err());
     let mut arguments = json!({ "env": { "DB_PASSWORD": "hunter2", "USER": "hunter2" } });
     let taken = masker.take_out(&mut arguments).unwrap();
     let masked = json!({ "env": { "DB_PASSWORD": "‹named 7›", "USER": "hunter2" } });
@@ -256,6 +283,16 @@ fn names_hold_no_secret_and_there_is_an_end_to_them() {
     let masker = Masker::default();
     let mut named = json!({ "a": [{ &secret: 1 }] });
     assert_eq!(masker.take_out(&mut named), Err(NotMasked::InName));
+    let mut pinned = Masker::default();
+    pinned.add("code", "^code=(?P<secret>[0-9]+)$").unwrap();
+    assert_eq!(
+        pinned.take_out(&mut json!({ "code": 12345 })),
+        Err(NotMasked::Number)
+    );
+    assert_eq!(
+        pinned.take_out(&mut json!({ "cod": 12345 })),
+        Ok(Vec::new())
+    );
     let mut many = json!(vec![secret.clone(); 257]);
     assert_eq!(masker.take_out(&mut many), Err(NotMasked::TooMany));
     let mut as_many = json!(vec![secret; 256]);
@@ -286,7 +323,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    proptest::collection::vec(piece(), 0..5).prop_map(|pieces| pieces.concat())
+    proptest::collection::vec(piece(), 0..5).prop_map(|pieces| pieces.join(" "))
 }
 
 proptest! {

@@ -6,6 +6,7 @@
 //! the answer stricter; a call that matches none is `exec:run` on the target.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -126,9 +127,10 @@ impl ExecTarget {
     /// Names what `argv` does. `has_inputs` says whether captured files come along: they can change
     /// what a command means, so only patterns that allow them match.
     ///
-    /// When two patterns take different values for one name, or a placeholder takes a piece of a
-    /// secret, the call is not understood and gets the effect `unclassified` as well. Secrets that
-    /// placeholders take as a whole are masked in effects and arguments.
+    /// When two patterns take different values for one name, the call is not understood and gets
+    /// the effect `unclassified` as well. No placeholder takes a secret, or a piece of one: effects and
+    /// arguments are told to policy and recorded, and policy must not be dodged by a name in a secret's
+    /// form.
     #[must_use]
     pub fn classify(&self, argv: &[String], has_inputs: bool, masker: &Masker) -> Classified {
         let secrets = secrets(argv, masker);
@@ -137,7 +139,9 @@ impl ExecTarget {
         let mut previews = Vec::new();
         let mut ambiguous = false;
         for pattern in &self.commands {
-            let Some(found) = pattern.matches(argv, has_inputs) else {
+            let found = pattern.matches(argv, has_inputs);
+            let found = found.filter(|found| !has_secret(found, &secrets, masker));
+            let Some(found) = found else {
                 continue;
             };
             let words = pattern.preview.iter().map(|word| word.render(&found));
@@ -147,10 +151,6 @@ impl ExecTarget {
                 }
                 _ => {}
             }
-            let found = hide(found, &secrets, masker).unwrap_or_else(|found| {
-                ambiguous = true;
-                found
-            });
             match pattern.effect(&self.target, &found) {
                 Some(effect) if !effects.contains(&effect) => effects.push(effect),
                 Some(_) => {}
@@ -217,29 +217,17 @@ fn secrets(argv: &[String], masker: &Masker) -> Vec<String> {
     argv.iter().flat_map(within).collect()
 }
 
-/// Captures with their secrets masked; an error, with everything doubtful left out, where one holds
-/// a piece of a secret that can't be told from other text.
-fn hide(found: Captures, secrets: &[String], masker: &Masker) -> Result<Captures, Captures> {
-    if secrets.is_empty() {
-        return Ok(found);
-    }
-    let (mut shown, mut doubtful) = (Captures::new(), false);
-    for (name, value) in found {
-        let Value::String(text) = &value else {
-            shown.insert(name, value);
-            continue;
-        };
-        let text = masker.text(text).text;
-        if secrets.iter().any(|secret| tells(&text, secret)) {
-            doubtful = true;
-        } else {
-            shown.insert(name, Value::from(text.as_ref()));
-        }
-    }
-    match doubtful {
-        true => Err(shown),
-        false => Ok(shown),
-    }
+/// Whether a placeholder took a secret, or a piece of one.
+fn has_secret(found: &Captures, secrets: &[String], masker: &Masker) -> bool {
+    !secrets.is_empty()
+        && found.values().any(|value| {
+            let text = match value {
+                Value::String(text) => Cow::Borrowed(text),
+                other => Cow::Owned(other.to_string()),
+            };
+            let tells = secrets.iter().any(|secret| tells(&text, secret));
+            tells || !masker.find(&text).is_empty()
+        })
 }
 
 /// Whether a text tells a secret or a good piece of it, rather than has a few letters of it by chance.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::read;
 use crate::{
     cli::{failure::Failure, output::Output, text::shown},
-    gateway::epoch::{Look, Pending, Plan},
+    gateway::epoch::{Look, OpenRequest, Pending, Plan},
 };
 
 const EXAMPLES: &str = "\
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Do it without asking
     #[arg(long)]
     yes: bool,
+    /// Do it although nothing keeps the gateway from going on with the log that is there
+    #[arg(long)]
+    although_whole: bool,
     /// A checkpoint kept elsewhere, which may be ahead of what was restored
     #[arg(long = "checkpoint", value_name = "FILE")]
     kept: Vec<PathBuf>,
@@ -68,6 +71,13 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> 
     let kept: Result<Vec<_>, _> = args.kept.iter().map(|path| read(path)).collect();
     let look = Look::at(&args.data, &kept?).await.map_err(failed)?;
     output.note(found(look.plan()));
+    if is_whole(look.plan()) && !args.although_whole {
+        let why = "nothing was done: nothing keeps the gateway from going on with this log";
+        return Err(Failure::usage(why).next(
+            "start the gateway; if you keep a newer checkpoint of it elsewhere, give that with \
+             `--checkpoint`; `--although-whole` begins a new log all the same",
+        ));
+    }
     output.note(will(look.plan(), &args.data));
     if !args.yes {
         confirm(output, look.plan())?;
@@ -145,10 +155,24 @@ fn found(plan: &Plan) -> String {
         ),
         _ => {}
     }
-    if plan.found == "whole" && plan.database == "fits" && plan.people_and_policies == "recorded" {
+    if is_whole(plan) {
         lines.push("Nothing was found that keeps the gateway from going on with it.".into());
     }
     lines.join("\n")
+}
+
+/// Whether the gateway would go on with what was found.
+fn is_whole(plan: &Plan) -> bool {
+    plan.found == "whole" && plan.database == "fits" && plan.people_and_policies == "recorded"
+}
+
+/// The requests that were open, a line each.
+fn open(plan: &Plan) -> String {
+    let line = |one: &OpenRequest| {
+        let (id, title) = (&one.request, shown(&one.title));
+        format!("\n     {id}, {} at {}: {title}", one.phase, one.target)
+    };
+    plan.open.iter().map(line).collect()
 }
 
 /// What will be done, in sentences.
@@ -164,18 +188,20 @@ fn will(plan: &Plan, data: &Path) -> String {
         "\nA new log `{}` will begin in {}:\n  \
          - the old log stays as log.{number}, the old database goes to former.{number};\n  \
          - {dropped} open requests end and {unrecorded} waiting records are dropped;\n  \
-         - {unknown} actions may have run: an identical call waits for a person;\n  \
+         - {unknown} actions may have run, look at their targets: an identical call waits for a \
+         person;{}\n  \
          - every session, token, link and passkey ends;\n  \
          - people and policies are those that the database has now;\n  \
          - streams begin with the new log's first record.",
         plan.origin,
         data.display(),
+        open(plan),
     )
 }
 
 fn next(output: &mut Output) {
     output.note(
-        "Next: make a sign-in link with `countersign recover --person NAME`, start the gateway, look \
+        "Next: make a sign-in link with `countersign recover --config DIR --person NAME`, start the gateway, look \
          at people and policies, issue tokens anew, and give the new key to whoever verifies: \
          `countersign log key`.",
     );

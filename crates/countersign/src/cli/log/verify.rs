@@ -107,12 +107,25 @@ fn given_key(args: &Args) -> Result<Option<VerifyingKey>, Failure> {
     }
 }
 
+/// Keys of votes that were given.
+fn given_vote_keys(given: &str) -> Result<Vec<VerifyingKey>, Failure> {
+    let keys = given_keys("--vote-key", given)?;
+    match keys.iter().find(|key| !key.name().ends_with("/votes")) {
+        Some(other) => Err(Failure::usage(format!(
+            "`--vote-key` is the key of the log, `{}`, and not that of its votes",
+            other.name()
+        ))
+        .next("give it with `--key`; `countersign log key --votes` prints that of the votes")),
+        None => Ok(keys),
+    }
+}
+
 fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     named::record(&args.path)?;
     let given = given_key(args)?;
     let mut votes = Vec::new();
     for given in &args.vote_keys {
-        votes.extend(given_keys("--vote-key", given)?);
+        votes.extend(given_vote_keys(given)?);
     }
     let votes = (!votes.is_empty()).then_some(votes);
     if let Some(receipt) = receipt::read(&args.path)? {

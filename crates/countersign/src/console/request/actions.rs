@@ -116,11 +116,28 @@ fn one_click(case: &Case) -> OneClick {
     OneClick::NotEnough(match shown.complete {
         true => {
             format!(
-                "The action has {} bytes, more than {MAX_ONE_CLICK_BYTES}.",
+                "The action has {} bytes, more than {MAX_ONE_CLICK_BYTES}. Read all of it.",
                 shown.body.len()
             )
         }
-        false => "This page does not show the whole action.".into(),
+        false => doubts(case).unwrap_or_else(|| {
+            "This page does not show the whole action. Check it where you can see all of it.".into()
+        }),
+    })
+}
+
+/// Masks that could hide anything, in words.
+fn doubts(case: &Case) -> Option<String> {
+    let masks = case.request.action.masked.iter();
+    let doubtful: Vec<_> = masks
+        .filter(|mask| !mask.verified)
+        .map(|mask| format!("{}, {} characters", mask.kind, mask.length))
+        .collect();
+    (!doubtful.is_empty()).then(|| {
+        format!(
+            "It has masked text that nobody can judge ({}). Go on only if you expect it there.",
+            doubtful.join("; ")
+        )
     })
 }
 

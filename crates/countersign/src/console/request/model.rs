@@ -175,7 +175,9 @@ fn size(request: &Request) -> String {
     let bytes = request.presentation.body.len();
     match request.presentation.complete {
         true => format!("{bytes} bytes"),
-        false => format!("{bytes} bytes of it are shown; the text says what is left out."),
+        false => {
+            format!("{bytes} bytes of it are shown; the text says what is left out or masked.")
+        }
     }
 }
 

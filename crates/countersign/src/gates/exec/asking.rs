@@ -24,7 +24,7 @@ use crate::{
     engine::{Admitted, Asked, Early},
     gateway::Gateway,
     runner::{Call, Captured, PlanError, Preview, capture, preview},
-    secrets::{self, Keep, TextMasks},
+    secrets::{self, Keep, Secrets, TextMasks},
 };
 
 /// The longest reason, in bytes.
@@ -87,11 +87,12 @@ pub struct Asking {
 
 impl Asking {
     /// Without the secrets in what the caller states.
-    pub(super) fn masked(mut self, masker: &Masker) -> Self {
+    pub(super) fn masked(mut self, masker: &Masker, action: &Action, known: &Secrets) -> Self {
         let origin = &mut self.chain.origin;
         let stated = [&mut origin.model, &mut origin.session, &mut origin.task];
         for text in stated.into_iter().chain([&mut self.reason]) {
-            *text = text.take().map(|text| secrets::without(masker, text));
+            let masked = text.take().map(|text| secrets::without(masker, text));
+            *text = masked.map(|text| known.mask(action, text));
         }
         self
     }
@@ -115,7 +116,6 @@ pub async fn consider(
     asking: Asking,
 ) -> Result<Considered, ExecError> {
     let active = gateway.active();
-    let asking = asking.masked(active.bundle.masker());
     let words = call.words(&active.bundle)?;
     let by_words = asked(&active, words, asking.clone(), &[])?;
     let people_look = match gateway.admission.early(by_words).await? {
@@ -177,6 +177,7 @@ fn asked(
     let arguments = &mut captured.action.arguments;
     let taken = secrets::take_out(masker, arguments, Keep::UntilItEnds)?;
     captured.action.masked = taken.masks;
+    let asking = asking.masked(masker, &captured.action, &taken.secrets);
     let mut texts = TextMasks::new(masker);
     captured
         .texts
@@ -186,8 +187,7 @@ fn asked(
     let previews: Vec<_> = previews.collect();
     let argv = argv(&captured.action)?;
     let mut presentation = present::presentation(exec, &captured, &argv, (&classified, &previews));
-    presentation.complete &= taken.verified;
-    texts.of_presentation(&mut presentation);
+    presentation.complete &= taken.verified && texts.verified;
     Ok(Asked {
         chain: asking.chain,
         action: captured.action,

@@ -19,7 +19,7 @@ use countersign_core::{
 use countersign_policy::{ExecTarget, target::exec::Classified};
 use countersign_runner::{
     quote::{hints, quote_argv, reveal},
-    resolve::Executable,
+    resolve::{Executable, Resolved},
     spawn::caller_env_allowed,
 };
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ use crate::{
         outstanding::{Awaited, Place},
     },
     runner::{PlanError, check_taken_for, stopped, until_stopped},
-    secrets::{self, Keep, Secrets, TextMasks},
+    secrets::{self, Keep, Secrets},
 };
 
 /// The longest that a caller may take, as long as its connection lives.
@@ -65,7 +65,6 @@ pub(super) fn asked(
     local: LocalCommand,
     asking: Asking,
 ) -> Result<Asked, ExecError> {
-    let asking = asking.masked(active.bundle.masker());
     let id = asking::target(call)?;
     let none = || PlanError::NoTarget(id.clone());
     let target = active.snapshot.target(&id).ok_or_else(none)?;
@@ -93,9 +92,9 @@ pub(super) fn asked(
         session: Value::Null,
         masked: taken.masks,
     };
-    let mut presentation = presentation(exec, &action, &local, &classified)?;
+    let asking = asking.masked(masker, &action, &taken.secrets);
+    let mut presentation = presentation(exec, &action, &classified)?;
     presentation.complete &= taken.verified;
-    TextMasks::new(masker).of_presentation(&mut presentation);
     Ok(Asked {
         chain: asking.chain,
         action,
@@ -161,7 +160,6 @@ fn executables(local: &LocalCommand) -> impl Iterator<Item = &Executable> {
 fn presentation(
     exec: &ExecTarget,
     action: &Action,
-    local: &LocalCommand,
     classified: &Classified,
 ) -> Result<Presentation, ExecError> {
     let argv = asking::argv(action)?;
@@ -172,14 +170,19 @@ fn presentation(
     }
     body.push_str(&format!("\ntarget       {}\n", exec.target));
     body.push_str("\nThe caller states of its own machine (not checked):\n");
-    for one in executables(local) {
+    let stored = |name: &str| action.arguments.get(name).cloned().unwrap_or_default();
+    let executable: Resolved = serde_json::from_value(stored("executable"))
+        .map_err(|error| PlanError::Stored(error.to_string()))?;
+    for one in std::iter::once(&executable.program).chain(&executable.interpreters) {
         let path = reveal(&one.path.to_string_lossy());
         body.push_str(&format!(
             "executable   {path}\n  sha-256    {}\n",
             one.sha256
         ));
     }
-    body.push_str(&format!("directory    {}\n", reveal(&local.directory)));
+    let directory = stored("directory");
+    let directory = reveal(directory.as_str().unwrap_or_default());
+    body.push_str(&format!("directory    {directory}\n"));
     present::environment(action, &mut body);
     body.push_str("Its other files and the rest of its environment are not known here.\n");
     secrets::describe(action, &mut body);
