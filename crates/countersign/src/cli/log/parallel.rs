@@ -26,10 +26,10 @@ use super::named::{open, unreadable};
 use crate::cli::failure::Failure;
 
 /// How much one thread examines at once, unless a single entry is longer.
-pub(super) const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 18;
 
 /// The most that room is made for before it is read.
-const MOST: usize = 4 * PIECE;
+const MOST: usize = 4 << 20;
 
 /// Bytes of the journal from a place where a frame begins.
 struct Piece {
