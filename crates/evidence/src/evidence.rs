@@ -89,10 +89,8 @@ impl Salted {
     }
 
     /// Its value as text; `None` when it is none.
-    fn into_text(self) -> Option<String> {
-        let mut plain = self.0;
-        plain.drain(..SALT.min(plain.len()));
-        String::from_utf8(plain).ok()
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.canonical()).ok()
     }
 }
 
@@ -214,11 +212,14 @@ impl Evidence {
     /// What the leaf holds.
     #[must_use]
     pub fn commitment(&self) -> Hash {
-        let mut all = EVIDENCE_DOMAIN.to_vec();
+        let mut all = Vec::with_capacity(EVIDENCE_DOMAIN.len() + self.parts.len() * (1 + 8 + 32));
+        all.extend_from_slice(EVIDENCE_DOMAIN);
         for part in &self.parts {
             all.push(u8::from(part.key.is_some()));
-            all.extend(part.key.iter().flat_map(|key| key.0));
-            all.extend(part.commitment.0);
+            if let Some(key) = &part.key {
+                all.extend_from_slice(&key.0);
+            }
+            all.extend_from_slice(&part.commitment.0);
         }
         Hash::of(&all)
     }
@@ -304,14 +305,13 @@ impl Evidence {
                 opened.closed.push(key);
                 continue;
             };
-            let text = open.into_text().ok_or(InvalidEvidence::Form)?;
+            let text = open.text().ok_or(InvalidEvidence::Form)?;
             match kind {
-                Kind::Control => opened.control = Some(text),
-                Kind::Details => details = Some(text),
-                Kind::Names => names.learn(&text).ok_or(InvalidEvidence::Form)?,
+                Kind::Control => opened.control = Some(text.to_owned()),
+                Kind::Details => details = with_details.then(|| text.to_owned()),
+                Kind::Names => names.learn(text).ok_or(InvalidEvidence::Form)?,
             }
         }
-        let details = details.filter(|_| with_details);
         opened.details = details.map(|text| names.restore(text));
         Ok(opened)
     }

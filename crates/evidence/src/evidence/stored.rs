@@ -25,6 +25,9 @@ static BASE64: std::sync::LazyLock<base64::engine::Simd> = std::sync::LazyLock::
 /// What a part has beside its values, at most: names, punctuation, key, commitment.
 const AROUND: usize = 160;
 
+/// As many parts as evidence has, mostly.
+const USUAL: usize = 4;
+
 /// The stored form of all parts.
 pub(super) fn write(parts: &[Part]) -> Vec<u8> {
     let long = parts.iter().map(|part| AROUND + part.form.length() / 3 * 4);
@@ -90,7 +93,7 @@ fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
 pub(super) fn read(bytes: &[u8]) -> Option<Vec<Part>> {
     let mut rest = Rest(bytes);
     rest.skip(b"[")?;
-    let mut parts = Vec::new();
+    let mut parts = Vec::with_capacity(USUAL);
     if !rest.has(b"]") {
         loop {
             parts.push(rest.part()?);
