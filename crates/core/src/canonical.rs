@@ -5,16 +5,19 @@
 //! Invariant: two values give the same bytes exactly when they are equal as JSON.
 //! Specification: <https://www.rfc-editor.org/rfc/rfc8785>.
 
+mod writer;
+
 use aws_lc_rs::{digest, hmac};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Number, Value};
+
+use crate::hex;
 
 /// Up to where parts are copied together before they are hashed.
 const SHORT_BYTES: usize = 1_024;
 
 /// A SHA-256 value, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 
 /// Why a text is not a hash.
@@ -76,55 +79,54 @@ impl Hash {
     /// The 64 hexadecimal digits.
     #[must_use]
     pub fn to_hex(self) -> String {
-        const DIGITS: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect()
+        self.digits(str::to_owned)
+    }
+
+    fn digits<T>(self, take: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; 64];
+        hex::write(&self.0, &mut text);
+        // Digits are ASCII.
+        take(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
 impl std::str::FromStr for Hash {
     type Err = InvalidHash;
     fn from_str(text: &str) -> Result<Self, InvalidHash> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 64 {
-            return Err(InvalidHash);
-        }
-        let nibble = |c: u8| match c {
-            b'0'..=b'9' => Ok(c - b'0'),
-            b'a'..=b'f' => Ok(c - b'a' + 10),
-            _ => Err(InvalidHash),
-        };
-        let mut hash = [0; 32];
-        for (to, pair) in hash.iter_mut().zip(bytes.chunks_exact(2)) {
-            if let [high, low] = pair {
-                *to = nibble(*high)? << 4 | nibble(*low)?;
-            }
-        }
-        Ok(Self(hash))
+        hex::parse(text.as_bytes()).map(Self).ok_or(InvalidHash)
     }
 }
 
-impl TryFrom<String> for Hash {
-    type Error = InvalidHash;
-    fn try_from(text: String) -> Result<Self, InvalidHash> {
-        text.parse()
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.digits(|text| to.serialize_str(text))
     }
 }
 
-impl From<Hash> for String {
-    fn from(hash: Hash) -> String {
-        hash.to_hex()
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Digits)
+    }
+}
+
+/// Reads a hash without a copy of its text.
+struct Digits;
+
+impl de::Visitor<'_> for Digits {
+    type Value = Hash;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Hash, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
 impl std::fmt::Display for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.to_hex())
+        self.digits(|text| f.write_str(text))
     }
 }
 
@@ -147,7 +149,9 @@ pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 /// # Errors
 /// [`NotCanonical`] when the value cannot be written as JSON.
 pub fn to_canonical(value: &impl Serialize) -> Result<Vec<u8>, NotCanonical> {
-    json_to_canonical(&serde_json::to_value(value).map_err(|_| NotCanonical)?)
+    let mut out = Vec::with_capacity(256);
+    value.serialize(writer::Writer(&mut out))?;
+    Ok(out)
 }
 
 /// The canonical bytes of a JSON value.
@@ -159,8 +163,16 @@ pub fn to_canonical(value: &impl Serialize) -> Result<Vec<u8>, NotCanonical> {
 /// [`NotCanonical`] when it holds an integer beyond 2^53 - 1.
 pub fn json_to_canonical(value: &Value) -> Result<Vec<u8>, NotCanonical> {
     let mut out = Vec::with_capacity(256);
-    write_value(value, &mut out)?;
+    append_canonical(value, &mut out)?;
     Ok(out)
+}
+
+/// Appends the canonical bytes of a JSON value.
+///
+/// # Errors
+/// [`NotCanonical`] when it holds an integer beyond 2^53 - 1; then what is appended means nothing.
+pub fn append_canonical(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
+    write_value(value, out)
 }
 
 /// RFC 8785 writes numbers as doubles, so that larger integers would share their bytes.
@@ -194,17 +206,32 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
 }
 
 fn write_object(fields: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-    let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
-    // RFC 8785 orders by UTF-16 code units, which differs from the order of bytes beyond U+FFFF.
-    sorted.sort_unstable_by(|(a, _), (b, _)| {
-        if a.is_ascii() && b.is_ascii() {
-            a.cmp(b)
-        } else {
-            a.encode_utf16().cmp(b.encode_utf16())
-        }
-    });
     out.push(b'{');
-    for (at, (name, value)) in sorted.into_iter().enumerate() {
+    if fields.keys().is_sorted_by(|a, b| order(a, b).is_le()) {
+        write_fields(fields.iter(), out)?;
+    } else {
+        let mut sorted: Vec<(&String, &Value)> = fields.iter().collect();
+        sorted.sort_unstable_by(|(a, _), (b, _)| order(a, b));
+        write_fields(sorted.into_iter(), out)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// RFC 8785 orders by UTF-16 code units, which differs from the order of bytes beyond U+FFFF.
+fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    if a.is_ascii() && b.is_ascii() {
+        a.cmp(b)
+    } else {
+        a.encode_utf16().cmp(b.encode_utf16())
+    }
+}
+
+fn write_fields<'a>(
+    fields: impl Iterator<Item = (&'a String, &'a Value)>,
+    out: &mut Vec<u8>,
+) -> Result<(), NotCanonical> {
+    for (at, (name, value)) in fields.enumerate() {
         if at > 0 {
             out.push(b',');
         }
@@ -212,7 +239,6 @@ fn write_object(fields: &Map<String, Value>, out: &mut Vec<u8>) -> Result<(), No
         out.push(b':');
         write_value(value, out)?;
     }
-    out.push(b'}');
     Ok(())
 }
 
@@ -231,7 +257,20 @@ fn write_number(number: &Number, out: &mut Vec<u8>) -> Result<(), NotCanonical> 
 /// JSON's escapes in `serde_json` are those of RFC 8785: the short ones, lower-case hexadecimal
 /// digits for other control characters, and nothing else.
 fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {
-    serde_json::to_writer(out, text).map_err(|_| NotCanonical)
+    let is_escaped = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+    // Looks at every byte, because that is done many at once.
+    if text
+        .as_bytes()
+        .iter()
+        .fold(false, |any, byte| any | is_escaped(byte))
+    {
+        return serde_json::to_writer(out, text).map_err(|_| NotCanonical);
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Ok(())
 }
 
 /// `SHA-256("countersign/<domain>/v1\0" ‖ JCS(value))`.

@@ -5,9 +5,9 @@
 //! Invariant: every identifier is 1 to 200 bytes of printable ASCII or letters, never with
 //! whitespace, control or bidirectional characters, so it can be shown and logged as it is.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest identifier accepted, in bytes.
 pub const MAX_ID_BYTES: usize = 200;
@@ -24,8 +24,12 @@ pub struct InvalidId {
 const INVISIBLE: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
 
 fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
-    let acceptable =
-        |c: char| (c.is_alphanumeric() && !INVISIBLE.contains(&c)) || "@._:/+-#*".contains(c);
+    let acceptable = |c: char| match c {
+        // First, because nearly all are.
+        'a'..='z' | '0'..='9' => true,
+        c if c.is_alphanumeric() => !INVISIBLE.contains(&c),
+        c => "@._:/+-#*".contains(c),
+    };
     if text.is_empty() || text.len() > MAX_ID_BYTES || !text.chars().all(acceptable) {
         let shown = text.chars().take(60).collect();
         return Err(InvalidId { kind, shown });
@@ -33,11 +37,25 @@ fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
     Ok(())
 }
 
+/// Reads an identifier without a second copy of its text.
+struct Reading<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidId>> de::Visitor<'_> for Reading<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! identifiers {
     ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -65,7 +83,19 @@ macro_rules! identifiers {
             }
         }
 
-        impl std::str::FromStr for $name {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Reading(PhantomData))
+            }
+        }
+
+        impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 Self::new(text)

@@ -14,6 +14,7 @@ pub mod canonical;
 pub mod decision;
 pub mod digest;
 pub mod directory;
+pub mod hex;
 pub mod id;
 pub mod lifecycle;
 pub mod masking;

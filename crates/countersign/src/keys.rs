@@ -51,7 +51,15 @@ pub struct Keys {
 /// # Errors
 /// When the operating system has none.
 pub fn random() -> anyhow::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
+    random_bytes()
+}
+
+/// Fresh random bytes. Many at once take hardly longer than few.
+///
+/// # Errors
+/// Like [`random`].
+pub(crate) fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).context("the system's random generator failed")?;
     Ok(bytes)
 }

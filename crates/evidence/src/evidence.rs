@@ -14,20 +14,22 @@
 
 pub mod names;
 pub mod sealing;
+mod stored;
 #[cfg(test)]
 mod tests;
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use countersign_core::canonical::{Hash, NotCanonical, json_to_canonical};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use countersign_core::canonical::{Hash, NotCanonical, append_canonical};
+use serde_json::{Map, Value};
 
-use crate::hex;
 use names::Names;
-use sealing::{KeyId, KeySource, SealingKey};
+use sealing::{KeyId, KeySource, Ready, SealingKey};
 
 const EVIDENCE_DOMAIN: &[u8] = b"countersign/evidence/v2\0";
 const PART_DOMAIN: &[u8] = b"countersign/part/v1\0";
+/// How long a salt is, in bytes.
+const SALT: usize = 32;
+/// What is made room for before a value is written: most are longer, and few much longer.
+const ROOM: usize = 512;
 
 /// Why stored evidence was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +46,7 @@ pub enum InvalidEvidence {
 }
 
 /// What a part is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// What a gateway that starts again needs; it tells nothing about anybody.
     Control,
@@ -65,11 +66,32 @@ impl Kind {
     }
 }
 
-/// A part in the open.
+/// A part in the open: its salt, and behind it its value in canonical JSON.
 #[derive(Clone, PartialEq, Eq)]
-struct Salted {
-    salt: [u8; 32],
-    canonical: Vec<u8>,
+struct Salted(Vec<u8>);
+
+impl Salted {
+    fn new(salt: [u8; 32], canonical: &[u8]) -> Self {
+        Self([&salt[..], canonical].concat())
+    }
+
+    /// What was sealed; `None` when it is too short to have a salt.
+    fn of(plain: Vec<u8>) -> Option<Self> {
+        (plain.len() >= SALT).then_some(Self(plain))
+    }
+
+    fn salt(&self) -> &[u8] {
+        self.0.get(..SALT).unwrap_or_default()
+    }
+
+    fn canonical(&self) -> &[u8] {
+        self.0.get(SALT..).unwrap_or_default()
+    }
+
+    /// Its value as text; `None` when it is none.
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.canonical()).ok()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +99,15 @@ enum Form {
     Open(Salted),
     Sealed(Vec<u8>),
     Withheld,
+}
+
+impl Form {
+    fn length(&self) -> usize {
+        match self {
+            Self::Open(Salted(bytes)) | Self::Sealed(bytes) => bytes.len(),
+            Self::Withheld => 0,
+        }
+    }
 }
 
 /// One part of the evidence.
@@ -95,18 +126,17 @@ impl Part {
     /// # Errors
     /// [`NotCanonical`] when the value cannot be written as JSON.
     pub fn new(kind: Kind, salt: [u8; 32], value: &Value) -> Result<Self, NotCanonical> {
-        let canonical = json_to_canonical(value)?;
-        let open = Salted { salt, canonical };
-        Ok(Self::of(kind, None, open))
+        let mut open = Vec::with_capacity(ROOM);
+        open.extend_from_slice(&salt);
+        append_canonical(value, &mut open)?;
+        Ok(Self::of(kind, None, Salted(open)))
     }
 
     fn of(kind: Kind, key: Option<KeyId>, open: Salted) -> Self {
-        let commitment =
-            Hash::of_parts(&[PART_DOMAIN, kind.word(), b"\0", &open.salt, &open.canonical]);
         Self {
             kind,
             key,
-            commitment,
+            commitment: commitment_to(kind, &open),
             form: Form::Open(open),
         }
     }
@@ -116,10 +146,17 @@ impl Part {
     /// # Errors
     /// Encrypting failed.
     pub fn sealed(self, id: KeyId, key: &SealingKey) -> Result<Self, sealing::SealingFailed> {
-        let Form::Open(open) = &self.form else {
+        self.sealed_with(id, &key.ready())
+    }
+
+    /// Like [`sealed`](Self::sealed), with a key that was made ready.
+    ///
+    /// # Errors
+    /// Encrypting failed.
+    pub fn sealed_with(self, id: KeyId, key: &Ready) -> Result<Self, sealing::SealingFailed> {
+        let Form::Open(Salted(plain)) = self.form else {
             return Ok(self);
         };
-        let plain = [&open.salt[..], &open.canonical].concat();
         let sealed = key.seal(self.commitment, plain)?;
         Ok(Self {
             key: Some(id),
@@ -129,57 +166,32 @@ impl Part {
     }
 
     /// The part in the open; `None` when it is withheld or its key is not there.
-    fn opened(&self, keys: &dyn KeySource) -> Result<Option<Salted>, InvalidEvidence> {
-        let sealed = match &self.form {
-            Form::Open(open) => return Ok(Some(open.clone())),
+    fn opened(self, keys: &dyn KeySource) -> Result<Option<Salted>, InvalidEvidence> {
+        let sealed = match self.form {
+            Form::Open(open) => return Ok(Some(open)),
             Form::Withheld => return Ok(None),
             Form::Sealed(sealed) => sealed,
         };
-        let Some(key) = self.key.and_then(|id| keys.key(id)) else {
+        let Some(key) = self.key.and_then(|id| keys.ready(id)) else {
             return Ok(None);
         };
-        let plain = key
-            .open(self.commitment, sealed.clone())
-            .ok_or(InvalidEvidence::Sealed)?;
-        let (salt, canonical) = plain
-            .split_first_chunk::<32>()
-            .ok_or(InvalidEvidence::Sealed)?;
-        let open = Salted {
-            salt: *salt,
-            canonical: canonical.to_vec(),
-        };
-        match Self::of(self.kind, self.key, open) {
-            Self {
-                commitment,
-                form: Form::Open(open),
-                ..
-            } if commitment == self.commitment => Ok(Some(open)),
-            _ => Err(InvalidEvidence::Sealed),
+        let plain = key.open(self.commitment, sealed);
+        let open = plain.and_then(Salted::of).ok_or(InvalidEvidence::Sealed)?;
+        match commitment_to(self.kind, &open) == self.commitment {
+            true => Ok(Some(open)),
+            false => Err(InvalidEvidence::Sealed),
         }
     }
+}
+
+fn commitment_to(kind: Kind, open: &Salted) -> Hash {
+    Hash::of_parts(&[PART_DOMAIN, kind.word(), b"\0", &open.0])
 }
 
 /// What a leaf commits to, part by part.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Evidence {
     parts: Vec<Part>,
-}
-
-/// One part as it is stored, its fields in the order of canonical JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored<'a> {
-    #[serde(with = "hex", default, skip_serializing_if = "Option::is_none")]
-    commitment: Option<Hash>,
-    is: Kind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<KeyId>,
-    #[serde(with = "hex", default, skip_serializing_if = "Option::is_none")]
-    salt: Option<Hash>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sealed: Option<String>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    value: Option<&'a RawValue>,
 }
 
 impl Evidence {
@@ -200,11 +212,14 @@ impl Evidence {
     /// What the leaf holds.
     #[must_use]
     pub fn commitment(&self) -> Hash {
-        let mut all = EVIDENCE_DOMAIN.to_vec();
+        let mut all = Vec::with_capacity(EVIDENCE_DOMAIN.len() + self.parts.len() * (1 + 8 + 32));
+        all.extend_from_slice(EVIDENCE_DOMAIN);
         for part in &self.parts {
             all.push(u8::from(part.key.is_some()));
-            all.extend(part.key.iter().flat_map(|key| key.0));
-            all.extend(part.commitment.0);
+            if let Some(key) = &part.key {
+                all.extend_from_slice(&key.0);
+            }
+            all.extend_from_slice(&part.commitment.0);
         }
         Hash::of(&all)
     }
@@ -212,9 +227,7 @@ impl Evidence {
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let parts: Vec<Stored<'_>> = self.parts.iter().map(stored).collect();
-        // Nothing in it can fail to be written.
-        serde_json::to_vec(&parts).unwrap_or_default()
+        stored::write(&self.parts)
     }
 
     /// Reads the stored form.
@@ -222,22 +235,11 @@ impl Evidence {
     /// # Errors
     /// [`InvalidEvidence::Form`] unless writing it again gives the same bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidEvidence> {
-        let read: Vec<Stored<'_>> =
-            serde_json::from_slice(bytes).map_err(|_| InvalidEvidence::Form)?;
-        let parts = read.into_iter().map(part).collect::<Option<Vec<Part>>>();
-        let evidence = Self {
-            parts: parts.ok_or(InvalidEvidence::Form)?,
-        };
-        let count = |kind| {
-            evidence
-                .parts
-                .iter()
-                .filter(|part| part.kind == kind)
-                .count()
-        };
+        let parts = stored::read(bytes).ok_or(InvalidEvidence::Form)?;
+        let count = |kind| parts.iter().filter(|part| part.kind == kind).count();
         let is_whole = count(Kind::Control) <= 1 && count(Kind::Details) <= 1;
-        match is_whole && evidence.to_bytes() == bytes {
-            true => Ok(evidence),
+        match is_whole {
+            true => Ok(Self { parts }),
             false => Err(InvalidEvidence::Form),
         }
     }
@@ -247,7 +249,7 @@ impl Evidence {
     pub fn control(&self) -> Value {
         let control = self.parts.iter().find(|part| part.kind == Kind::Control);
         match control.map(|part| &part.form) {
-            Some(Form::Open(open)) => serde_json::from_slice(&open.canonical).unwrap_or_default(),
+            Some(Form::Open(open)) => serde_json::from_slice(open.canonical()).unwrap_or_default(),
             _ => Value::Null,
         }
     }
@@ -261,11 +263,25 @@ impl Evidence {
         commitment: Hash,
         keys: &dyn KeySource,
     ) -> Result<Opened, InvalidEvidence> {
+        Self::committed(bytes, commitment)?.into_opened(keys, true)
+    }
+
+    /// Like [`open`](Self::open), for whoever does not look at the details: they are opened and
+    /// checked, and left out of what is given.
+    pub(crate) fn check(
+        bytes: &[u8],
+        commitment: Hash,
+        keys: &dyn KeySource,
+    ) -> Result<Opened, InvalidEvidence> {
+        Self::committed(bytes, commitment)?.into_opened(keys, false)
+    }
+
+    fn committed(bytes: &[u8], commitment: Hash) -> Result<Self, InvalidEvidence> {
         let evidence = Self::parse(bytes)?;
-        if evidence.commitment() != commitment {
-            return Err(InvalidEvidence::Commitment);
+        match evidence.commitment() == commitment {
+            true => Ok(evidence),
+            false => Err(InvalidEvidence::Commitment),
         }
-        evidence.opened(keys)
     }
 
     /// Opens what there are keys for.
@@ -273,18 +289,27 @@ impl Evidence {
     /// # Errors
     /// [`InvalidEvidence`] when a sealed part is not what it says.
     pub fn opened(&self, keys: &dyn KeySource) -> Result<Opened, InvalidEvidence> {
+        self.clone().into_opened(keys, true)
+    }
+
+    fn into_opened(
+        self,
+        keys: &dyn KeySource,
+        with_details: bool,
+    ) -> Result<Opened, InvalidEvidence> {
         let mut opened = Opened::default();
         let (mut names, mut details) = (Names::default(), None);
-        for part in &self.parts {
+        for part in self.parts {
+            let (kind, key) = (part.kind, part.key);
             let Some(open) = part.opened(keys)? else {
-                opened.closed.push(part.key);
+                opened.closed.push(key);
                 continue;
             };
-            let text = String::from_utf8(open.canonical).map_err(|_| InvalidEvidence::Form)?;
-            match part.kind {
-                Kind::Control => opened.control = Some(text),
-                Kind::Details => details = Some(text),
-                Kind::Names => names.learn(&text).ok_or(InvalidEvidence::Form)?,
+            let text = open.text().ok_or(InvalidEvidence::Form)?;
+            match kind {
+                Kind::Control => opened.control = Some(text.to_owned()),
+                Kind::Details => details = with_details.then(|| text.to_owned()),
+                Kind::Names => names.learn(text).ok_or(InvalidEvidence::Form)?,
             }
         }
         opened.details = details.map(|text| names.restore(text));
@@ -311,64 +336,16 @@ impl Evidence {
     pub fn disclosed(&self, keys: &dyn KeySource) -> Result<Self, InvalidEvidence> {
         let disclose = |part: &Part| {
             Ok(Part {
-                form: part.opened(keys)?.map_or(Form::Withheld, Form::Open),
+                form: part
+                    .clone()
+                    .opened(keys)?
+                    .map_or(Form::Withheld, Form::Open),
                 ..part.clone()
             })
         };
         let parts = self.parts.iter().map(disclose).collect::<Result<_, _>>()?;
         Ok(Self { parts })
     }
-}
-
-fn stored(part: &Part) -> Stored<'_> {
-    let mut stored = Stored {
-        commitment: None,
-        is: part.kind,
-        key: part.key,
-        salt: None,
-        sealed: None,
-        value: None,
-    };
-    match &part.form {
-        Form::Open(Salted { salt, canonical }) => {
-            stored.salt = Some(Hash(*salt));
-            stored.value = serde_json::from_slice(canonical).ok();
-        }
-        Form::Sealed(sealed) => {
-            stored.commitment = Some(part.commitment);
-            stored.sealed = Some(STANDARD_NO_PAD.encode(sealed));
-        }
-        Form::Withheld => stored.commitment = Some(part.commitment),
-    }
-    stored
-}
-
-fn part(stored: Stored<'_>) -> Option<Part> {
-    let Stored { is: kind, key, .. } = stored;
-    let (commitment, form) = match (stored.commitment, stored.salt, stored.sealed, stored.value) {
-        (None, Some(salt), None, Some(value)) => {
-            let open = Salted {
-                salt: salt.0,
-                canonical: value.get().as_bytes().to_vec(),
-            };
-            return Some(Part::of(kind, key, open));
-        }
-        (Some(commitment), None, Some(sealed), None) => {
-            key?;
-            (
-                commitment,
-                Form::Sealed(STANDARD_NO_PAD.decode(sealed).ok()?),
-            )
-        }
-        (Some(commitment), None, None, None) => (commitment, Form::Withheld),
-        _ => return None,
-    };
-    Some(Part {
-        kind,
-        key,
-        commitment,
-        form,
-    })
 }
 
 impl std::fmt::Debug for Evidence {

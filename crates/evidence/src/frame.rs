@@ -109,12 +109,13 @@ pub fn encode(frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
         *to = from;
     }
     let header_check = first::<4>(Hash::of(&lengths));
-    let check = Hash::of_parts(&[&lengths, &header_check, frame.leaf, frame.evidence]);
+    let begin = out.len();
     out.reserve(OVERHEAD_BYTES.saturating_add(frame.leaf.len() + frame.evidence.len()));
     out.extend_from_slice(&lengths);
     out.extend_from_slice(&header_check);
     out.extend_from_slice(frame.leaf);
     out.extend_from_slice(frame.evidence);
+    let check = Hash::of(out.get(begin..).unwrap_or_default());
     out.extend_from_slice(&first::<8>(check));
     Ok(())
 }
@@ -217,7 +218,9 @@ impl<'a> Decoder<'a> {
         let Some((trailer, rest)) = rest.split_first_chunk::<TRAILER_BYTES>() else {
             return Ok(None);
         };
-        if first::<8>(Hash::of_parts(&[lengths, check, leaf, evidence])) != *trailer {
+        // All of it lies behind each other, so that it is hashed in one go.
+        let content = self.rest.get(..HEADER_BYTES + leaf.len() + evidence.len());
+        if content.map(|content| first::<8>(Hash::of(content))) != Some(*trailer) {
             return Err(Damage::Content);
         }
         Ok(Some((Frame { leaf, evidence }, rest)))

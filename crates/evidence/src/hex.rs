@@ -7,27 +7,9 @@
 
 use std::fmt;
 
-use countersign_core::{canonical::Hash, digest::ActionDigest};
+pub(crate) use countersign_core::hex::parse;
+use countersign_core::{canonical::Hash, digest::ActionDigest, hex::write};
 use serde::{Deserializer, Serializer, de};
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-const INVALID: u8 = 0xff;
-
-/// The value of every byte as a digit.
-const VALUES: [u8; 256] = {
-    let mut values = [INVALID; 256];
-    let mut value = 0u8;
-    let mut rest: &[u8] = DIGITS;
-    while let [digit, tail @ ..] = rest {
-        let (_, from) = values.split_at_mut(*digit as usize);
-        if let [place, ..] = from {
-            *place = value;
-        }
-        value += 1;
-        rest = tail;
-    }
-    values
-};
 
 /// A field that is written as the digits of 32 bytes.
 pub(crate) trait Field: Sized {
@@ -78,16 +60,8 @@ pub(crate) fn encode<const N: usize, const M: usize, S: Serializer>(
     bytes: &[u8; N],
     to: S,
 ) -> Result<S::Ok, S::Error> {
-    let digit = |value: u8| {
-        DIGITS
-            .get(usize::from(value & 15))
-            .copied()
-            .unwrap_or_default()
-    };
     let mut text = [0; M];
-    for ([high, low], byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        (*high, *low) = (digit(*byte >> 4), digit(*byte));
-    }
+    write(bytes, &mut text);
     // Digits are ASCII.
     to.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
 }
@@ -113,18 +87,11 @@ impl<const N: usize> de::Visitor<'_> for Digits<N> {
     }
 }
 
-/// The bytes of twice `N` digits; `None` for any other text.
-pub(crate) fn parse<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let value = |digit: u8| VALUES.get(usize::from(digit)).copied().unwrap_or(INVALID);
-    let (pairs, rest) = text.as_chunks::<2>();
-    let mut bytes = [0; N];
-    let mut seen = 0;
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (value(*high), value(*low));
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
-    }
-    (seen <= 15 && pairs.len() == N && rest.is_empty()).then_some(bytes)
+/// Appends two digits for each byte.
+pub(crate) fn push(bytes: &[u8], out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.resize(begin + 2 * bytes.len(), 0);
+    write(bytes, out.get_mut(begin..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -19,7 +19,12 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
 /// `SHA-256(0x01 ‖ left ‖ right)`.
 #[must_use]
 pub fn node_hash(left: Hash, right: Hash) -> Hash {
-    Hash::of_parts(&[&[0x01], &left.0, &right.0])
+    let mut node = [0x01; 65];
+    let [_, halves @ ..] = &mut node;
+    let (to_left, to_right) = halves.split_at_mut(32);
+    to_left.copy_from_slice(&left.0);
+    to_right.copy_from_slice(&right.0);
+    Hash::of(&node)
 }
 
 /// The root of a tree without leaves, `SHA-256("")`.

@@ -38,7 +38,7 @@ use crate::{
     body::{Body, KeyPurpose, KeyRotated},
     checkpoint::Checkpoint,
     evidence::{
-        Evidence, Opened,
+        Evidence, InvalidEvidence, Opened,
         sealing::{KeyId, KeySource},
     },
     frame::{Decoder, Frame, Step},
@@ -370,7 +370,7 @@ fn check_evidence(
         None if stored.is_empty() => {}
         None => problems.push(Problem::EvidenceUnexpected),
         Some(_) if stored.is_empty() => problems.push(Problem::EvidenceMissing),
-        Some(commitment) => match Evidence::open(stored, commitment, keys) {
+        Some(commitment) => match open_evidence(leaf, stored, commitment, keys) {
             Ok(opened) => {
                 check_action(leaf, &opened, problems);
                 return Some(opened);
@@ -379,6 +379,21 @@ fn check_evidence(
         },
     }
     None
+}
+
+/// Opens evidence; its details are put together only where they are looked at.
+fn open_evidence(
+    leaf: &Leaf,
+    stored: &[u8],
+    commitment: Hash,
+    keys: &dyn KeySource,
+) -> Result<Opened, InvalidEvidence> {
+    match &leaf.body {
+        Body::ActionRequested(_) | Body::ApprovalDecided(_) => {
+            Evidence::open(stored, commitment, keys)
+        }
+        _ => Evidence::check(stored, commitment, keys),
+    }
 }
 
 /// Whether the evidence of a request's first record shows the action that its digest is of.

@@ -218,7 +218,7 @@ impl Turn {
             self.recent.remove(id);
         }
         let mut stored = self.load(parts, id).await?;
-        if !seal::holds(&parts.keys, &stored.case) {
+        if !seal::still_holds(&parts.keys, &mut stored.case) {
             if !only_ends(&input) {
                 return Err(self.forged(id, &input));
             }

@@ -210,6 +210,7 @@ impl Publisher {
         self.journal.seek(SeekFrom::Start(self.offset))?;
         let mut unread = end.saturating_sub(self.offset);
         while unread > 0 {
+            pending.reserve(usize::try_from(unread.min(PIECE))?);
             let mut piece = Read::by_ref(&mut self.journal).take(unread.min(PIECE));
             let read = u64::try_from(piece.read_to_end(&mut pending)?)?;
             if read == 0 {

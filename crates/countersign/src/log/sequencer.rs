@@ -34,6 +34,8 @@ use crate::{gateway::world::World, keys::Keys, vault::Vault};
 const QUEUE: usize = 8_192;
 /// The most records written with one sync.
 const BATCH: usize = 1_024;
+/// The most bytes kept ready for a batch.
+const MAX_ROOM: usize = 4 << 20;
 /// The longest a record stays without a checkpoint while the log is in use.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// How often a heartbeat is recorded while there is something new.
@@ -174,6 +176,7 @@ impl Log {
             end: end_out,
             tally: tally.clone(),
             fault: fault_out,
+            room: Vec::new(),
             journal,
         };
         match first {
@@ -290,6 +293,8 @@ struct Writer {
     tally: Arc<Tally>,
     /// Why the last write failed; nothing when it did not.
     fault: watch::Sender<Option<String>>,
+    /// Where the bytes of the last batch were, for the next.
+    room: Vec<u8>,
 }
 
 /// A batch in the making; nothing of it counts until it is synced.
@@ -403,7 +408,10 @@ impl Writer {
     /// Writes what waits as one batch. Anything but an append ends the batch and comes back to be
     /// done after it.
     fn handle(&mut self, first: Append, from: &Receiver<Message>) -> Option<Message> {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            bytes: std::mem::take(&mut self.room),
+            ..Batch::default()
+        };
         let mut next = Some(Message::Append(first));
         while let Some(Message::Append(append)) = next {
             self.add(&mut batch, append);
@@ -463,12 +471,21 @@ impl Writer {
         Ok(())
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), LogError> {
+    fn commit(&mut self, mut batch: Batch) -> Result<(), LogError> {
+        let bytes = std::mem::take(&mut batch.bytes);
+        let committed = self.commit_bytes(&bytes, batch);
+        self.room = bytes;
+        self.room.clear();
+        self.room.shrink_to(MAX_ROOM);
+        committed
+    }
+
+    fn commit_bytes(&mut self, bytes: &[u8], batch: Batch) -> Result<(), LogError> {
         if batch.leaves.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
-        if let Err(error) = self.journal.append(&batch.bytes) {
+        if let Err(error) = self.journal.append(bytes) {
             let error = LogError::Unwritable(error.to_string());
             self.fault.send_replace(Some(error.to_string()));
             for (_, done) in batch.waiting {

@@ -22,7 +22,7 @@ use countersign_core::{canonical::Hash, id::PersonId, time::Timestamp};
 use countersign_evidence::{
     evidence::{
         names::Finder,
-        sealing::{KeyId, KeySource, SealingKey},
+        sealing::{Held, KeyId, KeySource, Ready, SealingKey},
     },
     reference::Pseudonyms,
 };
@@ -66,9 +66,23 @@ pub struct Vault {
 
 #[derive(Default)]
 struct Known {
-    keys: HashMap<KeyId, SealingKey>,
+    keys: HashMap<KeyId, Kept>,
     current: HashMap<Place, KeyId>,
     people: Arc<People>,
+}
+
+/// A key as it is kept in memory: as it is, and made ready once.
+struct Kept {
+    key: SealingKey,
+    ready: Arc<Ready>,
+}
+
+impl Kept {
+    fn of(line: &Line) -> Self {
+        let key = SealingKey(line.key.0);
+        let ready = Arc::new(key.ready());
+        Self { key, ready }
+    }
 }
 
 impl Vault {
@@ -79,7 +93,9 @@ impl Vault {
     pub fn open(path: &Path, fresh: bool) -> anyhow::Result<Self> {
         let file = KeyFile::open(path, fresh)?;
         let mut known = Known::default();
-        file.lines().for_each(|line| known.learn(line));
+        for line in file.lines().filter(|line| line.class != Class::Alias) {
+            known.learn(line);
+        }
         known.people = Arc::new(People::new(file.people())?);
         Ok(Self {
             file: Mutex::new(file),
@@ -137,7 +153,7 @@ impl Vault {
         person: Option<&PersonId>,
         class: Class,
         at: Timestamp,
-    ) -> anyhow::Result<(KeyId, SealingKey)> {
+    ) -> anyhow::Result<(KeyId, Arc<Ready>)> {
         let place = (person.cloned(), class, at.0.div_euclid(PERIOD));
         if let Some(found) = self.known().at(&place) {
             return Ok(found);
@@ -150,12 +166,9 @@ impl Vault {
         let (person, class, period) = place;
         let line = Line::new(person, class, period)?;
         file.append(vec![line.clone()])?;
-        let made = (line.id, SealingKey(line.key.0));
-        self.known
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .learn(&line);
-        Ok(made)
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let ready = known.learn(&line);
+        Ok((line.id, ready))
     }
 
     /// The names of the keys that a person's evidence is sealed with.
@@ -225,24 +238,31 @@ fn is_over(line: &Line, class: Class, before: Timestamp) -> bool {
 }
 
 impl Known {
-    fn learn(&mut self, line: &Line) {
-        if line.class == Class::Alias {
-            return;
-        }
-        self.keys.insert(line.id, SealingKey(line.key.0));
+    /// Takes a key that seals.
+    fn learn(&mut self, line: &Line) -> Arc<Ready> {
+        let kept = Kept::of(line);
+        let ready = kept.ready.clone();
+        self.keys.insert(line.id, kept);
         let place = (line.person.clone(), line.class, line.period);
         self.current.insert(place, line.id);
+        ready
     }
 
-    fn at(&self, place: &Place) -> Option<(KeyId, SealingKey)> {
+    fn at(&self, place: &Place) -> Option<(KeyId, Arc<Ready>)> {
         let id = self.current.get(place)?;
-        Some((*id, self.keys.get(id)?.clone()))
+        Some((*id, self.keys.get(id)?.ready.clone()))
     }
 }
 
 impl KeySource for Vault {
     fn key(&self, id: KeyId) -> Option<SealingKey> {
-        self.known().keys.get(&id).cloned()
+        self.known().keys.get(&id).map(|kept| kept.key.clone())
+    }
+
+    fn ready(&self, id: KeyId) -> Option<Held<'_>> {
+        let known = self.known();
+        let kept = known.keys.get(&id)?;
+        Some(Held::Shared(kept.ready.clone()))
     }
 }
 
@@ -265,7 +285,8 @@ pub fn reader(path: &Path) -> anyhow::Result<Option<Arc<dyn KeySource>>> {
     };
     Ok(Some(Arc::new(Reader {
         path: path.into(),
-        read: Mutex::new((keys, length)),
+        first: keys,
+        since: Mutex::new((Keyring::new(), length)),
     })))
 }
 
@@ -273,22 +294,28 @@ fn length_of(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|found| found.len())
 }
 
-fn keys_in(path: &Path) -> anyhow::Result<Option<HashMap<KeyId, SealingKey>>> {
+/// Keys by their names.
+type Keyring = HashMap<KeyId, Arc<Kept>>;
+
+fn keys_in(path: &Path) -> anyhow::Result<Option<Keyring>> {
     let lines = file::read(path)?;
-    let of = |line: Line| (line.id, SealingKey(line.key.0));
+    let of = |line: Line| (line.id, Arc::new(Kept::of(&line)));
     Ok(lines.map(|lines| lines.into_iter().map(of).collect()))
 }
 
-/// Keys as they were read, and how long the file was.
+/// Keys as they were read.
 struct Reader {
     path: PathBuf,
-    read: Mutex<(HashMap<KeyId, SealingKey>, Option<u64>)>,
+    /// At first. Nobody waits for these.
+    first: Keyring,
+    /// What was read since, and how long the file was then.
+    since: Mutex<(Keyring, Option<u64>)>,
 }
 
-impl KeySource for Reader {
-    fn key(&self, id: KeyId) -> Option<SealingKey> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let (keys, length) = &mut *read;
+impl Reader {
+    fn since(&self, id: KeyId) -> Option<Arc<Kept>> {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, length) = &mut *since;
         if let Some(known) = keys.get(&id) {
             return Some(known.clone());
         }
@@ -300,6 +327,22 @@ impl KeySource for Reader {
             keys.extend(keys_in(&self.path).ok().flatten().unwrap_or_default());
         }
         keys.get(&id).cloned()
+    }
+}
+
+impl KeySource for Reader {
+    fn key(&self, id: KeyId) -> Option<SealingKey> {
+        if let Some(kept) = self.first.get(&id) {
+            return Some(kept.key.clone());
+        }
+        self.since(id).map(|kept| kept.key.clone())
+    }
+
+    fn ready(&self, id: KeyId) -> Option<Held<'_>> {
+        if let Some(kept) = self.first.get(&id) {
+            return Some(Held::There(&kept.ready));
+        }
+        self.since(id).map(|kept| Held::Shared(kept.ready.clone()))
     }
 }
 

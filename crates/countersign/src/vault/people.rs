@@ -14,6 +14,8 @@ use countersign_evidence::evidence::names::Finder;
 pub(super) struct People {
     people: Vec<PersonId>,
     finder: Option<AhoCorasick>,
+    /// Bytes of the shortest name: what is shorter mentions nobody.
+    shortest: usize,
 }
 
 impl People {
@@ -24,13 +26,18 @@ impl People {
             .ascii_case_insensitive(true)
             .build(people.iter().map(PersonId::as_str))?;
         let finder = (!people.is_empty()).then_some(finder);
-        Ok(Self { people, finder })
+        let lengths = people.iter().map(|person| person.as_str().len());
+        Ok(Self {
+            shortest: lengths.min().unwrap_or_default(),
+            people,
+            finder,
+        })
     }
 }
 
 impl Finder for People {
     fn mentions(&self, text: &str) -> Vec<(Range<usize>, PersonId)> {
-        let Some(finder) = &self.finder else {
+        let Some(finder) = self.finder.as_ref().filter(|_| text.len() >= self.shortest) else {
             return Vec::new();
         };
         let mut found: Vec<_> = finder

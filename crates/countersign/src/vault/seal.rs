@@ -4,6 +4,7 @@
 //! mentioned in it.
 //! Invariant: nobody who has an alias is named in anything but a part sealed with their own key.
 
+use anyhow::Context;
 use countersign_core::{
     canonical::Hash,
     id::PersonId,
@@ -73,6 +74,21 @@ pub struct Sealed {
     pub control: Value,
 }
 
+/// Salts of parts, made some at a time; each is given once.
+#[derive(Default)]
+struct Salts(Vec<[u8; 32]>);
+
+impl Salts {
+    fn fresh(&mut self) -> anyhow::Result<[u8; 32]> {
+        if let Some(salt) = self.0.pop() {
+            return Ok(salt);
+        }
+        let bytes = keys::random_bytes::<128>()?;
+        self.0.extend(bytes.as_chunks().0);
+        self.0.pop().context("there are no random bytes")
+    }
+}
+
 impl Vault {
     /// Divides and seals the fields of a record's evidence.
     ///
@@ -87,12 +103,13 @@ impl Vault {
             .iter()
             .filter_map(|name| details.remove_entry(*name));
         let control = Value::Object(control.collect());
-        let mut parts = Vec::new();
+        let (mut parts, mut salts) = (Vec::new(), Salts::default());
         if control.as_object().is_some_and(|fields| !fields.is_empty()) {
-            parts.push(Part::new(Kind::Control, keys::random()?, &control)?);
+            parts.push(Part::new(Kind::Control, salts.fresh()?, &control)?);
         }
         if !details.is_empty() {
-            self.seal_details(of, at, Value::Object(details), &mut parts)?;
+            let details = Value::Object(details);
+            self.seal_details(of, at, details, (&mut parts, &mut salts))?;
         }
         if parts.is_empty() {
             return Ok(Sealed {
@@ -114,15 +131,15 @@ impl Vault {
         of: &Of,
         at: Timestamp,
         mut details: Value,
-        parts: &mut Vec<Part>,
+        (parts, salts): (&mut Vec<Part>, &mut Salts),
     ) -> anyhow::Result<()> {
         let people = self.known().people.clone();
         let taken = take_out(&mut details, people.as_ref());
         let (person, class) = of.key();
         let mut add = |kind, person: Option<&PersonId>, class, value: &Value| {
             let (id, key) = self.key_for(person, class, at)?;
-            let part = Part::new(kind, keys::random()?, value)?;
-            parts.push(part.sealed(id, &key)?);
+            let part = Part::new(kind, salts.fresh()?, value)?;
+            parts.push(part.sealed_with(id, &key)?);
             anyhow::Ok(())
         };
         add(Kind::Details, person, class, &details)?;

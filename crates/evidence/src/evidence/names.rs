@@ -58,7 +58,8 @@ impl<F: Finder> Taking<'_, F> {
 
     fn text(&mut self, text: &mut String) {
         let found = self.finder.mentions(text);
-        if found.is_empty() && !text.contains(OPEN) {
+        // Most texts are plain, which is seen faster than that they have no mark.
+        if found.is_empty() && (text.is_ascii() || !text.contains(OPEN)) {
             return;
         }
         let mut marked = String::with_capacity(text.len());

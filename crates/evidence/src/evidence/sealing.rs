@@ -7,9 +7,12 @@
 //! `HMAC-SHA-256(key, "countersign/seal/v1\0" ‖ commitment)`, a nonce of zeros, no further data. The
 //! plaintext is the part's salt and its value; a commitment comes again only for the same plaintext.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
 use countersign_core::canonical::Hash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -65,6 +68,18 @@ pub struct SealingFailed;
 pub struct SealingKey(pub [u8; 32]);
 
 impl SealingKey {
+    /// This key made ready for use.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        Ready(hmac::Key::new(hmac::HMAC_SHA256, &self.0))
+    }
+}
+
+/// A key made ready, so that what is the same for every part is done once. It is wiped when it is
+/// dropped.
+pub struct Ready(hmac::Key);
+
+impl Ready {
     /// Encrypts the part of this commitment.
     ///
     /// # Errors
@@ -92,10 +107,18 @@ impl SealingKey {
     }
 
     fn of_part(&self, commitment: Hash) -> Option<LessSafeKey> {
-        let message = [b"countersign/seal/v1\0", &commitment.0[..]].concat();
-        let derived = Hash::keyed(&self.0, &message);
-        let key = UnboundKey::new(&AES_256_GCM, &derived.0).ok()?;
+        let mut message = *b"countersign/seal/v1\0................................";
+        let place = message.last_chunk_mut::<32>()?;
+        *place = commitment.0;
+        let derived = hmac::sign(&self.0, &message);
+        let key = UnboundKey::new(&AES_256_GCM, derived.as_ref()).ok()?;
         Some(LessSafeKey::new(key))
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ready(hidden)")
     }
 }
 
@@ -114,6 +137,30 @@ impl fmt::Debug for SealingKey {
 pub trait KeySource: fmt::Debug + Send + Sync {
     /// The key of this name; `None` when it was destroyed, or was never here.
     fn key(&self, id: KeyId) -> Option<SealingKey>;
+
+    /// The same key made ready; kept so by whoever is asked often.
+    fn ready(&self, id: KeyId) -> Option<Held<'_>> {
+        self.key(id).map(|key| Held::Shared(Arc::new(key.ready())))
+    }
+}
+
+/// A key that somebody has made ready.
+#[derive(Debug)]
+pub enum Held<'a> {
+    /// It stays with them, so that several threads don't even count who uses it.
+    There(&'a Ready),
+    /// It may be destroyed while it is used.
+    Shared(Arc<Ready>),
+}
+
+impl std::ops::Deref for Held<'_> {
+    type Target = Ready;
+    fn deref(&self) -> &Ready {
+        match self {
+            Self::There(ready) => ready,
+            Self::Shared(ready) => ready,
+        }
+    }
 }
 
 /// Somebody without any key, such as whoever verifies a receipt.

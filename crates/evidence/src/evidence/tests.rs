@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use countersign_core::id::PersonId;
+use countersign_core::{canonical::json_to_canonical, id::PersonId};
 use proptest::prelude::*;
 use serde_json::json;
 

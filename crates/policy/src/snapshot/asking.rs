@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::{
     Snapshot,
     entities::BUILT_IN_TARGET,
+    fast::datetime,
     question::{MAX_CHAIN, MAX_EFFECTS, Question},
 };
 use crate::{
@@ -271,10 +272,7 @@ fn shared_context(
     Ok(vec![
         ("gate".into(), text(question.gate)),
         ("operation".into(), text(question.operation)),
-        (
-            "now".into(),
-            RestrictedExpression::new_datetime(question.now.to_string()),
-        ),
+        ("now".into(), datetime(&question.now.to_string())),
         ("stated".into(), record(stated)?),
     ])
 }

@@ -8,9 +8,12 @@
 //! Invariant: no source can name `context.approvals`, so whether a condition holds does not depend
 //! on approvals, and lifting is a question of sets.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::LazyLock,
+};
 
-use cedar_policy::{Context, Entity, EntityUid, Request};
+use cedar_policy::{Context, Entity, EntityUid, Request, RestrictedExpression};
 use cedar_policy_core::{
     ast,
     entities::{Entities, NoEntitiesSchema, TCComputation},
@@ -31,6 +34,21 @@ use super::{
     reference::{Answered, failure},
 };
 use crate::statement::Statement;
+
+/// What makes an instant of a text. Cedar's own function reads this name with its parser every time.
+static DATETIME: LazyLock<Option<ast::Name>> = LazyLock::new(|| {
+    let name = "datetime".parse().ok();
+    name.map(ast::Name::unqualified_name)
+});
+
+/// The same as [`RestrictedExpression::new_datetime`].
+pub(super) fn datetime(text: &str) -> RestrictedExpression {
+    let Some(name) = DATETIME.as_ref() else {
+        return RestrictedExpression::new_datetime(text);
+    };
+    let argument = ast::RestrictedExpr::val(text);
+    ast::RestrictedExpr::call_extension_fn(name.clone(), [argument]).into()
+}
 
 /// A statement without its scope.
 #[derive(Debug)]

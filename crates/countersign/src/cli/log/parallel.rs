@@ -26,7 +26,10 @@ use super::named::{open, unreadable};
 use crate::cli::failure::Failure;
 
 /// How much one thread examines at once, unless a single entry is longer.
-pub(super) const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 18;
+
+/// The most that room is made for before it is read.
+const MOST: usize = 4 << 20;
 
 /// Bytes of the journal from a place where a frame begins.
 struct Piece {
@@ -40,6 +43,8 @@ struct Piece {
 struct Done {
     entries: Vec<Examined>,
     end: End,
+    /// Where the piece was, for another.
+    room: Vec<u8>,
 }
 
 /// What came after the last whole frame of a piece.
@@ -79,7 +84,15 @@ pub(super) fn verify(journal: &Path, piece: usize, verifier: &mut Verifier) -> R
             scope.spawn(move || examine_all(&jobs, &examiner));
         }
         drop(jobs);
-        let reading = scope.spawn(move || read(file, piece, &work, &ordered));
+        let (free, rooms) = sync_channel(threads * 4);
+        let reading = scope.spawn(move || {
+            let out = Out {
+                work,
+                ordered,
+                rooms,
+            };
+            read(file, piece, &out)
+        });
         let mut end = End::Clean;
         for result in results {
             let Ok(done) = result.recv() else {
@@ -89,6 +102,7 @@ pub(super) fn verify(journal: &Path, piece: usize, verifier: &mut Verifier) -> R
                 .into_iter()
                 .for_each(|entry| verifier.take(entry));
             end = done.end;
+            let _enough_are_free = free.try_send(done.room);
             // Nothing counts behind damage; the threads end because nobody listens any more.
             if !matches!(end, End::Clean) {
                 break;
@@ -125,20 +139,46 @@ fn examine_all(jobs: &Mutex<Receiver<Piece>>, examiner: &Examiner) {
                 Step::Corrupt(corrupt) => break End::Corrupt(corrupt),
             }
         };
-        let _nobody_listens = to.send(Done { entries, end });
+        let done = Done {
+            entries,
+            end,
+            room: bytes,
+        };
+        let _nobody_listens = to.send(done);
+    }
+}
+
+/// Where pieces go, and where room for the next comes from.
+struct Out {
+    work: SyncSender<Piece>,
+    ordered: SyncSender<Receiver<Done>>,
+    rooms: Receiver<Vec<u8>>,
+}
+
+impl Out {
+    /// The piece with everything up to `cut` in front, the rest in `pending` in other room.
+    fn cut(&self, pending: &mut Vec<u8>, cut: usize) -> Vec<u8> {
+        let mut rest = self.rooms.try_recv().unwrap_or_default();
+        rest.clear();
+        rest.extend_from_slice(pending.get(cut..).unwrap_or_default());
+        pending.truncate(cut);
+        std::mem::replace(pending, rest)
+    }
+
+    /// Gives a piece to be examined; `false` when nobody listens any more.
+    fn send(&self, bytes: Vec<u8>, offset: u64) -> bool {
+        let (to, result) = sync_channel(1);
+        let piece = Piece { bytes, offset, to };
+        self.ordered.send(result).is_ok() && self.work.send(piece).is_ok()
     }
 }
 
 /// Cuts the journal where frames begin, as their headers say. The last piece has whatever is left.
-fn read(
-    mut file: File,
-    piece: usize,
-    work: &SyncSender<Piece>,
-    ordered: &SyncSender<Receiver<Done>>,
-) -> std::io::Result<()> {
+fn read(mut file: File, piece: usize, out: &Out) -> std::io::Result<()> {
     let (mut pending, mut offset, mut wanted) = (Vec::new(), 0_u64, piece);
     loop {
         let more = u64::try_from(wanted.saturating_sub(pending.len())).unwrap_or(u64::MAX);
+        pending.reserve(wanted.saturating_sub(pending.len()).min(MOST));
         let read = Read::by_ref(&mut file)
             .take(more)
             .read_to_end(&mut pending)?;
@@ -157,20 +197,11 @@ fn read(
             }
             cut = pending.len();
         }
-        let rest = pending.split_off(cut);
-        let bytes = std::mem::replace(&mut pending, rest);
+        let bytes = out.cut(&mut pending, cut);
         let begins = offset;
         offset = offset.saturating_add(u64::try_from(cut).unwrap_or(u64::MAX));
         wanted = piece.max(pending.len());
-        let (to, result) = sync_channel(1);
-        let sent = bytes.is_empty() || {
-            let job = Piece {
-                bytes,
-                offset: begins,
-                to,
-            };
-            ordered.send(result).is_ok() && work.send(job).is_ok()
-        };
+        let sent = bytes.is_empty() || out.send(bytes, begins);
         if at_end || !sent {
             return Ok(());
         }
