@@ -40,6 +40,10 @@ pub(crate) fn begin_anew(streams: &Path, aside: &Path) -> anyhow::Result<()> {
             "webhook.json",
             Some(json!({ "next": start, "before": null, "pending": [] })),
         ),
+        (
+            "otlp.json",
+            Some(json!({ "next": start, "before": null, "pending": [] })),
+        ),
         ("dead.jsonl", None),
     ];
     for entry in there {
