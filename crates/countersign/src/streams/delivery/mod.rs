@@ -38,8 +38,6 @@ use crate::{keys, log::End};
 
 /// Messages on their way at once.
 const AT_ONCE: usize = 8;
-/// The most messages that are given up; more stay in the log until somebody looks.
-const DEAD: u64 = 100_000;
 /// How often what became of messages is noted.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 /// How long messages on their way have when the stream is ended.
@@ -53,6 +51,8 @@ pub(super) trait Telling: Send + Sync + 'static {
     const FILE: &'static str;
     /// The most messages that are taken from the log and not delivered; more stay in the log.
     const WAITING: usize;
+    /// The most messages that are given up; more stay in the log until somebody looks.
+    const DEAD: u64;
 
     /// Takes a record into account, in the order of the log. Where a message is due with it: the
     /// earlier records that the message is about, too.
@@ -278,7 +278,7 @@ impl<T: Telling> Sender<T> {
     }
 
     fn has_room(&self) -> bool {
-        !self.gone && self.lanes.len() < T::WAITING && self.dead < DEAD
+        !self.gone && self.lanes.len() < T::WAITING && self.dead < T::DEAD
     }
 
     /// When there is something to do even if nothing happens.
@@ -486,9 +486,10 @@ impl<T: Telling> Sender<T> {
             state.waiting = u64::try_from(self.lanes.len()).unwrap_or(u64::MAX);
             state.dead = self.dead;
         });
-        if self.dead >= DEAD {
+        if self.dead >= T::DEAD {
             own.status.wrong(format!(
-                "{DEAD} events were given up; `countersign stream retry {}` tries them again",
+                "{} events were given up; `countersign stream retry {}` tries them again",
+                T::DEAD,
                 own.name
             ));
         }

@@ -91,6 +91,7 @@ impl Telling for Traces {
     const FILE: &'static str = "otlp.json";
     // Each has the places of all its records.
     const WAITING: usize = 2_000;
+    const DEAD: u64 = 20_000;
 
     fn take(&self, entry: &Entry) -> Option<Vec<Place>> {
         lock(&self.open).take(entry)

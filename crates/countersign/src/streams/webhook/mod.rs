@@ -44,6 +44,7 @@ struct Events(Client);
 impl Telling for Events {
     const FILE: &'static str = "webhook.json";
     const WAITING: usize = 10_000;
+    const DEAD: u64 = 100_000;
 
     fn take(&self, entry: &Entry) -> Option<Vec<Place>> {
         event::is_told(&entry.leaf.body).then(Vec::new)

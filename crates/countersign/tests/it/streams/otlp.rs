@@ -68,10 +68,12 @@ async fn one_trace_goes_from_the_gate_to_the_outcome() {
     let collector = Collector::good().await;
     let lab = lab(&collector.table("")).await;
     let bot = lab.bot().await;
+    let held = run(&bot, "./tally one hidden-word").await;
     run(&bot, "./tally free hidden-word").await;
     run(&bot, "./tally never hidden-word").await;
-    let held = run(&bot, "./tally one hidden-word").await;
-    // What is open when the reader stops is told whole when it is over.
+    // What is open when the reader stops is told whole when it is over, and what was told since it
+    // began is not told again.
+    all_taken(&lab, &collector).await;
     let lab = lab.restart().await;
     assert!(collector.of(&held).is_none(), "it is not over");
     let (bot, ann) = (lab.bot().await, lab.session("ann").await);
