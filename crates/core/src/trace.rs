@@ -24,6 +24,20 @@ pub struct TraceParent {
 #[error("the text is no W3C traceparent")]
 pub struct InvalidTraceParent;
 
+impl TraceParent {
+    /// The trace; never 0.
+    #[must_use]
+    pub fn trace(self) -> u128 {
+        self.trace
+    }
+
+    /// The place in it; never 0.
+    #[must_use]
+    pub fn parent(self) -> u64 {
+        self.parent
+    }
+}
+
 /// Lower-case hexadecimal digits, exactly so many.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let good = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);

@@ -5,6 +5,8 @@
 //! Invariant: what a stream may say ([`Details`]) and where it says it are part of the bundle's
 //! hash, so both change only through a request. Secrets are named, never held.
 
+use std::collections::BTreeMap;
+
 use countersign_core::time::Span;
 
 use crate::target::exec::CredentialSource;
@@ -49,6 +51,8 @@ pub enum StreamKind {
     Ocsf(OcsfFile),
     /// CloudEvents posted to an address.
     Webhook(Box<Webhook>),
+    /// Requests as traces, posted to a collector.
+    Otlp(Box<Collector>),
 }
 
 /// A file of lines.
@@ -75,6 +79,23 @@ pub struct Webhook {
     pub retry_for: Span,
 }
 
+/// Somebody who collects traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// The address: `https`, or `http` to this machine.
+    pub url: String,
+    /// What proves who tells, where that is asked for: the whole value of a header.
+    pub secret: Option<CredentialSource>,
+    /// The header that the secret stands in.
+    pub secret_header: String,
+    /// Other headers, which are no secrets.
+    pub headers: BTreeMap<String, String>,
+    /// A file of the only authorities that vouch for the collector.
+    pub ca: Option<String>,
+    /// How long one trace is tried.
+    pub retry_for: Span,
+}
+
 impl StreamKind {
     /// The kind as it is written.
     #[must_use]
@@ -82,6 +103,7 @@ impl StreamKind {
         match self {
             Self::Ocsf(_) => "ocsf",
             Self::Webhook(_) => "webhook",
+            Self::Otlp(_) => "otlp",
         }
     }
 }

@@ -73,6 +73,7 @@ async fn all(api: &Api) -> Result<StreamList, ApiError> {
             to: match stream.kind {
                 StreamKind::Ocsf(file) => file.path,
                 StreamKind::Webhook(webhook) => webhook.url,
+                StreamKind::Otlp(collector) => collector.url,
             },
             next: state.next,
             lag,

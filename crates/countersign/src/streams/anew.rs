@@ -40,6 +40,10 @@ pub(crate) fn begin_anew(streams: &Path, aside: &Path) -> anyhow::Result<()> {
             "webhook.json",
             Some(json!({ "next": start, "before": null, "pending": [] })),
         ),
+        (
+            "otlp.json",
+            Some(json!({ "next": start, "before": null, "pending": [] })),
+        ),
         ("dead.jsonl", None),
     ];
     for entry in there {
@@ -83,7 +87,7 @@ mod tests {
         begin_anew(&streams, &aside).unwrap();
         let siem = streams.join("siem");
         fs::create_dir_all(siem.join("files")).unwrap();
-        for file in ["ocsf.json", "dead.jsonl", "files/events.jsonl"] {
+        for file in ["ocsf.json", "otlp.json", "dead.jsonl", "files/events.jsonl"] {
             fs::write(siem.join(file), "old").unwrap();
         }
         let read = |path: &Path| fs::read_to_string(path).unwrap();
@@ -93,7 +97,9 @@ mod tests {
             assert_eq!(read(&aside.join("siem/ocsf.json")), "old");
             assert_eq!(read(&aside.join("siem/dead.jsonl")), "old");
             assert_eq!(read(&siem.join("files/events.jsonl")), "old");
-            assert!(read(&siem.join("ocsf.json")).contains("\"index\":0"));
+            for begun in ["ocsf.json", "otlp.json"] {
+                assert!(read(&siem.join(begun)).contains("\"index\":0"));
+            }
             assert!(!siem.join("dead.jsonl").exists());
             assert!(!siem.join("webhook.json").exists());
         }

@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, bail};
 use countersign_core::canonical::Hash;
 use countersign_evidence::{
+    body::{Body, Decision, Phase},
     evidence::{Evidence, sealing::KeySource},
     frame::{Decoder, Frame, MAX_EVIDENCE_BYTES, MAX_LEAF_BYTES, OVERHEAD_BYTES, Step},
     leaf::Leaf,
@@ -58,6 +59,17 @@ impl Entry {
     pub(super) fn opened(&self) -> Option<Value> {
         let opened = Evidence::open(&self.evidence, self.leaf.evidence?, self.keys.as_ref());
         opened.ok().map(|opened| opened.value())
+    }
+
+    /// Whether its request is over with it.
+    pub(super) fn ends_request(&self) -> bool {
+        match &self.leaf.body {
+            Body::ActionOutcome(_) | Body::RequestClosed(_) => true,
+            Body::PolicyDecided(decided) => {
+                decided.phase == Phase::Request && decided.decision == Decision::Deny
+            }
+            _ => false,
+        }
     }
 }
 

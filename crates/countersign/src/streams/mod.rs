@@ -1,4 +1,4 @@
-//! What of the record is told to other systems: files of OCSF events, webhooks.
+//! What of the record is told to other systems: files of OCSF events, webhooks, traces.
 //!
 //! In scope: following the log from a saved place, at least once and in order; starting and ending
 //! streams as the active bundle says; how they stand.
@@ -8,9 +8,11 @@
 //! machine is what the bundle's `details` allow ([`view`]).
 
 mod anew;
+mod delivery;
 mod follow;
 mod keep;
 mod ocsf;
+mod otlp;
 mod status;
 mod view;
 mod webhook;
@@ -27,8 +29,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::anew::begin_anew;
+pub use self::{delivery::DeadLetter, status::StreamState};
 use self::{follow::Place, status::Status};
-pub use self::{status::StreamState, webhook::DeadLetter};
 use crate::{
     active::ActivePolicy,
     clock::Clock,
@@ -230,7 +232,7 @@ impl Streams {
     /// The file of them can't be read.
     pub async fn dead_letters(&self, name: &str, limit: usize) -> anyhow::Result<Vec<DeadLetter>> {
         let (data, name) = (self.parts.data.clone(), name.to_owned());
-        blocking(move || webhook::dead_letters(&data, &name, limit)).await
+        blocking(move || delivery::dead_letters(&data, &name, limit)).await
     }
 
     /// Has a stream try everything again at once, what it gave up included. Whether there is such
@@ -271,6 +273,7 @@ async fn run(parts: Parts, mut own: Own) {
         let ended = match &stream {
             StreamKind::Ocsf(file) => ocsf::follow(&parts, &own, file).await,
             StreamKind::Webhook(webhook) => webhook::follow(&parts, &mut own, webhook).await,
+            StreamKind::Otlp(collector) => otlp::follow(&parts, &mut own, collector).await,
         };
         let Err(error) = ended else {
             return;

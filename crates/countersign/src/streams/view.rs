@@ -3,13 +3,14 @@
 //! In scope: leaving out what the stream's `details` don't allow; names for references.
 //! Out of scope: the shape in which it is said; each kind of stream has its own.
 //! Invariant: at `refs`, nothing but the leaf leaves the machine, and of the evidence only which
-//! gate and target was asked for, which are names of the configuration (P11). Nonces, keys
+//! gate and target was asked for, which are names of the configuration (P11), and, to whoever collects
+//! traces, the caller's place in one. Nonces, keys
 //! and numbers of our own store never leave, whatever the details: with a nonce, arguments could
 //! be guessed after they were erased.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use countersign_core::{directory::Directory, subject::SubjectId};
+use countersign_core::{directory::Directory, subject::SubjectId, trace::TraceParent};
 use countersign_evidence::{
     body::{Body, Fill},
     reference::{Pseudonyms, Ref},
@@ -121,6 +122,15 @@ pub(super) fn asked(entry: &Entry) -> Option<Asked> {
     }
     let action = entry.opened()?.get("action")?.clone();
     serde_json::from_value(action).ok()
+}
+
+/// The trace that a caller says its request belongs to, from the request's first record.
+pub(super) fn trace(entry: &Entry) -> Option<TraceParent> {
+    if !matches!(entry.leaf.body, Body::ActionRequested(_)) {
+        return None;
+    }
+    let trace = entry.opened()?.get("traceparent")?.clone();
+    serde_json::from_value(trace).ok()
 }
 
 /// Every reference to a subject in a record.

@@ -5,7 +5,7 @@
 //! Invariant: an address is spoken to over TLS, or is written as one of this machine; a path can't
 //! climb out of where it starts.
 
-use std::{fmt::Display, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr};
 
 use countersign_core::time::Span;
 use serde::Deserialize;
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     problem::shown,
-    stream::{Details, OcsfFile, Start, Stream, StreamKind, Webhook},
+    stream::{Collector, Details, OcsfFile, Start, Stream, StreamKind, Webhook},
+    target::exec::CredentialSource,
 };
 
 /// The longest name of a stream; it names a directory.
@@ -32,6 +33,23 @@ const KEEP: u32 = 10;
 const MAX_KEEP: u32 = 1_000;
 /// How long an event is tried, unless configured otherwise.
 const RETRY_FOR: Span = Span::from_millis(24 * 3_600_000);
+/// The most headers of a collector, and the longest one.
+const MAX_HEADERS: usize = 16;
+const MAX_HEADER: usize = 1_024;
+/// Headers that say how a message is sent, which is not for a configuration to say.
+const OWN_HEADERS: [&str; 11] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 /// The longest an event is tried.
 const MAX_RETRY: Span = Span::from_millis(7 * 24 * 3_600_000);
 
@@ -48,6 +66,8 @@ pub(super) struct RawStream {
     secret: Option<Spanned<RawSecret>>,
     ca: Option<String>,
     retry_for: Option<Spanned<Span>>,
+    secret_header: Option<Spanned<String>>,
+    headers: Option<Spanned<BTreeMap<String, String>>>,
 }
 
 #[derive(Deserialize)]
@@ -89,10 +109,11 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<RawStream>) -> Option<(
     let kind = match raw.kind.get_ref().as_str() {
         "ocsf" => StreamKind::Ocsf(ocsf(reader, line, &mut raw)?),
         "webhook" => StreamKind::Webhook(Box::new(webhook(reader, line, &mut raw)?)),
+        "otlp" => StreamKind::Otlp(Box::new(otlp(reader, line, &mut raw)?)),
         other => {
             let message = format!("there are no streams of kind `{}`", shown(other));
             let line = reader.line(raw.kind.span().start);
-            reader.error(line, message, "use `ocsf` or `webhook`");
+            reader.error(line, message, "use `ocsf`, `webhook` or `otlp`");
             return None;
         }
     };
@@ -125,6 +146,8 @@ fn ocsf(reader: &mut Reader<'_>, line: u32, raw: &mut RawStream) -> Option<OcsfF
         ("secret", raw.secret.is_some()),
         ("ca", raw.ca.is_some()),
         ("retry_for", raw.retry_for.is_some()),
+        ("secret_header", raw.secret_header.is_some()),
+        ("headers", raw.headers.is_some()),
     ];
     needless(reader, line, "ocsf", &others);
     let Some(path) = raw.path.take() else {
@@ -181,45 +204,119 @@ fn webhook(reader: &mut Reader<'_>, line: u32, raw: &mut RawStream) -> Option<We
         ("path", raw.path.is_some()),
         ("max_bytes", raw.max_bytes.is_some()),
         ("keep", raw.keep.is_some()),
+        ("secret_header", raw.secret_header.is_some()),
+        ("headers", raw.headers.is_some()),
     ];
     needless(reader, line, "webhook", &others);
-    let url = raw.url.take();
-    match &url {
-        None => reader.error(
-            line,
-            "the stream has no `url`",
-            "add the receiver's address",
-        ),
-        Some(url) => {
-            if let Some(why) = refused_url(url.get_ref()) {
-                let message = format!("nothing is sent to `{}`: {why}", shown(url.get_ref()));
-                let line = reader.line(url.span().start);
-                let help = "write an `https://` address; `http://` only to 127.0.0.1, [::1] or \
-                            localhost";
-                reader.error(line, message, help);
-            }
-        }
+    let url = url(reader, line, raw);
+    if raw.secret.is_none() {
+        let help = "add `secret = { file = \"…\" }`, `{ env = \"…\" }` or `{ command = […] }`";
+        reader.error(line, "the stream has no `secret` to sign with", help);
     }
-    let secret = match raw.secret.take() {
-        None => {
-            let help = "add `secret = { file = \"…\" }`, `{ env = \"…\" }` or `{ command = […] }`";
-            reader.error(line, "the stream has no `secret` to sign with", help);
-            None
-        }
-        Some(secret) => {
-            let line = reader.line(secret.span().start);
-            let RawSecret { env, file, command } = secret.into_inner();
-            credential_source(reader, line, "secret", (env, file, command))
-        }
-    };
-    let retry_for = limited(reader, raw.retry_for.take(), RETRY_FOR, |span| {
-        (*span > MAX_RETRY).then(|| "write at most 7d".into())
-    });
+    let (secret, retry_for) = (secret(reader, raw), retry_for(reader, raw));
     Some(Webhook {
-        url: url?.into_inner(),
+        url: url?,
         secret: secret?,
         ca: raw.ca.take(),
         retry_for,
+    })
+}
+
+fn otlp(reader: &mut Reader<'_>, line: u32, raw: &mut RawStream) -> Option<Collector> {
+    let others = [
+        ("path", raw.path.is_some()),
+        ("max_bytes", raw.max_bytes.is_some()),
+        ("keep", raw.keep.is_some()),
+    ];
+    needless(reader, line, "otlp", &others);
+    let url = url(reader, line, raw);
+    let (secret, retry_for) = (secret(reader, raw), retry_for(reader, raw));
+    let secret_header = match raw.secret_header.take() {
+        None => "authorization".to_owned(),
+        Some(name) => {
+            let line = reader.line(name.span().start);
+            refuse_header(reader, line, name.get_ref(), "");
+            if secret.is_none() {
+                let help = "add the `secret` that stands in it, or remove `secret_header`";
+                reader.error(
+                    line,
+                    "the stream has a `secret_header` and no `secret`",
+                    help,
+                );
+            }
+            name.into_inner()
+        }
+    };
+    let mut headers = BTreeMap::new();
+    if let Some(written) = raw.headers.take() {
+        let line = reader.line(written.span().start);
+        headers = written.into_inner();
+        for (name, value) in &headers {
+            refuse_header(reader, line, name, value);
+            if *name == secret_header || name == "authorization" {
+                let message = format!("the header `{name}` would be shown to reviewers");
+                let help = "name it in `secret_header`, and where it is kept in `secret`";
+                reader.error(line, message, help);
+            }
+        }
+        if headers.len() > MAX_HEADERS {
+            let help = format!("write at most {MAX_HEADERS}");
+            reader.error(line, "the stream has too many headers", help);
+        }
+    }
+    Some(Collector {
+        url: url?,
+        secret,
+        secret_header,
+        headers,
+        ca: raw.ca.take(),
+        retry_for,
+    })
+}
+
+/// Notes a header that can't be sent.
+fn refuse_header(reader: &mut Reader<'_>, line: u32, name: &str, value: &str) {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let named = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(good);
+    if !named || OWN_HEADERS.contains(&name) {
+        let message = format!("`{}` can't be a header of a stream", shown(name));
+        let help = "use lower-case letters, digits, `-` and `_`, and no header that says how \
+                    something is sent";
+        reader.error(line, message, help);
+    }
+    let plain = |c: char| c == ' ' || c.is_ascii_graphic();
+    if value.len() > MAX_HEADER || !value.chars().all(plain) {
+        let message = format!("the header `{}` can't have this value", shown(name));
+        let help = format!("write at most {MAX_HEADER} plain characters");
+        reader.error(line, message, help);
+    }
+}
+
+fn url(reader: &mut Reader<'_>, line: u32, raw: &mut RawStream) -> Option<String> {
+    let Some(url) = raw.url.take() else {
+        let help = "add the receiver's address";
+        reader.error(line, "the stream has no `url`", help);
+        return None;
+    };
+    if let Some(why) = refused_url(url.get_ref()) {
+        let message = format!("nothing is sent to `{}`: {why}", shown(url.get_ref()));
+        let line = reader.line(url.span().start);
+        let help = "write an `https://` address; `http://` only to 127.0.0.1, [::1] or localhost";
+        reader.error(line, message, help);
+    }
+    Some(url.into_inner())
+}
+
+fn secret(reader: &mut Reader<'_>, raw: &mut RawStream) -> Option<CredentialSource> {
+    let secret = raw.secret.take()?;
+    let line = reader.line(secret.span().start);
+    let RawSecret { env, file, command } = secret.into_inner();
+    credential_source(reader, line, "secret", (env, file, command))
+}
+
+fn retry_for(reader: &mut Reader<'_>, raw: &mut RawStream) -> Span {
+    limited(reader, raw.retry_for.take(), RETRY_FOR, |span| {
+        (*span > MAX_RETRY).then(|| "write at most 7d".into())
     })
 }
 

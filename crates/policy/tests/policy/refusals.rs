@@ -1,5 +1,7 @@
 //! What does not load, with the file and line that says so.
 
+mod streams;
+
 use std::collections::BTreeMap;
 
 use countersign_policy::Bundle;
@@ -259,62 +261,6 @@ fn main_file() {
             "[target.x]\nkind = \"exec\"\nenvironment = \"e\"\ntimeout = \"5\"",
             4,
             "`5` is not a span of time",
-        ),
-        (
-            "[stream.Siem]\nkind = \"ocsf\"\npath = \"a\"",
-            1,
-            "`Siem` cannot name a stream",
-        ),
-        (
-            "[stream.x]\nkind = \"syslog\"",
-            2,
-            "there are no streams of kind `syslog`",
-        ),
-        ("[stream.x]\nkind = \"ocsf\"", 1, "the stream has no `path`"),
-        (
-            "[stream.x]\nkind = \"ocsf\"\npath = \"../keys/log.key\"",
-            3,
-            "`../keys/log.key` can't be the path of a stream",
-        ),
-        (
-            "[stream.x]\nkind = \"ocsf\"\npath = \"a\"\nurl = \"https://a\"",
-            1,
-            "a stream of kind `ocsf` has no `url`",
-        ),
-        (
-            "[stream.x]\nkind = \"ocsf\"\npath = \"a\"\nmax_bytes = 10",
-            4,
-            "`10` is out of bounds",
-        ),
-        (
-            "[stream.x]\nkind = \"ocsf\"\npath = \"a\"\ndetails = \"everything\"",
-            4,
-            "unknown variant `everything`",
-        ),
-        (
-            "[stream.x]\nkind = \"webhook\"\nsecret = { env = \"A\" }",
-            1,
-            "the stream has no `url`",
-        ),
-        (
-            "[stream.x]\nkind = \"webhook\"\nurl = \"https://a\"",
-            1,
-            "the stream has no `secret`",
-        ),
-        (
-            "[stream.x]\nkind = \"webhook\"\nurl = \"http://a\"\nsecret = { env = \"A\" }",
-            3,
-            "nothing is sent to `http://a`: it would be sent in the clear",
-        ),
-        (
-            "[stream.x]\nkind = \"webhook\"\nurl = \"https://a\"\nsecret = { env = \"A\", file = \"b\" }",
-            4,
-            "the secret has not one source",
-        ),
-        (
-            "[stream.x]\nkind = \"webhook\"\nurl = \"https://a\"\nsecret = { env = \"A\" }\nretry_for = \"30d\"",
-            5,
-            "`30d` is out of bounds",
         ),
         ("[person.\"x y\"]\n", 1, "`x y` is not a valid person"),
         (

@@ -40,6 +40,29 @@ impl Secret {
         Ok(Self(value))
     }
 
+    /// The credential as the value of an HTTP header, such as `Bearer …`, for the request that
+    /// proves with it.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAHeader`] when it has anything but visible characters and blanks between
+    /// them.
+    pub fn header(&self) -> Result<&[u8], VaultError> {
+        let plain = |byte: &u8| *byte == b' ' || byte.is_ascii_graphic();
+        let bare = self.0.trim_ascii().len() == self.0.len();
+        match bare && self.0.iter().all(plain) {
+            true => Ok(&self.0),
+            false => Err(VaultError::NotAHeader),
+        }
+    }
+
+    /// Whether [`header`](Self::header) has a value.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAHeader`] when it has none.
+    pub fn check_header(&self) -> Result<(), VaultError> {
+        self.header().map(|_| ())
+    }
+
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -68,6 +91,16 @@ mod tests {
             format!("{secret} {secret:?} {:?}", Some(&secret)),
             "[secret] [secret] Some([secret])"
         );
+        for (value, good) in [
+            ("Bearer a.b-c=", true),
+            ("Bearer a\r\nx: y", false),
+            (" a", false),
+            ("a\n", false),
+            ("é", false),
+        ] {
+            let secret = Secret::new(value.as_bytes().to_vec()).unwrap();
+            assert_eq!(secret.check_header().is_ok(), good, "{value:?}");
+        }
         assert!(matches!(Secret::new(Vec::new()), Err(VaultError::Empty)));
         assert!(matches!(
             Secret::new(b"a\0b".to_vec()),

@@ -47,6 +47,9 @@ pub enum VaultError {
     /// It can't sign webhooks.
     #[error("the secret can't sign: write `whsec_` and the base64 of 24 to 64 random bytes")]
     NotSigning,
+    /// It can't be the value of a header.
+    #[error("the secret can't stand in a header: write one line of plain characters")]
+    NotAHeader,
     /// The variable is not set.
     #[error("the gateway's environment has no variable `{0}`: set it where the gateway is started")]
     NoVariable(String),

@@ -26,6 +26,8 @@ const MAY_REACH_OUT: &[&str] = &[
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
     "crates/countersign/src/runner/",
+    "crates/countersign/src/streams/delivery/",
+    "crates/countersign/src/streams/otlp/",
     "crates/countersign/src/streams/webhook/",
 ];
 /// What reads a clock, touches the machine or is random.

@@ -20,7 +20,7 @@ pub struct StreamList {
 pub struct StreamInfo {
     /// Its name.
     pub name: String,
-    /// `ocsf` or `webhook`.
+    /// `ocsf`, `webhook` or `otlp`.
     pub kind: String,
     /// The file or address.
     pub to: String,

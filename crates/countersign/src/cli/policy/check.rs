@@ -9,7 +9,7 @@ use countersign_policy::{
     problem::Problem,
     target::exec::CredentialSource,
 };
-use countersign_runner::vault::Source;
+use countersign_runner::vault::{Secret, Source};
 
 use super::Directory;
 use crate::{
@@ -95,14 +95,16 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
         }
     }
     for (name, stream) in bundle.streams() {
-        let StreamKind::Webhook(webhook) = &stream.kind else {
-            continue;
+        let (secret, check): (_, fn(&Secret) -> _) = match &stream.kind {
+            StreamKind::Webhook(webhook) => (Some(&webhook.secret), Secret::check_webhook),
+            StreamKind::Otlp(collector) => (collector.secret.as_ref(), Secret::check_header),
+            StreamKind::Ocsf(_) => continue,
         };
-        let CredentialSource::File(file) = &webhook.secret else {
+        let Some(CredentialSource::File(file)) = secret else {
             continue;
         };
         let secret = Source::File(directory.join(file)).fetch().await;
-        if let Err(error) = secret.and_then(|secret| secret.check_webhook()) {
+        if let Err(error) = secret.and_then(|secret| check(&secret)) {
             let error = anyhow::Error::from(error);
             problems.push(warning(format!(
                 "stream `{name}` would send nothing: {error:#}"

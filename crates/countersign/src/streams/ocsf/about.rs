@@ -8,10 +8,7 @@
 use std::collections::HashMap;
 
 use countersign_core::id::RequestId;
-use countersign_evidence::{
-    body::{Body, Decision, Phase},
-    reference::Ref,
-};
+use countersign_evidence::{body::Body, reference::Ref};
 
 use crate::streams::{
     follow::{Entry, Place},
@@ -66,14 +63,8 @@ impl Open {
 
     /// Takes a record into account, after everything was said about it.
     pub(super) fn end(&mut self, entry: &Entry) {
-        let ends = match &entry.leaf.body {
-            Body::ActionOutcome(_) | Body::RequestClosed(_) => true,
-            Body::PolicyDecided(decided) => {
-                decided.phase == Phase::Request && decided.decision == Decision::Deny
-            }
-            _ => false,
-        };
-        if let Some(within) = entry.leaf.request.as_ref().filter(|_| ends) {
+        let within = entry.leaf.request.as_ref();
+        if let Some(within) = within.filter(|_| entry.ends_request()) {
             self.0.remove(&within.id);
         }
     }

@@ -9,6 +9,7 @@ use countersign_store::CredentialKind;
 use serde_json::json;
 
 use super::{
+    collector::{Collector, Export},
     file::{events, indexes, told},
     ocsf, place,
     receiver::{Receiver, Reply},
@@ -32,7 +33,14 @@ async fn nothing_is_lost_when_the_server_is_killed() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("events.jsonl");
     let port = free_port();
-    let tables = webhook(&receiver, "") + &ocsf(&path, "max_bytes = 30000\nkeep = 1000");
+    let collector = Collector::start(|_, before| match before {
+        0 => Reply::Status(503),
+        _ => Reply::Status(200),
+    })
+    .await;
+    let tables = webhook(&receiver, "")
+        + &ocsf(&path, "max_bytes = 30000\nkeep = 1000")
+        + &collector.table("");
     let place = place(&tables);
     let main = place.config().join("countersign.toml");
     let config = std::fs::read_to_string(&main).unwrap();
@@ -99,6 +107,19 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         told(records().iter().map(|entry| entry.kind().to_owned())).is_subset(&found)
     })
     .await;
+    until("every request that is over at the collector", async || {
+        let taken: BTreeSet<String> = collector.taken().iter().map(Export::request).collect();
+        records()
+            .iter()
+            .filter(|entry| entry.kind() == "action.outcome")
+            .all(|entry| taken.contains(entry.request().unwrap()))
+    })
+    .await;
+    let mut traces = BTreeMap::new();
+    for one in collector.seen() {
+        let first = traces.entry(one.request()).or_insert(one.text.clone());
+        assert_eq!(*first, one.text, "what is told again is the same");
+    }
     server.kill();
     let taken = receiver.taken();
     let all = records();

@@ -1,9 +1,11 @@
 //! What is told to other systems: at least once, in order, no more than allowed; and that nothing
 //! else depends on it.
 
+mod collector;
 mod file;
 mod killed;
 mod metrics;
+mod otlp;
 mod receiver;
 mod secure;
 mod webhook;

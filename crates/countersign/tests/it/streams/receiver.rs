@@ -54,6 +54,8 @@ pub(crate) enum Reply {
     Later(u16, u64),
     /// Leads somewhere else.
     Redirect,
+    /// Takes all but so many spans.
+    Partial(u32),
     /// Never answers.
     Hang,
 }
@@ -144,12 +146,13 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     seen.answered = match reply {
         Reply::Status(status) | Reply::Later(status, _) => status,
         Reply::Redirect => 307,
+        Reply::Partial(_) => 200,
         Reply::Hang => 0,
     };
     let status = StatusCode::from_u16(seen.answered);
     shared.seen.lock().unwrap().push(seen);
     match reply {
-        Reply::Status(_) => status.unwrap().into_response(),
+        Reply::Status(_) | Reply::Partial(_) => status.unwrap().into_response(),
         Reply::Later(_, seconds) => (
             status.unwrap(),
             [(header::RETRY_AFTER, seconds.to_string())],

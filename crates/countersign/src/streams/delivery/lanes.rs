@@ -28,6 +28,9 @@ pub(super) struct Pending {
     pub(super) taken: i64,
     /// How often it was tried.
     pub(super) attempts: u32,
+    /// Records of the same request that are told with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) earlier: Vec<Place>,
 }
 
 /// Every event on its way. Time is in milliseconds since the stream started.
@@ -162,6 +165,7 @@ mod tests {
             lane: lane.into(),
             taken: 0,
             attempts: 0,
+            earlier: Vec::new(),
         }
     }
 

@@ -1,11 +1,11 @@
-//! Posting one event.
+//! Posting to one address.
 //!
-//! In scope: the client, the signature, what an answer means.
-//! Out of scope: the order of events and when one is tried again.
+//! In scope: the client, fetching the secret, how long a receiver wants to be left alone.
+//! Out of scope: what is posted, how the secret is used and what an answer means; the order of
+//! messages and when one is tried again.
 //! Invariant: only the configured address is spoken to: no redirect is followed and no proxy of the
-//! environment used. In the clear that is this machine, or nothing is sent. What a receiver says
-//! beyond its status and `Retry-After` is not kept.
-//! Specification: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+//! environment used. In the clear that is this machine, or nothing is sent. How much of an answer is
+//! read has a limit.
 
 use std::{
     path::Path,
@@ -14,15 +14,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use countersign_policy::{stream::Webhook, target::exec::CredentialSource};
-use countersign_runner::vault::{Secret, Source};
+use countersign_policy::target::exec::CredentialSource;
+use countersign_runner::vault::{Secret, Source, VaultError};
 use reqwest::{
-    Certificate, Client, StatusCode, Url,
+    Certificate, RequestBuilder, StatusCode, Url,
     header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT},
     redirect,
 };
 
-use super::event;
 use crate::streams::lock;
 
 /// How long reaching the receiver may take.
@@ -36,14 +35,14 @@ const HUNG: Duration = Duration::from_secs(30);
 const FRESH: Duration = Duration::from_secs(60);
 /// The longest pause that a receiver can ask for.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// How much of an answer is read, so that the connection can be used again.
-const DRAIN: usize = 64 << 10;
+/// How much of an answer is read; also so that the connection can be used again.
+const READ: usize = 64 << 10;
 /// The most bytes of a file of authorities.
 const MAX_CA: u64 = 1 << 20;
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::streams) enum Answer {
     /// The receiver has it.
     Delivered,
     /// Not this time.
@@ -55,25 +54,46 @@ pub(super) enum Answer {
         /// Whether that is about everything, not about this event.
         all: bool,
     },
+    /// The receiver will never take it, so it need not be tried again.
+    Refused {
+        /// What was met, without anything of the message.
+        why: String,
+    },
     /// The receiver wants nothing more.
     Gone,
 }
 
+/// What a receiver answered.
+pub(in crate::streams) struct Answered {
+    /// The status.
+    pub(in crate::streams) status: StatusCode,
+    /// How long it wants to be left alone.
+    pub(in crate::streams) after: Option<Duration>,
+    /// What it said, as far as it was read.
+    pub(in crate::streams) body: Vec<u8>,
+}
+
 /// Somebody who is told.
-pub(super) struct Receiver {
+pub(in crate::streams) struct Client {
     url: Url,
-    client: Client,
-    source: Source,
+    http: reqwest::Client,
+    source: Option<Source>,
     secret: Mutex<Option<(Instant, Secret)>>,
 }
 
-impl Receiver {
-    /// The receiver of these settings; relative paths start at `config`.
+impl Client {
+    /// Speaks to an address. Of `ca`, a file, are the only authorities that vouch for it; relative
+    /// paths start at `config`.
     ///
     /// # Errors
     /// Address, authorities or TLS can't be used.
-    pub(super) fn new(webhook: &Webhook, config: &Path) -> anyhow::Result<Self> {
-        let url: Url = webhook.url.parse().context("the url can't be read")?;
+    pub(in crate::streams) fn new(
+        url: &str,
+        secret: Option<&CredentialSource>,
+        ca: Option<&str>,
+        config: &Path,
+    ) -> anyhow::Result<Self> {
+        let url: Url = url.parse().context("the url can't be read")?;
         let here = match url.host_str().unwrap_or_default().trim_matches(['[', ']']) {
             "localhost" => true,
             host => host
@@ -85,113 +105,89 @@ impl Receiver {
             "http" if here => {}
             _ => bail!("nothing is sent in the clear beyond this machine"),
         }
-        let mut client = Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .https_only(url.scheme() == "https");
-        if let Some(ca) = &webhook.ca {
-            client = client.tls_certs_only(authorities(&config.join(ca))?);
+        if let Some(ca) = ca {
+            http = http.tls_certs_only(authorities(&config.join(ca))?);
         }
+        let source = |secret: &CredentialSource| match secret {
+            CredentialSource::Env(name) => Source::Env(name.clone()),
+            CredentialSource::File(path) => Source::File(config.join(path)),
+            CredentialSource::Command(argv) => Source::Command(argv.clone()),
+        };
         Ok(Self {
             url,
-            client: client.build().context("TLS can't be set up")?,
-            source: match &webhook.secret {
-                CredentialSource::Env(name) => Source::Env(name.clone()),
-                CredentialSource::File(path) => Source::File(config.join(path)),
-                CredentialSource::Command(argv) => Source::Command(argv.clone()),
-            },
+            http: http.build().context("TLS can't be set up")?,
+            source: secret.map(source),
             secret: Mutex::default(),
         })
     }
 
-    /// The secret, fetched anew once a minute.
+    /// The secret, fetched anew once a minute, and where `good` finds it so.
     ///
     /// # Errors
-    /// It can't be had, or can't sign. Nothing of it is in the message.
-    pub(super) async fn secret(&self) -> anyhow::Result<Secret> {
+    /// It can't be had, or is not good. Nothing of it is in the message.
+    pub(in crate::streams) async fn secret(
+        &self,
+        good: impl Fn(&Secret) -> Result<(), VaultError> + Send,
+    ) -> anyhow::Result<Option<Secret>> {
+        let Some(source) = &self.source else {
+            return Ok(None);
+        };
         let known = lock(&self.secret).clone();
         if let Some((since, secret)) = known
             && since.elapsed() < FRESH
         {
-            return Ok(secret);
+            return Ok(Some(secret));
         }
-        let secret = self
-            .source
+        let secret = source
             .fetch()
             .await
-            .context("no secret to sign with")?;
-        secret.check_webhook()?;
+            .context("no secret to prove who tells")?;
+        good(&secret)?;
         *lock(&self.secret) = Some((Instant::now(), secret.clone()));
-        Ok(secret)
+        Ok(Some(secret))
     }
 
-    /// Posts a body under an id, signed at `now`, in seconds since 1970.
-    pub(super) async fn post(&self, secret: &Secret, id: &str, body: Vec<u8>, now: i64) -> Answer {
-        let signature = match secret.sign_webhook(id, now, &body) {
-            Ok(signature) => signature,
-            Err(error) => return failed(error.to_string()),
-        };
-        let sent = self
-            .client
+    /// A post of a body to the address.
+    pub(in crate::streams) fn post(&self, content_type: &str, body: Vec<u8>) -> RequestBuilder {
+        self.http
             .post(self.url.clone())
-            .header(CONTENT_TYPE, event::CONTENT_TYPE)
+            .header(CONTENT_TYPE, content_type)
             .header(
                 USER_AGENT,
                 concat!("countersign/", env!("CARGO_PKG_VERSION")),
             )
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", signature)
             .body(body)
-            .send()
-            .await;
-        match sent {
-            Ok(mut answer) => {
-                let read = answered(answer.status(), answer.headers());
-                let mut unread = DRAIN;
-                while let Ok(Some(piece)) = answer.chunk().await
-                    && piece.len() < unread
-                {
-                    unread -= piece.len();
-                }
-                read
-            }
+    }
+}
+
+/// Sends a post and reads what is answered; what failed, where nothing was.
+pub(in crate::streams) async fn send(post: RequestBuilder) -> Result<Answered, Answer> {
+    let mut answer = post.send().await.map_err(|error| {
+        let hung = error.is_timeout();
+        Answer::Failed {
             // The address may hold what identifies us to the receiver.
-            Err(error) if error.is_timeout() => Answer::Failed {
-                why: crate::explain(&error.without_url()),
-                after: Some(HUNG),
-                all: true,
-            },
-            Err(error) => failed(crate::explain(&error.without_url())),
+            why: crate::explain(&error.without_url()),
+            after: hung.then_some(HUNG),
+            all: hung,
         }
+    })?;
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = answer.chunk().await
+        && body.len() + piece.len() < READ
+    {
+        body.extend_from_slice(&piece);
     }
-}
-
-fn failed(why: String) -> Answer {
-    Answer::Failed {
-        why,
-        after: None,
-        all: false,
-    }
-}
-
-fn answered(status: StatusCode, headers: &HeaderMap) -> Answer {
-    if status.is_success() {
-        return Answer::Delivered;
-    }
-    if status == StatusCode::GONE {
-        return Answer::Gone;
-    }
-    Answer::Failed {
-        why: format!("status {}", status.as_u16()),
-        after: retry_after(headers),
-        all: matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ),
-    }
+    Ok(Answered {
+        status: answer.status(),
+        after: retry_after(answer.headers()),
+        body,
+    })
 }
 
 /// How long a receiver wants to be left alone: seconds, or a date by its own clock.
@@ -250,25 +246,6 @@ mod tests {
             }
             let found = retry_after(&headers).map(|after| after.as_secs());
             assert_eq!(found, expected, "{after}");
-        }
-    }
-
-    #[test]
-    fn only_success_is_delivered() {
-        let none = HeaderMap::new();
-        for (status, expected) in [
-            (200, "Delivered"),
-            (204, "Delivered"),
-            (301, "status 301"),
-            (400, "status 400"),
-            (410, "Gone"),
-            (429, "all: true"),
-            (500, "all: false"),
-            (503, "all: true"),
-        ] {
-            let answer = answered(StatusCode::from_u16(status).unwrap(), &none);
-            let answer = format!("{answer:?}");
-            assert!(answer.contains(expected), "{status}: {answer}");
         }
     }
 }

@@ -36,28 +36,48 @@ pub struct DeadLetter {
     pub why: String,
 }
 
-impl DeadLetter {
+/// A line of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    #[serde(flatten)]
+    letter: DeadLetter,
+    /// Records of the same request that are told with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Place>,
+}
+
+impl Line {
     pub(super) fn of(pending: &Pending, at: i64, why: &str) -> Self {
-        Self {
+        let letter = DeadLetter {
             index: pending.at.index,
             offset: pending.at.offset,
             request: pending.lane.clone(),
             at,
             attempts: pending.attempts,
             why: why.into(),
+        };
+        Self {
+            letter,
+            earlier: pending.earlier.clone(),
         }
+    }
+
+    /// What is shown of it.
+    pub(super) fn letter(self) -> DeadLetter {
+        self.letter
     }
 
     /// The same as something to try from now on.
     pub(super) fn again(self, taken: i64) -> Pending {
         Pending {
             at: Place {
-                index: self.index,
-                offset: self.offset,
+                index: self.letter.index,
+                offset: self.letter.offset,
             },
-            lane: self.request,
+            lane: self.letter.request,
             taken,
             attempts: 0,
+            earlier: self.earlier,
         }
     }
 }
@@ -72,8 +92,8 @@ impl Dead {
     }
 
     /// Adds an event. It is on the disk when this returns.
-    pub(super) fn add(&self, letter: &DeadLetter) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(letter)?;
+    pub(super) fn add(&self, given_up: &Line) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(given_up)?;
         line.push(b'\n');
         let mut file = OpenOptions::new()
             .read(true)
@@ -95,7 +115,7 @@ impl Dead {
     }
 
     /// The events, oldest first and each once, `limit` of them at the most.
-    pub(super) fn read(&self, limit: usize) -> anyhow::Result<Vec<DeadLetter>> {
+    pub(super) fn read(&self, limit: usize) -> anyhow::Result<Vec<Line>> {
         let file = match fs::File::open(&self.0) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -103,17 +123,17 @@ impl Dead {
                 return Err(error).with_context(|| format!("`{}` can't be read", self.0.display()));
             }
         };
-        let mut letters: Vec<DeadLetter> = Vec::new();
+        let mut all: Vec<Line> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for line in BufReader::new(file).lines() {
-            let Ok(letter) = serde_json::from_str::<DeadLetter>(&line?) else {
+            let Ok(line) = serde_json::from_str::<Line>(&line?) else {
                 continue;
             };
-            if letters.len() < limit && seen.insert(letter.index) {
-                letters.push(letter);
+            if all.len() < limit && seen.insert(line.letter.index) {
+                all.push(line);
             }
         }
-        Ok(letters)
+        Ok(all)
     }
 
     /// Forgets all of them.
@@ -131,13 +151,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dead = Dead::of(dir.path());
         assert!(dead.read(9).unwrap().is_empty());
-        let letter = |index| DeadLetter {
-            index,
-            offset: index * 10,
-            request: "req".into(),
-            at: 5,
-            attempts: 3,
-            why: "status 500".into(),
+        let letter = |index| Line {
+            letter: DeadLetter {
+                index,
+                offset: index * 10,
+                request: "req".into(),
+                at: 5,
+                attempts: 3,
+                why: "status 500".into(),
+            },
+            earlier: vec![Place::default(); usize::try_from(index % 3).unwrap()],
         };
         dead.add(&letter(1)).unwrap();
         dead.add(&letter(2)).unwrap();
@@ -145,10 +168,16 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&dead.0).unwrap();
         file.write_all(b"{\"index\":3,").unwrap();
         dead.add(&letter(4)).unwrap();
-        let found: Vec<u64> = dead.read(9).unwrap().iter().map(|one| one.index).collect();
+        let found: Vec<u64> = dead
+            .read(9)
+            .unwrap()
+            .iter()
+            .map(|one| one.letter.index)
+            .collect();
         assert_eq!(found, [1, 2, 4]);
         assert_eq!(dead.read(1).unwrap(), [letter(1)]);
-        assert_eq!(letter(4).again(7).taken, 7);
+        let again = letter(4).again(7);
+        assert_eq!((again.taken, again.earlier.len()), (7, 1));
         dead.empty().unwrap();
         assert!(dead.read(9).unwrap().is_empty());
     }
