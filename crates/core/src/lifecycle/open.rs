@@ -35,37 +35,30 @@ pub fn refused_for_denials(refused_until: &[Timestamp], now: Timestamp) -> Optio
 }
 
 /// What becomes of a decision when an identical action ended unknown before: a permit turns into
-/// a hold for the rule [`REPEAT_AFTER_UNKNOWN`], or into a denial where no such rule exists. A hold
-/// needs that rule, too, where there is one; people look at it in any case.
+/// a hold for the rule [`REPEAT_AFTER_UNKNOWN`], or into a denial where no such rule exists. What is
+/// held anyway is held for its own rules: people look at it, and are told.
 #[must_use]
 pub fn admit(
     decision: Decision,
     unknown_before: bool,
     rules: &BTreeMap<RuleName, ApprovalRule>,
 ) -> Decision {
-    let mut names = rules.keys();
-    let repeat = names.find(|name| name.as_str() == REPEAT_AFTER_UNKNOWN);
     match decision {
-        Decision::Hold {
-            rules: mut needed,
-            policies,
-        } if unknown_before => {
-            needed.extend(repeat.cloned());
-            Decision::Hold {
-                rules: needed,
-                policies,
+        Decision::Permit { policies } if unknown_before => {
+            match rules
+                .keys()
+                .find(|name| name.as_str() == REPEAT_AFTER_UNKNOWN)
+            {
+                Some(rule) => Decision::Hold {
+                    rules: BTreeSet::from([rule.clone()]),
+                    policies,
+                },
+                None => Decision::deny(DenyReason::QuorumUnreachable(format!(
+                    "an identical action ended with an unknown outcome; repeating it needs the \
+                     approval rule `{REPEAT_AFTER_UNKNOWN}`, which is not defined"
+                ))),
             }
         }
-        Decision::Permit { policies } if unknown_before => match repeat {
-            Some(rule) => Decision::Hold {
-                rules: BTreeSet::from([rule.clone()]),
-                policies,
-            },
-            None => Decision::deny(DenyReason::QuorumUnreachable(format!(
-                "an identical action ended with an unknown outcome; repeating it needs the \
-                     approval rule `{REPEAT_AFTER_UNKNOWN}`, which is not defined"
-            ))),
-        },
         other => other,
     }
 }

@@ -484,6 +484,12 @@ async fn what_was_running_is_unknown() {
         let again = bot.run(command, 0).await;
         let held = event(&again, "held").unwrap_or_else(|| panic!("{command}: {again:?}"));
         let id = held["request"].as_str().unwrap();
+        let seen = ann.see(id).await;
+        let action = seen["action"].as_str().unwrap();
+        assert!(
+            action.starts_with("! This may have happened already"),
+            "{action}"
+        );
         // A person may have it repeated; then it is like any other again.
         ann.approve(id).await;
         let repeated = bot.run(command, 0).await;

@@ -210,7 +210,8 @@ mod testing {
         fs::write(log.join("journal"), journal).unwrap();
         fs::write(log.join("checkpoint"), checkpoint).unwrap();
         fs::write(log.join("key.pub"), format!("{}\n", key.verifying())).unwrap();
-        fs::write(log.join("vote-key.pub"), format!("{}\n", key.verifying())).unwrap();
+        let votes = SigningKey::from_seed("gate.example.com/votes", &[8; 32]).unwrap();
+        fs::write(log.join("vote-key.pub"), format!("{}\n", votes.verifying())).unwrap();
         directory
     }
 }

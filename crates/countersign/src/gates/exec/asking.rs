@@ -5,7 +5,7 @@
 //! Invariant: files are looked up and hashed only for a call that policy does not deny by its
 //! words. Otherwise the refusals of denied calls would tell which files exist.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use countersign_core::{
     action::Action,
@@ -21,7 +21,7 @@ use super::{ExecError, present};
 use crate::{
     active::Active,
     api::types::RunRequest,
-    engine::{Admitted, Asked, Early},
+    engine::{Admitted, Asked, Early, EngineError},
     gateway::Gateway,
     runner::{Call, Captured, PlanError, Preview, capture, preview},
     secrets::{self, Keep, Secrets, TextMasks},
@@ -33,6 +33,8 @@ const MAX_REASON: usize = countersign_core::request::MAX_TEXT_BYTES;
 const MAX_WORD: usize = 128 << 10;
 /// The most bytes of all words and values together.
 const MAX_WORDS: usize = 1 << 20;
+/// Words of more bytes than this are looked through on a thread of their own.
+const LARGE: usize = 16 << 10;
 /// The longest statement of origin, in bytes.
 const MAX_ORIGIN: usize = 1_024;
 
@@ -117,7 +119,8 @@ pub async fn consider(
 ) -> Result<Considered, ExecError> {
     let active = gateway.active();
     let words = call.words(&active.bundle)?;
-    let by_words = asked(&active, words, asking.clone(), &[])?;
+    let large = call.argv.iter().map(String::len).sum::<usize>() > LARGE;
+    let by_words = asked_apart(large, &active, words, (asking.clone(), Vec::new())).await?;
     let people_look = match gateway.admission.early(by_words).await? {
         Early::Denied(denied) => return Ok(Considered::Denied(denied)),
         Early::Permits => false,
@@ -128,8 +131,24 @@ pub async fn consider(
         true => previews(gateway, &active, &captured).await?,
         false => Vec::new(),
     };
-    let asked = asked(&active, captured, asking, &previews)?;
+    let asked = asked_apart(large, &active, captured, (asking, previews)).await?;
     Ok(Considered::Exact(Box::new(asked)))
+}
+
+/// [`asked`], where looking through a large command keeps nobody else waiting.
+async fn asked_apart(
+    large: bool,
+    active: &Arc<Active>,
+    captured: Captured,
+    (asking, previews): (Asking, Vec<Preview>),
+) -> Result<Asked, ExecError> {
+    if !large {
+        return asked(active, captured, asking, &previews);
+    }
+    let active = active.clone();
+    let work = tokio::task::spawn_blocking(move || asked(&active, captured, asking, &previews));
+    let done = work.await;
+    done.map_err(|error| EngineError::Internal(error.to_string()))?
 }
 
 /// What the target shows reviewers of a command.

@@ -130,7 +130,7 @@ async fn a_new_log_is_told_from_its_beginning() {
     let before = events(&path).len();
     let mut command = crate::support::process::countersign();
     command
-        .args(["log", "new-epoch", "--yes"])
+        .args(["log", "new-epoch", "--yes", "--although-whole"])
         .arg(place.data());
     assert!(command.output().unwrap().status.success());
     let lab = Lab::at(place).await;
