@@ -92,8 +92,8 @@ pub struct Request {
     /// The owners of its resources by the catalog.
     #[serde(default)]
     pub resource_owners: BTreeSet<PersonId>,
-    /// Everybody who issued the requester's credential, or one that it came from. They could have
-    /// used it, so they are *self*.
+    /// Everybody who issued the requester's credential, or one that it came from: they could have used
+    /// it, so they are *self*. Of an amendment also the editors and the *self* of what it replaces.
     #[serde(default)]
     pub issuers: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself; no emergency lifts its rules.
@@ -254,6 +254,9 @@ impl Case {
     }
 }
 
+/// The names of the phases in which a request has not ended.
+pub const GOING_ON: [&str; 3] = ["held", "approved", "running"];
+
 impl Phase {
     /// The phase's name, as the interface and the store write it.
     #[must_use]
@@ -285,6 +288,12 @@ impl Phase {
                 Closure::RequesterStopped { .. } => "requester_stopped",
             },
         }
+    }
+
+    /// Whether nothing can happen to it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !GOING_ON.contains(&self.name())
     }
 
     /// Whether people or the requester can still do something about it.

@@ -19,7 +19,7 @@ use std::{
 use countersign_core::{
     canonical::Hash,
     id::RequestId,
-    request::{Case, Phase},
+    request::{Case, GOING_ON},
     subject::SubjectId,
     time::{Span, Timestamp},
 };
@@ -41,8 +41,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const ENTRY: u64 = 1_024;
 /// The index beside the files.
 const INDEX: &str = "index.json";
-/// The phases in which a request needs its inputs.
-const NEEDING: [&str; 3] = ["held", "approved", "running"];
 
 /// How much one subject may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +168,7 @@ impl Uploads {
         if self.all().is_empty() {
             return Ok(());
         }
-        for phase in NEEDING {
+        for phase in GOING_ON {
             for id in self.0.store.in_phase(phase).await? {
                 let stored = self.0.store.case(&id).await?;
                 let Some(case) = stored.map(|stored| stored.case) else {
@@ -327,7 +325,7 @@ impl Uploads {
         for id in needed {
             // One without a case runs, and its caller's task releases it.
             if let Some(stored) = self.0.store.case(&id).await?
-                && is_over(stored.case.phase.name())
+                && stored.case.phase.is_over()
             {
                 self.release(&id);
             }
@@ -336,18 +334,10 @@ impl Uploads {
     }
 }
 
-fn is_over(phase: &str) -> bool {
-    !NEEDING.contains(&phase)
-}
-
 /// The inputs that a case's action names.
 fn inputs_of(case: &Case) -> Option<Hash> {
-    let open = matches!(
-        case.phase,
-        Phase::Held { .. } | Phase::Approved { .. } | Phase::Running { .. }
-    );
     let named = case.request.action.arguments.get("inputs")?.as_str()?;
-    named.parse().ok().filter(|_| open)
+    named.parse().ok().filter(|_| !case.phase.is_over())
 }
 
 /// Whether one more fits. The same inputs again are no more: whoever claims an approval sends them
@@ -395,7 +385,7 @@ async fn attend(uploads: Weak<Inner>, mut updates: Receiver<Update>, clock: Arc<
             return;
         };
         let looked = match news {
-            Some(Ok(update)) if is_over(update.phase) => {
+            Some(Ok(update)) if !GOING_ON.contains(&update.phase) => {
                 uploads.release(&update.request);
                 Ok(())
             }

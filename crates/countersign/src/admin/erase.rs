@@ -12,7 +12,7 @@ use anyhow::bail;
 use countersign_core::{
     directory::Directory,
     id::{CredentialId, PersonId, RequestId},
-    request::{Case, Request},
+    request::Request,
     subject::SubjectId,
     time::Timestamp,
 };
@@ -144,7 +144,7 @@ pub(crate) async fn finish(gateway: &Gateway) -> anyhow::Result<()> {
     }
     for id in pending {
         match store.case(&id).await? {
-            Some(stored) if !is_over(&stored.case) => left.push(id),
+            Some(stored) if !stored.case.phase.is_over() => left.push(id),
             Some(_) => over.push(id),
             // It was permitted at once and has no case.
             None => {}
@@ -171,10 +171,6 @@ fn set_pending(ids: &[RequestId]) -> Write {
         key: ERASING.into(),
         value: ids.join(" "),
     }
-}
-
-fn is_over(case: &Case) -> bool {
-    !["held", "approved", "running"].contains(&case.phase.name())
 }
 
 /// Refuses to erase somebody who can act, answers for others, or stands in the files.
@@ -230,7 +226,7 @@ async fn ended_cases(
         if !gateway.keys.vault.mentions(&text, person) {
             continue;
         }
-        if !is_over(&stored.case) {
+        if !stored.case.phase.is_over() {
             bail!("{id} is still open and names {person}; have it decided or cancel it first");
         }
         ended.push(id);

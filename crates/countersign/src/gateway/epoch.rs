@@ -16,7 +16,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use countersign_core::{canonical::Hash, digest::AttachKey, id::RequestId, time::Timestamp};
+use countersign_core::{
+    canonical::Hash, digest::AttachKey, id::RequestId, request::GOING_ON, time::Timestamp,
+};
 use countersign_evidence::{
     body::{ActivatedBy, Body, EpochStarted, Head, PolicyActivated, Recovered},
     checkpoint::Checkpoint,
@@ -296,7 +298,7 @@ impl Database {
         };
         found.unknown.extend(store.unknown().await?);
         found.recovered = store.setting(RECOVERED).await?;
-        for phase in ["held", "approved", "running"] {
+        for phase in GOING_ON {
             for id in store.in_phase(phase).await? {
                 let request = store.case(&id).await?.map(|stored| stored.case.request);
                 // In what is missing it may have been approved, and may have run.

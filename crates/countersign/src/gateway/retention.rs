@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use countersign_core::{id::RequestId, time::Timestamp};
+use countersign_core::{id::RequestId, request::GOING_ON, time::Timestamp};
 use countersign_evidence::body::{Body, Erasure, EvidenceErased};
 use countersign_store::{CaseFilter, Forgetting, PHASES};
 use serde_json::json;
@@ -75,9 +75,7 @@ pub async fn apply(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
 }
 
 async fn forget_older(gateway: &Gateway, before: Timestamp) -> anyhow::Result<()> {
-    let ended = PHASES
-        .iter()
-        .filter(|phase| !["held", "approved", "running"].contains(*phase));
+    let ended = PHASES.iter().filter(|phase| !GOING_ON.contains(phase));
     let mut filter = CaseFilter {
         phases: ended.map(ToString::to_string).collect(),
         until: Some(before),

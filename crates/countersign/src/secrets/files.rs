@@ -21,7 +21,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use countersign_core::{
     canonical::Hash,
     id::RequestId,
-    request::{Phase, Request},
+    request::{GOING_ON, Phase, Request},
 };
 use countersign_store::Store;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -88,7 +88,8 @@ impl SecretFiles {
     /// The directory or the store can't be read.
     pub async fn attend(&self, updates: Receiver<Update>) -> anyhow::Result<()> {
         // What has no request was never held: the file comes first.
-        self.sweep(|phase, _| phase.is_none_or(is_over)).await?;
+        self.sweep(|phase, _| phase.is_none_or(Phase::is_over))
+            .await?;
         tokio::spawn(attend(Arc::downgrade(&self.0), updates));
         Ok(())
     }
@@ -211,16 +212,11 @@ impl SecretFiles {
     }
 }
 
-/// Whether a request in this phase will not run any more.
-fn is_over(phase: &Phase) -> bool {
-    !phase.is_open() && !matches!(phase, Phase::Running { .. })
-}
-
-/// The names of the phases of [`is_over`]'s opposite.
-const NEEDING: [&str; 3] = ["held", "approved", "running"];
-
 fn overwrite_and_remove(path: &Path) -> io::Result<()> {
-    let mut file = match OpenOptions::new().write(true).open(path) {
+    // Never what a link leads to.
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(nix::libc::O_NOFOLLOW);
+    let mut file = match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
@@ -246,14 +242,14 @@ async fn attend(files: Weak<Inner>, mut updates: Receiver<Update>) {
             return;
         };
         match news {
-            Some(Ok(update)) if !NEEDING.contains(&update.phase) => {
+            Some(Ok(update)) if !GOING_ON.contains(&update.phase) => {
                 files.destroy(&update.request).await;
             }
             Some(Ok(_)) => {}
             Some(Err(RecvError::Closed)) => return,
             Some(Err(RecvError::Lagged(_))) | None => {
                 // A new one without a request may be about to be held.
-                let over = |phase: Option<&Phase>, age| phase.map_or(age > UNHELD, is_over);
+                let over = |phase: Option<&Phase>, age| phase.map_or(age > UNHELD, Phase::is_over);
                 if let Err(error) = files.sweep(over).await {
                     tracing::error!(%error, "secrets of requests that ended may not be destroyed");
                 }

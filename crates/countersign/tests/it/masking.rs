@@ -195,7 +195,14 @@ async fn secrets_go_when_the_request_ends() {
     for id in [denied.as_str(), "req_00000000000000000000000000"] {
         fs::write(secrets.join(id), &file).unwrap();
     }
+    // A link leads to nothing that is overwritten.
+    let other = place.dir.path().join("other");
+    fs::write(&other, "untouched").unwrap();
+    let link = secrets.join("req_00000000000000000000000001");
+    std::os::unix::fs::symlink(&other, &link).unwrap();
     let lab = Lab::at(place).await;
+    assert_eq!(fs::read_to_string(other).unwrap(), "untouched");
+    fs::remove_file(link).unwrap();
     assert_eq!(kept(&lab), [stays]);
 }
 

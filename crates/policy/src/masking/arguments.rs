@@ -6,10 +6,9 @@
 //! Invariant: what is taken out, put back where it was taken from, gives the arguments again. No name
 //! of a member holds a secret.
 
-use countersign_core::masking::shown;
 use serde_json::Value;
 
-use super::{Found, Masker};
+use super::{Found, Masker, masked};
 
 /// The most secrets of one action; more are no arguments but a list of secrets.
 const MAX_SECRETS: usize = 256;
@@ -113,21 +112,15 @@ impl Masker {
         if taken.len() + found.len() > MAX_SECRETS {
             return Err(NotMasked::TooMany);
         }
-        let (mut out, mut done) = (String::new(), 0);
-        for one in found {
-            out.push_str(text.get(done..one.range.start).unwrap_or_default());
-            let secret = text.get(one.range.clone()).unwrap_or_default();
+        let out = masked(text, &found, |one, secret, start| {
             taken.push(Taken {
                 at: at.into(),
-                start: out.len(),
+                start,
                 kind: one.kind.into(),
                 secret: secret.into(),
                 verified: one.verified,
             });
-            out.push_str(&shown(one.kind, secret.chars().count()));
-            done = one.range.end;
-        }
-        out.push_str(text.get(done..).unwrap_or_default());
+        });
         *text = out;
         Ok(())
     }

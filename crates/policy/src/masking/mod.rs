@@ -143,18 +143,24 @@ impl Masker {
         let verified = found.iter().all(|one| one.verified);
         let text = match found.is_empty() {
             true => Cow::Borrowed(text),
-            false => Cow::Owned(masked(text, &found)),
+            false => Cow::Owned(masked(text, &found, |_, _, _| ())),
         };
         MaskedText { text, verified }
     }
 }
 
-/// A text with what was found in it masked.
-fn masked(text: &str, found: &[Found<'_>]) -> String {
+/// A text with what was found in it masked. `each` is told what was found, the secret, and where its
+/// mask begins.
+fn masked<'t>(
+    text: &'t str,
+    found: &[Found<'_>],
+    mut each: impl FnMut(&Found<'_>, &'t str, usize),
+) -> String {
     let (mut out, mut done) = (String::new(), 0);
     for one in found {
         out.push_str(text.get(done..one.range.start).unwrap_or_default());
         let secret = text.get(one.range.clone()).unwrap_or_default();
+        each(one, secret, out.len());
         out.push_str(&shown(one.kind, secret.chars().count()));
         done = one.range.end;
     }

@@ -14,7 +14,12 @@ use countersign_console::{
     part::Phase,
     shell::{Place, Shell},
 };
-use countersign_core::{directory::Directory, id::RequestId, request::Case, time::Timestamp};
+use countersign_core::{
+    directory::Directory,
+    id::RequestId,
+    request::{Case, GOING_ON},
+    time::Timestamp,
+};
 use countersign_store::CaseFilter;
 
 use super::{
@@ -178,7 +183,7 @@ fn phases(tab: Tab, filter: &Filter) -> Option<Vec<String>> {
 
 async fn counts(viewer: &Viewer<'_>, waiting: usize) -> Result<Counts, ApiError> {
     let open = CaseFilter {
-        phases: ["held", "approved", "running"].map(String::from).into(),
+        phases: GOING_ON.map(String::from).into(),
         side_of: Some(viewer.session.person.clone()),
         limit: COUNTED,
         ..CaseFilter::default()

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{assert_refused, end, force};
-use crate::support::{Lab, argv, event};
+use crate::support::{Caller, Lab, argv, event};
 
 #[tokio::test]
 async fn an_approval_is_claimed_once_and_by_its_requester() {
@@ -230,6 +230,40 @@ async fn an_editor_does_not_approve_their_own_version() {
         "exited"
     );
     assert_eq!(lab.place.ran(), ["edited"]);
+    lab.verify().await;
+}
+
+/// Whoever edited an earlier version is on the other side of every later one, from its first record.
+#[tokio::test]
+async fn no_earlier_editor_approves_a_later_version() {
+    let lab = Lab::new().await;
+    let (bot, ann, bob) = (
+        lab.bot().await,
+        lab.session("ann").await,
+        lab.session("bob").await,
+    );
+    let edit = async |editor: &Caller, id: &str, command: &str| {
+        let body = json!({ "argv": argv(command), "text": "rather this" });
+        let path = format!("/v1/requests/{id}/amendments");
+        editor.post(&path, &body).await.expect(200);
+        bot.claim(id, command).await["amended"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let first = bot.held("./tally one theirs").await;
+    let second = edit(&ann, &first, "./tally one edited").await;
+    let third = edit(&bob, &second, "./tally one again").await;
+    let stored = lab.stored(&third).await;
+    assert!(stored.request.issuers.contains(&"ann".parse().unwrap()));
+    for editor in [&ann, &bob] {
+        force(&lab, editor, &third, "approve")
+            .await
+            .refused("an editor", 403, "own_request");
+    }
+    lab.session("cyd").await.approve(&third).await;
+    assert_eq!(bot.claim(&third, "").await["event"], "exited");
+    assert_eq!(lab.place.ran(), ["again"]);
     lab.verify().await;
 }
 
