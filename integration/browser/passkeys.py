@@ -12,18 +12,16 @@ import json
 import os
 import pathlib
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 
 from playwright.sync_api import expect, sync_playwright
 from webauthn import verify_authentication_response
 from webauthn.helpers import base64url_to_bytes
 
 from console import CHROMIUM, FLAGS, fits, shoot, sign_in
+from gateway import Gateway, token
 
 RENE, OLGA = "rene@example.com", "olga@example.com"
 FILES = {
@@ -62,42 +60,6 @@ forbid (principal, action in Action::"execute", resource);
 forbid (principal, action in Action::"admin", resource);
 """,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-class Gateway:
-    """A gateway with its own configuration, and the links of its first start."""
-
-    def __init__(self, program: str, folder: pathlib.Path) -> None:
-        self.program, self.folder = program, folder
-        self.url = f"http://localhost:{free_port()}"
-        port = self.url.rsplit(":", 1)[1]
-        for name, text in FILES.items():
-            path = folder / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text.replace("{port}", port))
-        self.process = subprocess.Popen(
-            [program, "up", "--config", str(folder)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        )
-        self.links = {}
-        for line in self.process.stderr:
-            if link := re.search(r"sign-in link for (\S+), .*(http\S+)", line):
-                self.links[link[1]] = link[2]
-            if len(self.links) == 2:
-                break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-
-    def run(self, *words: str, **options) -> subprocess.CompletedProcess:
-        return subprocess.run([self.program, *words], capture_output=True, text=True, timeout=60, **options)
-
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=30) == 0
 
 
 def authenticator(page):
@@ -153,12 +115,6 @@ def add(rene, olga, url: str) -> None:
     expect(rene.get_by_text(fingerprint)).to_be_visible()
     fits(rene)
     shoot(rene, "passkeys-desktop")
-
-
-def token(page, url: str) -> str:
-    page.goto(f"{url}/people")
-    page.get_by_role("button", name=re.compile("token for my command line", re.I)).click()
-    return re.search(r"cst_[\w-]{43}", page.content())[0]
 
 
 def approve(rene, known, request: str) -> None:
@@ -222,7 +178,7 @@ def check_signature(gateway: Gateway, request: str) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        gateway = Gateway(sys.argv[1], pathlib.Path(folder))
+        gateway = Gateway(sys.argv[1], pathlib.Path(folder), FILES)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         olga, olga_errors = sign_in(browser, gateway.links[OLGA], viewport={"width": 390, "height": 844})
         rene, rene_errors = sign_in(browser, gateway.links[RENE], viewport={"width": 1280, "height": 900})

@@ -57,6 +57,7 @@ fn pages() -> Vec<(&'static str, String)> {
         ("sign-in", render(&samples::sign_in())),
         ("passkeys", render(&samples::passkeys())),
         ("signed-out", render(&samples::signed_out())),
+        ("welcome", render(&samples::welcome())),
         ("error", render(&samples::error())),
         ("secret", render(&samples::secret())),
     ]

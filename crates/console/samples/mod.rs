@@ -8,7 +8,7 @@ pub(crate) use requests::{
     advisory, answerer, approved, confirmation, finished, own, reviewer, too_long,
 };
 
-use access::{ErrorPage, SecretPage, SignInPage, SignedOutPage};
+use access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
 use passkeys::{PasskeyRow, PasskeysPage, PendingPasskey};
@@ -374,6 +374,26 @@ pub(crate) fn signed_out() -> SignedOutPage {
         origin: "https://gate.example.com".into(),
         passkeys: true,
         next: "/requests/req_01k9".into(),
+        providers: vec![SignInWay {
+            id: "corp".into(),
+            title: "Example Corp".into(),
+        }],
+        elsewhere: Some(Link {
+            href: "https://login.example.com/session/end?client_id=countersign".into(),
+            text: "sign out of Example Corp".into(),
+        }),
+    }
+}
+
+/// Signed in with a provider.
+pub(crate) fn welcome() -> WelcomePage {
+    WelcomePage {
+        shell: nobody(),
+        person: "dana@example.com".into(),
+        link: Link {
+            href: "/inbox".into(),
+            text: "Go on".into(),
+        },
     }
 }
 

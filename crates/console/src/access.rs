@@ -47,12 +47,51 @@ pub struct SignedOutPage {
     pub just_now: bool,
     /// Why, where signing out was not what they asked for; may be empty.
     pub why: String,
+    /// Where they sign out of whoever signed them in, who would sign them in again without asking.
+    pub elsewhere: Option<Link>,
+    /// Who signs people in.
+    pub providers: Vec<SignInWay>,
     /// Whether browsers can use passkeys at this address.
     pub passkeys: bool,
     /// The only address at which they do.
     pub origin: String,
     /// The page that was asked for; may be empty.
     pub next: String,
+}
+
+impl SignedOutPage {
+    /// An address of the web, or nowhere.
+    fn elsewhere_href<'a>(&self, link: &'a Link) -> &'a str {
+        let web = ["https://", "http://"];
+        match web.iter().any(|scheme| link.href.starts_with(scheme)) {
+            true => &link.href,
+            false => "#main",
+        }
+    }
+}
+
+/// Somebody who signs people in.
+#[derive(Debug, Clone, Default)]
+pub struct SignInWay {
+    /// Their name in addresses.
+    pub id: String,
+    /// What people call them.
+    pub title: String,
+}
+
+impl SignInWay {
+    /// Where signing in begins, so that it ends at `next`.
+    fn address(&self, next: &str) -> String {
+        let plain = |text: &str| {
+            let good = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
+            !text.is_empty() && text.chars().all(good)
+        };
+        match (plain(&self.id), plain(next)) {
+            (true, true) => format!("/sign-in/with/{}?next={next}", self.id),
+            (true, false) => format!("/sign-in/with/{}", self.id),
+            (false, _) => "#main".into(),
+        }
+    }
 }
 
 /// Something went wrong.
@@ -73,6 +112,25 @@ pub struct ErrorPage {
     pub link: Option<Link>,
     /// A name under which the log has more; may be empty.
     pub trace: String,
+}
+
+/// Somebody has signed in elsewhere and goes on. A browser that came from another site sends no
+/// session yet; it does once it goes on from here.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "welcome.html", whitespace = "minimize")]
+pub struct WelcomePage {
+    /// The surroundings, with nobody signed in.
+    pub shell: Shell,
+    /// Who.
+    pub person: String,
+    /// Where they go on.
+    pub link: Link,
+}
+
+impl WelcomePage {
+    fn local_href(&self) -> &str {
+        local(&self.link.href)
+    }
 }
 
 /// A token or link that has just been made and is shown this once. Send it with

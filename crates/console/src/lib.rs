@@ -46,6 +46,7 @@ pages!(
     access::SecretPage,
     access::SignInPage,
     access::SignedOutPage,
+    access::WelcomePage,
     inbox::InboxPage,
     passkeys::PasskeysPage,
     people::PeoplePage,

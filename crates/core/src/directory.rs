@@ -10,10 +10,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{AgentId, GroupId, PersonId, WorkloadId},
+    canonical::Hash,
+    id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
     subject::{Subject, SubjectId},
     time::Timestamp,
 };
+
+/// Somebody's account with a provider: a hash of the provider's address and its own name for the
+/// account, which says nothing about the person to whoever doesn't know both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountId(pub Hash);
+
+impl AccountId {
+    /// The account that `issuer` calls `subject`.
+    #[must_use]
+    pub fn of(issuer: &str, subject: &str) -> Self {
+        Self(Hash::of_parts(&[
+            b"countersign/account/v1\0",
+            issuer.as_bytes(),
+            b"\0",
+            subject.as_bytes(),
+        ]))
+    }
+}
 
 /// How somebody came to be in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +42,15 @@ pub struct Membership {
     pub since: Timestamp,
     /// Whether somebody else countersigned it, or it was there at first start.
     pub countersigned: bool,
+    /// Whether it is there because the provider who signs the person in says so, and goes when the
+    /// provider no longer does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub provided: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A human being.
@@ -36,6 +65,12 @@ pub struct Person {
     /// A disabled person can do nothing.
     #[serde(default)]
     pub disabled: bool,
+    /// Whether they are a person only because the provider who signs them in says so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub provided: bool,
+    /// The person's account with each provider who signs them in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<ProviderId, AccountId>,
 }
 
 /// An agent or a workload.

@@ -131,6 +131,8 @@ identifiers! {
     WorkloadId = "workload";
     /// A group of the directory.
     GroupId = "group";
+    /// A provider who signs people in.
+    ProviderId = "provider";
     /// A target behind a gate.
     TargetId = "target";
     /// An environment such as `production`.

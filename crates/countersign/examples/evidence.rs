@@ -334,6 +334,7 @@ async fn approved(gateway: &Gateway) -> anyhow::Result<()> {
         holder,
         issued_by: None,
         parent: None,
+        account: None,
         valid_for: Span::minutes(60),
     };
     let (_, session) = gateway.identity.issue(&issue).await?;

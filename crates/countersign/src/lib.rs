@@ -21,6 +21,7 @@ pub mod ids;
 pub mod keys;
 pub mod log;
 pub mod names;
+pub(crate) mod outbound;
 pub mod runner;
 pub mod sample;
 pub mod secrets;

@@ -11,6 +11,7 @@
 pub mod bundle;
 pub mod masking;
 pub mod problem;
+pub mod provider;
 pub mod schema;
 pub mod snapshot;
 pub mod statement;
@@ -21,11 +22,13 @@ pub use bundle::{
     Bundle,
     diff::BundleDiff,
     people::{DirectoryChange, RefusedChange},
+    provided::holder,
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
 pub use masking::Masker;
 pub use problem::{Problem, Severity};
+pub use provider::Provider;
 pub use snapshot::{
     Snapshot, Unreachable,
     explain::{ExplainedAsk, Explanation},

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 15] = [
+pub const ADMIN_ACTIONS: [&str; 16] = [
     "bundle-apply",
     "person-add",
     "person-disable",
@@ -40,6 +40,7 @@ pub const ADMIN_ACTIONS: [&str; 15] = [
     "passkey-add",
     "membership-add",
     "membership-remove",
+    "account-unlink",
     "agent-add",
     "agent-stop",
     "agent-start",

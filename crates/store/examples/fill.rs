@@ -172,6 +172,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
     let joined = Membership {
         since: Timestamp(0),
         countersigned: true,
+        provided: false,
     };
     let dana = Person {
         groups: BTreeMap::from([("dba".parse()?, joined)]),

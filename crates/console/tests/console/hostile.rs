@@ -2,7 +2,7 @@
 //! compile here until it is filled too.
 
 use countersign_console::{
-    access::{ErrorPage, SecretPage, SignInPage, SignedOutPage},
+    access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
     passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
@@ -37,6 +37,19 @@ impl Fill<'_> {
                     origin: self.s(),
                     passkeys: true,
                     next: self.s(),
+                    providers: vec![SignInWay {
+                        id: self.s(),
+                        title: self.s(),
+                    }],
+                    elsewhere: Some(self.link()),
+                }),
+            ),
+            (
+                "welcome",
+                render(&WelcomePage {
+                    shell: self.shell(),
+                    person: self.s(),
+                    link: self.link(),
                 }),
             ),
             ("passkeys", render(&self.passkeys())),

@@ -22,6 +22,7 @@ fn every_page() -> Vec<String> {
         render(&samples::sign_in()),
         render(&samples::passkeys()),
         render(&samples::signed_out()),
+        render(&samples::welcome()),
         render(&samples::error()),
         render(&samples::secret()),
     ];
@@ -248,7 +249,7 @@ fn an_advisory_gate_is_marked_and_an_enforcing_one_is_not() {
 #[test]
 fn pages_that_stand_alone_do_not_refresh() {
     for (name, html) in Fill("x").pages() {
-        let alone = ["sign-in", "signed-out", "error", "secret"].contains(&name);
+        let alone = ["sign-in", "signed-out", "welcome", "error", "secret"].contains(&name);
         assert_eq!(html.contains("data-page="), !alone, "{name}");
     }
 }

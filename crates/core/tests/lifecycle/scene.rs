@@ -118,6 +118,7 @@ impl Town {
             let member = Membership {
                 since: Timestamp(0),
                 countersigned: true,
+                provided: false,
             };
             let groups = groups.iter().map(|group| (group.parse().unwrap(), member));
             let found = Person {
@@ -336,6 +337,7 @@ impl Scene {
         let join = |countersigned| Membership {
             since: now,
             countersigned,
+            provided: false,
         };
         let town = &mut self.town;
         match (name, sign) {

@@ -234,6 +234,7 @@ async fn issue(
         issued_by: proposers.first().cloned(),
         lineage,
         parent: None,
+        account: None,
         valid_for,
     };
     let (secret, credential) = gateway.identity.issue(&issue).await?;
@@ -272,6 +273,9 @@ pub async fn replace_bundle(
     let mut kept = Vec::new();
     for entry in gateway.store.directory_changes().await? {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
+        let Some(change) = bundle.lets_stand(change, &before.bundle, &before.directory) else {
+            continue;
+        };
         // What takes something away stays until it is reversed; what adds yields to the files.
         let named = !takes_away(&change) && concerns_files(&change, &of_files);
         if !named
@@ -279,7 +283,8 @@ pub async fn replace_bundle(
                 .apply(&mut directory, entry.at, entry.countersigned)
                 .is_ok()
         {
-            kept.push(Write::ChangeDirectory(entry));
+            let change = serde_json::to_value(&change)?;
+            kept.push(Write::ChangeDirectory(DirectoryEntry { change, ..entry }));
         }
     }
     let world = World {
@@ -341,6 +346,8 @@ fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. } => files.people.contains_key(person),
+        // Files say nothing of accounts, and nothing of what a provider says.
+        DirectoryChange::ProvidePerson { .. } | DirectoryChange::UnlinkAccount { .. } => false,
         DirectoryChange::AddAgent { agent, .. }
         | DirectoryChange::StopAgent { agent }
         | DirectoryChange::StartAgent { agent } => files.agents.contains_key(agent),
@@ -475,7 +482,9 @@ pub(crate) fn subject_of(change: &DirectoryChange) -> SubjectId {
         | DirectoryChange::DisablePerson { person }
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
-        | DirectoryChange::RemoveMembership { person, .. } => SubjectId::Person(person.clone()),
+        | DirectoryChange::RemoveMembership { person, .. }
+        | DirectoryChange::ProvidePerson { person, .. }
+        | DirectoryChange::UnlinkAccount { person, .. } => SubjectId::Person(person.clone()),
         DirectoryChange::AddAgent { agent, .. }
         | DirectoryChange::StopAgent { agent }
         | DirectoryChange::StartAgent { agent } => SubjectId::Agent(agent.clone()),

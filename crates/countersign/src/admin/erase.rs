@@ -269,7 +269,9 @@ fn is_of(change: &DirectoryChange, who: &PersonId) -> bool {
         | DirectoryChange::DisablePerson { person }
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
-        | DirectoryChange::RemoveMembership { person, .. } => person == who,
+        | DirectoryChange::RemoveMembership { person, .. }
+        | DirectoryChange::ProvidePerson { person, .. }
+        | DirectoryChange::UnlinkAccount { person, .. } => person == who,
         DirectoryChange::AddAgent { owner, .. } | DirectoryChange::AddWorkload { owner, .. } => {
             owner == who
         }

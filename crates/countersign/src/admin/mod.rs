@@ -7,6 +7,7 @@
 mod apply;
 pub(crate) mod erase;
 mod proposal;
+pub(crate) mod provide;
 mod stop;
 mod warning;
 

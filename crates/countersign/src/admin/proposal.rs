@@ -141,12 +141,13 @@ struct RevokeArguments {
 }
 
 /// Operation names and the directory changes they stand for.
-const DIRECTORY: [(&str, &str); 8] = [
+const DIRECTORY: [(&str, &str); 9] = [
     ("person-add", "add_person"),
     ("person-disable", "disable_person"),
     ("person-enable", "enable_person"),
     ("membership-add", "add_membership"),
     ("membership-remove", "remove_membership"),
+    ("account-unlink", "unlink_account"),
     ("agent-add", "add_agent"),
     ("agent-stop", "stop_agent"),
     ("agent-start", "start_agent"),
@@ -388,6 +389,12 @@ fn title_of(change: &DirectoryChange) -> String {
         DirectoryChange::RemoveMembership { person, group } => {
             format!("Remove {person} from the group {group}")
         }
+        DirectoryChange::ProvidePerson {
+            person, provider, ..
+        } => format!("Take over what {provider} says of {person}"),
+        DirectoryChange::UnlinkAccount { person, provider } => {
+            format!("Unlink the account of {person} with {provider}")
+        }
         DirectoryChange::AddAgent {
             agent,
             owner,
@@ -439,6 +446,15 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
         | DirectoryChange::RemoveMembership { person, group } => {
             vec![("person", person.to_string()), ("group", group.to_string())]
         }
+        DirectoryChange::ProvidePerson {
+            person, provider, ..
+        }
+        | DirectoryChange::UnlinkAccount { person, provider } => {
+            vec![
+                ("person", person.to_string()),
+                ("provider", provider.to_string()),
+            ]
+        }
         DirectoryChange::AddAgent {
             agent,
             owner,
@@ -475,6 +491,11 @@ fn follows_from(change: &DirectoryChange) -> &'static str {
         }
         DirectoryChange::RemoveMembership { .. } => {
             "They can no longer do, or countersign, what only the group can."
+        }
+        DirectoryChange::ProvidePerson { .. } => "They have the groups that it says they have.",
+        DirectoryChange::UnlinkAccount { .. } => {
+            "Ends what they signed in with through it. The next account of their name there that \
+             signs in is theirs: ask whoever runs the provider first whose that is."
         }
         DirectoryChange::AddAgent { .. } => {
             "Its owner answers for it and can't countersign what it asks. It acts with a token, \

@@ -31,7 +31,12 @@ pub fn cookie_name(gateway: &Gateway) -> &'static str {
 /// The session cookie's value.
 #[must_use]
 pub fn session_cookie<'a>(gateway: &Gateway, headers: &'a HeaderMap) -> Option<&'a str> {
-    let wanted = cookie_name(gateway);
+    cookie_named(headers, cookie_name(gateway))
+}
+
+/// The value of a cookie.
+#[must_use]
+pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()

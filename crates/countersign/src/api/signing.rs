@@ -193,6 +193,8 @@ impl From<PasskeyError> for ApiError {
             PasskeyError::Form(_) => Self::invalid(text),
             PasskeyError::Unknown => Self::new(StatusCode::FORBIDDEN, "unknown_passkey", text)
                 .with_detail("Add one under Passkeys, or use another."),
+            PasskeyError::SignsOnly(_) => Self::new(StatusCode::FORBIDDEN, "signs_only", text)
+                .with_detail("Sign in with your account."),
             PasskeyError::Alone => Self::new(StatusCode::FORBIDDEN, "unknown_passkey", text),
             PasskeyError::Stale(_) | PasskeyError::NotHeld(_) | PasskeyError::Copied => {
                 Self::new(StatusCode::CONFLICT, "passkey_refused", text)

@@ -376,7 +376,7 @@ pub struct MessageLine {
 #[serde(deny_unknown_fields)]
 pub struct ProposalBody {
     /// What: `bundle-apply`, `person-add`, `person-disable`, `person-enable`, `person-link`,
-    /// `person-erase`, `membership-add`, `membership-remove`, `agent-add`, `agent-stop`,
+    /// `person-erase`, `membership-add`, `membership-remove`, `account-unlink`, `agent-add`, `agent-stop`,
     /// `agent-start`, `agent-token`, `credential-revoke`, `key-rotate`.
     pub operation: String,
     /// Its arguments.

@@ -5,7 +5,7 @@
 //! Invariant: every change is a proposal; only the gateway applies it.
 
 use clap::Subcommand;
-use countersign_core::id::{CredentialId, GroupId, PersonId};
+use countersign_core::id::{CredentialId, GroupId, PersonId, ProviderId};
 use serde_json::json;
 
 use super::{
@@ -38,6 +38,10 @@ const JOIN_EXAMPLES: &str = "\
 Examples:
   countersign people join lea@example.com dba
   countersign people leave lea@example.com dba";
+
+const UNLINK_EXAMPLES: &str = "\
+Example:
+  countersign people unlink lea@example.com corp --reason 'has a new account there'";
 
 /// Subcommands of `countersign people`.
 #[derive(Debug, Subcommand)]
@@ -83,6 +87,18 @@ pub(crate) enum Command {
     /// Propose that a person leaves a group
     #[command(after_help = JOIN_EXAMPLES)]
     Leave(Membership),
+    /// Propose that a person's account with a provider is theirs no more
+    #[command(after_help = UNLINK_EXAMPLES)]
+    Unlink {
+        /// The person
+        #[arg(value_name = "PERSON")]
+        person: PersonId,
+        /// The provider, as the configuration names it
+        #[arg(value_name = "PROVIDER")]
+        provider: ProviderId,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
 }
 
 /// A person.
@@ -147,6 +163,14 @@ pub(crate) async fn run(
         }
         Command::Join(args) => ("membership-add", both(args)),
         Command::Leave(args) => ("membership-remove", both(args)),
+        Command::Unlink {
+            person,
+            provider,
+            waiting,
+        } => {
+            let arguments = json!({ "person": person, "provider": provider });
+            ("account-unlink", (arguments, waiting))
+        }
     };
     carry_out(operation, arguments, waiting, sources, output).await
 }

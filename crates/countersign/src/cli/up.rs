@@ -106,6 +106,7 @@ pub(super) async fn sign_in_link(gateway: &Gateway, person: &PersonId) -> anyhow
         issued_by: None,
         lineage: BTreeSet::new(),
         parent: None,
+        account: None,
         valid_for: LINK,
     };
     let (secret, _) = gateway

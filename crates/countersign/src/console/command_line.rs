@@ -45,6 +45,7 @@ async fn page(
         issued_by: caller.credential.issued_by.clone(),
         lineage: caller.lineage(),
         parent: Some(caller.credential.id.clone()),
+        account: None,
         valid_for: Span::from_millis(left).min(TOKEN),
     };
     let (token, credential) = api.gateway.identity.issue(&issue).await?;

@@ -18,6 +18,7 @@ mod inbox;
 mod passkeys;
 mod people;
 mod proposals;
+mod provider;
 mod request;
 mod session;
 mod sign_in;
@@ -76,6 +77,8 @@ pub fn routes(api: Api) -> Router {
         )
         .route("/sign-in", get(sign_in::ask).post(passkeys::sign_in))
         .route("/sign-in/options", post(passkeys::sign_in_options))
+        .route("/sign-in/with/{provider}", get(provider::leave))
+        .route("/sign-in/from/{provider}", get(provider::come_back))
         .route("/sign-in/{secret}", get(sign_in::show).post(sign_in::take))
         .route(
             "/command-line",

@@ -320,7 +320,7 @@ async fn begin(api: &Api, fields: Result<Fields, ApiError>) -> Result<Response, 
 }
 
 /// Where to go on: the request that somebody wanted to see, or the inbox.
-fn next(wanted: &str) -> String {
+pub(super) fn next(wanted: &str) -> String {
     let plain = |id: &&str| {
         let mut rest = id.strip_prefix("req_").unwrap_or_default().bytes();
         rest.len() > 0 && rest.all(|byte| byte.is_ascii_alphanumeric())

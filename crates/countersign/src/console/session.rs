@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::Response,
 };
-use countersign_console::access::SignedOutPage;
+use countersign_console::access::{SignInWay, SignedOutPage};
 use countersign_core::id::PersonId;
 use countersign_store::CredentialKind;
 
@@ -103,25 +103,36 @@ pub(super) enum Left {
 
 /// The page for whoever is not signed in.
 pub(super) fn signed_out(status: StatusCode, api: &Api, left: Left, next: &str) -> Response {
+    answer::page(status, &signed_out_page(api, left, next))
+}
+
+/// What that page shows.
+pub(super) fn signed_out_page(api: &Api, left: Left, next: &str) -> SignedOutPage {
     let site = passkey::site(api.gateway.url());
-    answer::page(
-        status,
-        &SignedOutPage {
-            shell: viewer::strangers_shell(api),
-            just_now: left != Left::Never,
-            why: match left {
-                Left::RemovedPasskey => {
-                    "You removed the passkey that this session was begun with, which ended the \
+    let active = api.gateway.active();
+    let providers = active.bundle.providers().iter();
+    SignedOutPage {
+        shell: viewer::strangers_shell(api),
+        just_now: left != Left::Never,
+        why: match left {
+            Left::RemovedPasskey => {
+                "You removed the passkey that this session was begun with, which ended the \
                      session. Sign in with another passkey, or with a new sign-in link."
-                }
-                Left::Never | Left::SignedOut => "",
             }
-            .into(),
-            passkeys: site.is_ok(),
-            origin: site.map(|site| site.origin).unwrap_or_default(),
-            next: next.into(),
-        },
-    )
+            Left::Never | Left::SignedOut => "",
+        }
+        .into(),
+        providers: providers
+            .map(|(id, provider)| SignInWay {
+                id: id.to_string(),
+                title: provider.title.clone(),
+            })
+            .collect(),
+        passkeys: site.is_ok(),
+        origin: site.map(|site| site.origin).unwrap_or_default(),
+        next: next.into(),
+        elsewhere: None,
+    }
 }
 
 /// A link on another site, for example in a chat, comes without the `SameSite=Strict` cookie. The

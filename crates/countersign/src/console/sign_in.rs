@@ -11,13 +11,16 @@ use axum::{
     http::{StatusCode, header},
     response::Response,
 };
-use countersign_console::access::SignInPage;
+use countersign_console::{
+    access::{SignInPage, SignedOutPage},
+    shell::Link,
+};
 use countersign_store::CredentialKind;
 
 use super::{
     answer,
     fields::Fields,
-    session::{Left, Session, cookie, signed_out},
+    session::{Left, Session, cookie, signed_out, signed_out_page},
     viewer,
 };
 use crate::{
@@ -101,7 +104,11 @@ pub(super) async fn leave(
 ) -> Response {
     match end(&api, &session, fields).await {
         Ok(()) => {
-            let mut response = signed_out(StatusCode::OK, &api, Left::SignedOut, "");
+            let shown = SignedOutPage {
+                elsewhere: elsewhere(&api, &session).await,
+                ..signed_out_page(&api, Left::SignedOut, "")
+            };
+            let mut response = answer::page(StatusCode::OK, &shown);
             if let Some(cookie) = cookie(&api, "", 0) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
@@ -109,6 +116,19 @@ pub(super) async fn leave(
         }
         Err(error) => answer::error(&api, &session, &error).await,
     }
+}
+
+/// Where whoever signed in with a provider signs out of it.
+async fn elsewhere(api: &Api, session: &Session) -> Option<Link> {
+    let account = session.caller.account()?;
+    let active = api.gateway.active();
+    let provider = active.bundle.providers().get(&account.provider)?;
+    let providers = api.gateway.identity.providers();
+    let href = providers.sign_out(&account.provider, provider).await?;
+    Some(Link {
+        href,
+        text: format!("sign out of {}", provider.title),
+    })
 }
 
 async fn end(

@@ -97,6 +97,7 @@ pub(super) async fn agent_token(gateway: &Gateway) -> anyhow::Result<String> {
         issued_by: None,
         lineage: Default::default(),
         parent: None,
+        account: None,
         valid_for: TOKEN,
     };
     let (secret, _) = gateway.identity.issue(&issue).await?;

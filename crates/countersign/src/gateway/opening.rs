@@ -213,6 +213,7 @@ impl Opening {
             clock.clone(),
             keys.clone(),
             watched,
+            &self.config,
         )?;
         let machine = machine(&self.data, &self.config)?;
         let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;

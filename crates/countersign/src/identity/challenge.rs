@@ -58,6 +58,14 @@ impl Challenges {
         format!("{at}.{random}.{proof}")
     }
 
+    /// A value that only this process can make of a challenge, one for each use; nobody learns one
+    /// from the others.
+    #[must_use]
+    pub fn derived(&self, text: &str, r#use: &str) -> String {
+        let named = format!("derived\0{use}\0{text}", r#use = r#use);
+        URL_SAFE_NO_PAD.encode(Hash::keyed(&self.key, named.as_bytes()).0)
+    }
+
     /// Spends a challenge and says until when it was good.
     ///
     /// # Errors

@@ -10,24 +10,28 @@
 mod act;
 pub mod challenge;
 pub mod passkey;
+pub mod provider;
 mod seal;
 mod secret;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use countersign_core::{
     approval::rule::Assurance,
     canonical::Hash,
-    id::{CredentialId, PersonId},
+    directory::{AccountId, Directory},
+    id::{CredentialId, PersonId, ProviderId},
     subject::{Subject, SubjectId},
     time::{Span, Timestamp},
 };
 use countersign_evidence::body::{self, Body, CredentialIssued};
 use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Write};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use act::{Acts, StaleAct};
 use challenge::Challenges;
+use provider::Providers;
 pub use secret::{Kind, Secret};
 
 use crate::{
@@ -103,6 +107,12 @@ impl Caller {
         lineage_of(&self.credential)
     }
 
+    /// The account that they signed in with, if it was with one.
+    #[must_use]
+    pub fn account(&self) -> Option<Account> {
+        account_of(&self.credential)
+    }
+
     /// The person, when the caller is one.
     #[must_use]
     pub fn person(&self) -> Option<&PersonId> {
@@ -134,6 +144,7 @@ pub struct Identity {
     keys: Arc<Keys>,
     active: ActivePolicy,
     challenges: Arc<Challenges>,
+    providers: Providers,
     counts: Arc<passkey::Counts>,
 }
 
@@ -150,12 +161,23 @@ pub struct Issue {
     pub lineage: BTreeSet<PersonId>,
     /// The credential it comes from.
     pub parent: Option<CredentialId>,
+    /// The account that its holder signed in with; it ends with it.
+    pub account: Option<Account>,
     /// How long it lasts.
     pub valid_for: Span,
 }
 
+/// An account with a provider that somebody signed in with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The account there.
+    pub account: AccountId,
+}
+
 impl Identity {
-    /// Identity over a store.
+    /// Identity over a store. Files that providers need are in `config`.
     ///
     /// # Errors
     /// The system's random generator failed.
@@ -165,6 +187,7 @@ impl Identity {
         clock: Arc<Clock>,
         keys: Arc<Keys>,
         active: ActivePolicy,
+        config: &Path,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             store,
@@ -173,6 +196,7 @@ impl Identity {
             keys,
             active,
             challenges: Arc::new(Challenges::new()?),
+            providers: Providers::new(config.into())?,
             counts: Arc::default(),
         })
     }
@@ -209,7 +233,10 @@ impl Identity {
             });
         };
         // Whoever goes on after a stop does so with new credentials.
-        if ended(&credential, now) || session.is_some_and(|one| one.revoked.is_some()) {
+        if ended(&credential, now)
+            || session.as_ref().is_some_and(|one| one.revoked.is_some())
+            || !account_stands(&directory, session.as_ref().unwrap_or(&credential))
+        {
             return Err(IdentityError::Invalid);
         }
         let passkeys = match (&subject.id, kind) {
@@ -243,16 +270,14 @@ impl Identity {
             return false;
         };
         // What can't be read is not relied on.
-        let session = self.session_of(&stored).await;
-        let over = session.map_or(true, |one| one.is_some_and(|one| one.revoked.is_some()));
-        !over
+        let Ok(session) = self.session_of(&stored).await else {
+            return false;
+        };
+        let directory = self.active.borrow().directory.clone();
+        !session.as_ref().is_some_and(|one| one.revoked.is_some())
+            && account_stands(&directory, session.as_ref().unwrap_or(&stored))
             && !ended(&stored, self.clock.now())
-            && self
-                .active
-                .borrow()
-                .directory
-                .resolve(&caller.subject.id)
-                .is_some()
+            && directory.resolve(&caller.subject.id).is_some()
     }
 
     /// Makes a credential and the writes and record that issue it. Nothing is stored yet.
@@ -284,7 +309,10 @@ impl Identity {
             revoked_with_holder: false,
             extra: json!({}),
         };
-        let extra = json!({ "lineage": issue.lineage });
+        let mut extra = json!({ "lineage": issue.lineage });
+        if let (Some(account), Some(fields)) = (&issue.account, extra.as_object_mut()) {
+            fields.insert(ACCOUNT.into(), json!(account));
+        }
         seal::put(&self.keys, &mut credential, extra)
             .map_err(|error| EngineError::Internal(error.to_string()))?;
         let record = self.issued(&credential, &issue.holder, now);
@@ -313,6 +341,7 @@ impl Identity {
             "issued_by": credential.issued_by,
             "parent": credential.parent,
             "expires": credential.expires,
+            "provider": account_of(credential).map(|account| account.provider),
         });
         Record::control(at, body, evidence)
     }
@@ -348,6 +377,7 @@ impl Identity {
             issued_by: link.credential.issued_by.clone(),
             lineage: link.lineage(),
             parent: Some(link.credential.id.clone()),
+            account: None,
             valid_for,
         };
         let (secret, credential, record) = self.prepare(&issue)?;
@@ -392,11 +422,39 @@ impl Identity {
         Ok(())
     }
 
+    /// Who signs people in.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
     /// Proofs of fresh acts.
     #[must_use]
     pub fn acts(&self) -> Acts<'_> {
         Acts::new(&self.keys.act)
     }
+}
+
+/// Where a credential has the account it came from.
+const ACCOUNT: &str = "account";
+
+fn account_of(credential: &StoredCredential) -> Option<Account> {
+    serde_json::from_value(credential.extra.get(ACCOUNT)?.clone()).ok()
+}
+
+/// Whether the account that somebody signed in with is still theirs; so it is where there is none.
+fn account_stands(directory: &Directory, session: &StoredCredential) -> bool {
+    if session.extra.get(ACCOUNT).is_none() {
+        return true;
+    }
+    let Some(SubjectId::Person(person)) = parse_subject(&session.holder) else {
+        return false;
+    };
+    let has = |Account { provider, account }: Account| {
+        let known = directory.people.get(&person)?;
+        (known.accounts.get(&provider) == Some(&account)).then_some(())
+    };
+    account_of(session).and_then(has).is_some()
 }
 
 /// Whether a credential is over.

@@ -66,6 +66,12 @@ pub enum PasskeyError {
         "this passkey signs in only: nobody countersigned it when it was added. Remove it, and add it again under a rule"
     )]
     Alone,
+    /// Its holder signs in elsewhere.
+    #[error(
+        "{0} signs in with their account, which is how it is known that they still have one; this \
+         passkey signs what they decide"
+    )]
+    SignsOnly(PersonId),
     /// Its counter went back.
     #[error("this passkey counts fewer uses than before: there may be a copy of it; revoke it")]
     Copied,
@@ -310,6 +316,13 @@ impl Identity {
             found.filter(|one| !ended(one, self.clock.now()) && seal::holds(&self.keys, one));
         let passkey = passkey.ok_or(PasskeyError::Unknown)?;
         let known = enrolled(&passkey).ok_or(PasskeyError::Unknown)?;
+        let holder = super::parse_subject(&passkey.holder);
+        if let Some(SubjectId::Person(person)) = holder
+            && let Some(known) = self.active.borrow().directory.people.get(&person)
+            && known.provided
+        {
+            return Err(PasskeyError::SignsOnly(person));
+        }
         // What strangers spend is kept for a while; whoever names no passkey spends nothing.
         self.challenges
             .spend(&signed.challenge, purpose, self.clock.now())?;
@@ -333,6 +346,7 @@ impl Identity {
             issued_by: None,
             lineage: super::lineage_of(passkey),
             parent: Some(passkey.id.clone()),
+            account: None,
             valid_for: SESSION,
         };
         let (secret, credential) = self.issue(&issue).await?;

@@ -25,6 +25,7 @@ async fn credentials_that_are_none() {
         holder: countersign::identity::parse_subject("agent:bot").unwrap(),
         issued_by: None,
         parent: None,
+        account: None,
         valid_for: Span::from_millis(0),
     };
     let (ended, _) = lab.gateway.identity.issue(&ended).await.unwrap();

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_core::id::{AgentId, GroupId, PersonId, TargetId, WorkloadId};
+use countersign_core::id::{AgentId, GroupId, PersonId, ProviderId, TargetId, WorkloadId};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
     exposure,
+    providers::{self, RawProvider},
     reading::{Entry, Reader},
     retention::{self, Retention},
     secrets::{self, RawSecret},
@@ -19,7 +20,9 @@ use super::{
     streams::{self, RawStream},
     targets::{self, RawTarget},
 };
-use crate::{masking::Masker, problem::Problem, stream::Stream, target::Target};
+use crate::{
+    masking::Masker, problem::Problem, provider::Provider, stream::Stream, target::Target,
+};
 
 /// The path of the main file within a bundle.
 pub const MAIN_FILE: &str = "countersign.toml";
@@ -48,6 +51,7 @@ pub(crate) struct Configuration {
     pub(crate) people: BTreeMap<PersonId, PersonEntry>,
     pub(crate) agents: BTreeMap<AgentId, MachineEntry>,
     pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
+    pub(crate) providers: BTreeMap<ProviderId, Provider>,
     pub(crate) streams: BTreeMap<String, Stream>,
     pub(crate) retention: Retention,
     pub(crate) masker: Masker,
@@ -85,6 +89,7 @@ struct Sections {
     people: Vec<Entry<RawPerson>>,
     agents: Vec<Entry<RawMachine>>,
     workloads: Vec<Entry<RawMachine>>,
+    providers: Vec<Entry<RawProvider>>,
     streams: Vec<Entry<RawStream>>,
     retention: Option<Entry<Retention>>,
     secrets: Vec<Entry<RawSecret>>,
@@ -144,6 +149,8 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         }
     }
     targets::check_groups(&mut reader, &config.targets);
+    let groups = config.groups.keys().cloned().collect();
+    config.providers = providers::read(&mut reader, &groups, sections.providers);
     let streams = sections.streams.into_iter();
     config.streams = streams
         .filter_map(|entry| streams::read(&mut reader, entry))
@@ -167,6 +174,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "person" => sections.people = reader.named(entry),
             "agent" => sections.agents = reader.named(entry),
             "workload" => sections.workloads = reader.named(entry),
+            "provider" => sections.providers = reader.named(entry),
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
             "secret" => sections.secrets = reader.named(entry),
@@ -178,8 +186,8 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),
-                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, `stream`, \
-                 `retention` or `secret`",
+                "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, \
+                 `provider`, `stream`, `retention` or `secret`",
             ),
         }
     }

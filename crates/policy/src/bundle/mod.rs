@@ -11,6 +11,8 @@ pub mod diff;
 mod exposure;
 mod normal;
 pub(crate) mod people;
+pub(crate) mod provided;
+mod providers;
 mod reading;
 pub mod retention;
 mod secrets;
@@ -24,7 +26,7 @@ use cedar_policy::PolicySet;
 use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
     canonical::{Hash, NotCanonical, hash_in_domain},
-    id::{RuleName, TargetId},
+    id::{ProviderId, RuleName, TargetId},
 };
 
 pub use approvals::APPROVALS_FILE;
@@ -39,6 +41,7 @@ use self::{
 use crate::{
     masking::Masker,
     problem::{Problem, keep_causes, shown},
+    provider::Provider,
     schema::{self, Generated},
     statement::{Statement, load},
     stream::Stream,
@@ -198,6 +201,12 @@ impl Bundle {
     #[must_use]
     pub fn masker(&self) -> &Masker {
         &self.config.masker
+    }
+
+    /// Who signs people in, by name.
+    #[must_use]
+    pub fn providers(&self) -> &BTreeMap<ProviderId, Provider> {
+        &self.config.providers
     }
 
     /// What of the record is told to whom, by name.

@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
-    directory::{Directory, Machine, Membership, Person},
-    id::{AgentId, GroupId, PersonId, WorkloadId},
+    directory::{AccountId, Directory, Machine, Membership, Person},
+    id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Bundle, config::MachineEntry};
+use super::{Bundle, config::MachineEntry, provided};
 
 impl Bundle {
     /// The directory of the files at `now`. Memberships that `previous` already has keep their
@@ -38,13 +38,20 @@ impl Bundle {
                 let new = Membership {
                     since: now,
                     countersigned,
+                    provided: false,
+                };
+                // What a provider gave stays for good once the files have it.
+                let stays = |known: &Membership| Membership {
+                    since: known.since,
+                    countersigned: known.countersigned || (known.provided && countersigned),
+                    provided: false,
                 };
                 let groups = entry
                     .groups
                     .iter()
                     .map(|group| {
                         let kept = before.and_then(|person| person.groups.get(group));
-                        (group.clone(), kept.copied().unwrap_or(new))
+                        (group.clone(), kept.map_or(new, stays))
                     })
                     .collect();
                 let disabled = before.is_some_and(|person| person.disabled);
@@ -54,6 +61,7 @@ impl Bundle {
                         groups,
                         manager: entry.manager.clone(),
                         disabled,
+                        ..Person::default()
                     },
                 )
             })
@@ -123,6 +131,24 @@ pub enum DirectoryChange {
         /// Which group.
         group: GroupId,
     },
+    /// What the provider who signed a person in says of them. Whoever is not known is a new person.
+    ProvidePerson {
+        /// Who.
+        person: PersonId,
+        /// Who says so.
+        provider: ProviderId,
+        /// Their account there.
+        account: AccountId,
+        /// Their groups, each with the provider's group that it stands for.
+        groups: BTreeMap<GroupId, String>,
+    },
+    /// A person whose account with a provider is theirs no more.
+    UnlinkAccount {
+        /// Who.
+        person: PersonId,
+        /// The provider.
+        provider: ProviderId,
+    },
     /// A new agent.
     AddAgent {
         /// Its name.
@@ -176,6 +202,17 @@ pub enum RefusedChange {
         /// Its name.
         name: String,
     },
+    /// The person has another account with the provider.
+    #[error(
+        "`{person}` has another account with `{provider}`; if that one is gone for good, an \
+         administrator unlinks it: countersign people unlink {person} {provider}"
+    )]
+    OtherAccount {
+        /// Who.
+        person: PersonId,
+        /// The provider.
+        provider: ProviderId,
+    },
     /// Nobody has that name.
     #[error("there is no {kind} `{name}`; check the name")]
     Unknown {
@@ -186,7 +223,7 @@ pub enum RefusedChange {
     },
 }
 
-fn unknown(kind: &'static str, name: impl ToString) -> RefusedChange {
+pub(super) fn unknown(kind: &'static str, name: impl ToString) -> RefusedChange {
     RefusedChange::Unknown {
         kind,
         name: name.to_string(),
@@ -214,6 +251,7 @@ impl DirectoryChange {
         let membership = Membership {
             since: now,
             countersigned,
+            provided: false,
         };
         match self {
             Self::AddPerson {
@@ -232,7 +270,7 @@ impl DirectoryChange {
                 let new = Person {
                     groups,
                     manager: manager.clone(),
-                    disabled: false,
+                    ..Person::default()
                 };
                 add(&mut directory.people, person, new, "person")
             }
@@ -255,6 +293,18 @@ impl DirectoryChange {
                 let found = find(&mut directory.people, person, "person")?;
                 let removed = found.groups.remove(group).map(drop);
                 removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))
+            }
+            Self::ProvidePerson {
+                person,
+                provider,
+                account,
+                groups,
+            } => {
+                let account = (provider, *account);
+                provided::provide(directory, person, account, groups, now)
+            }
+            Self::UnlinkAccount { person, provider } => {
+                provided::unlink(directory, person, provider)
             }
             Self::AddAgent { .. }
             | Self::StopAgent { .. }
@@ -299,12 +349,14 @@ impl DirectoryChange {
             | Self::DisablePerson { .. }
             | Self::EnablePerson { .. }
             | Self::AddMembership { .. }
-            | Self::RemoveMembership { .. } => Ok(()),
+            | Self::RemoveMembership { .. }
+            | Self::ProvidePerson { .. }
+            | Self::UnlinkAccount { .. } => Ok(()),
         }
     }
 }
 
-fn known_groups<'a>(
+pub(super) fn known_groups<'a>(
     directory: &Directory,
     groups: impl IntoIterator<Item = &'a GroupId>,
 ) -> Result<(), RefusedChange> {
@@ -331,7 +383,7 @@ fn machine(
     })
 }
 
-fn find<'a, K: Ord + ToString, V>(
+pub(super) fn find<'a, K: Ord + ToString, V>(
     map: &'a mut BTreeMap<K, V>,
     key: &K,
     kind: &'static str,

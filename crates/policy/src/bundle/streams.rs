@@ -322,7 +322,7 @@ fn retry_for(reader: &mut Reader<'_>, raw: &mut RawStream) -> Span {
 
 /// Why nothing is sent to an address. Over TLS the certificate says who answers, whatever the name
 /// resolves to; in the clear only this machine itself can be meant, and only by its address.
-fn refused_url(url: &str) -> Option<&'static str> {
+pub(super) fn refused_url(url: &str) -> Option<&'static str> {
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Some("it has blanks");
     }

@@ -141,6 +141,7 @@ fn memberships_keep_their_beginning() {
     let at = |since, countersigned| Membership {
         since: Timestamp(since),
         countersigned,
+        provided: false,
     };
     assert_eq!(groups[&"dba".parse().unwrap()], at(1, true));
     assert_eq!(groups[&"security".parse().unwrap()], at(2, false));
@@ -239,7 +240,8 @@ fn changes_while_running() {
         eve.groups[&"dba".parse().unwrap()],
         Membership {
             since: NOW,
-            countersigned: false
+            countersigned: false,
+            provided: false,
         }
     );
 }

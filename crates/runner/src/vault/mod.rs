@@ -5,9 +5,10 @@
 //! Out of scope: writing secrets, leases and rotation; the copies that the operating system makes
 //! of a process's environment.
 //! Invariant: outside of this crate a [`Secret`] can only be placed in an
-//! [`Environment`](crate::spawn::Environment) or sign; nothing prints, compares or serialises it
-//! (P11).
+//! [`Environment`](crate::spawn::Environment), sign, or stand in the request that proves with it;
+//! nothing prints, compares or serialises it (P11).
 
+mod client;
 mod mask;
 mod sign;
 mod source;

@@ -159,6 +159,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
     let joined = Membership {
         since: Timestamp(0),
         countersigned: true,
+        provided: false,
     };
     let dana = Person {
         groups: BTreeMap::from([("dba".parse().unwrap(), joined)]),

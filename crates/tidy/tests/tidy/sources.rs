@@ -25,6 +25,8 @@ const MAY_REACH_OUT: &[&str] = &[
     "crates/countersign/src/server/",
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
+    "crates/countersign/src/identity/provider/",
+    "crates/countersign/src/outbound.rs",
     "crates/countersign/src/runner/",
     "crates/countersign/src/streams/delivery/",
     "crates/countersign/src/streams/otlp/",

@@ -339,6 +339,7 @@ impl Stage {
                         Membership {
                             since: now,
                             countersigned,
+                            provided: false,
                         },
                     );
                 }
@@ -454,12 +455,14 @@ fn directory(plan: &Plan) -> Directory {
         let member = Membership {
             since: Timestamp(0),
             countersigned: false,
+            provided: false,
         };
         let groups = (0..GROUPS).filter(|bit| mask >> bit & 1 == 1);
         let found = Person {
             groups: groups.map(|bit| (group(bit), member)).collect(),
             manager: manager.map(who),
             disabled: false,
+            ..Person::default()
         };
         directory.people.insert(who(number), found);
     }

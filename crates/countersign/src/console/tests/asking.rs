@@ -21,6 +21,7 @@ async fn bot(site: &Site) -> Caller {
         issued_by: None,
         lineage: Default::default(),
         parent: None,
+        account: None,
         valid_for: TOKEN,
     };
     let identity = &site.gateway.identity;

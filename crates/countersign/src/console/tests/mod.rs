@@ -168,10 +168,20 @@ impl Site {
 
     /// A gateway with other rules.
     pub(crate) async fn open_with(approvals: &str, policies: &str) -> Self {
+        Self::open_files("", approvals, policies).await
+    }
+
+    /// A gateway with more in its main file.
+    pub(crate) async fn open_with_more(main: &str) -> Self {
+        Self::open_files(main, APPROVALS, POLICIES).await
+    }
+
+    async fn open_files(more: &str, approvals: &str, policies: &str) -> Self {
+        let main = format!("{MAIN}{more}");
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("policies")).unwrap();
         for (name, text) in [
-            ("countersign.toml", MAIN),
+            ("countersign.toml", main.as_str()),
             ("approvals.toml", approvals),
             ("policies/all.cedar", policies),
         ] {
@@ -249,6 +259,7 @@ impl Site {
             lineage: issued_by.iter().cloned().collect(),
             issued_by,
             parent: None,
+            account: None,
             valid_for: LINK,
         };
         let (secret, _) = self.gateway.identity.issue(&issue).await.unwrap();

@@ -13,21 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use countersign_policy::target::exec::CredentialSource;
 use countersign_runner::vault::{Secret, Source, VaultError};
 use reqwest::{
-    Certificate, RequestBuilder, StatusCode, Url,
+    RequestBuilder, StatusCode, Url,
     header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT},
-    redirect,
 };
 
-use crate::streams::lock;
+use crate::{outbound, streams::lock};
 
-/// How long reaching the receiver may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long one attempt may take in all.
-const ANSWER: Duration = Duration::from_secs(15);
 /// How long a receiver is left alone that did not answer in time. One that goes on sending
 /// preliminary answers (status 103) keeps this end busy as long as an attempt lasts.
 const HUNG: Duration = Duration::from_secs(30);
@@ -37,8 +32,6 @@ const FRESH: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// How much of an answer is read; also so that the connection can be used again.
 const READ: usize = 64 << 10;
-/// The most bytes of a file of authorities.
-const MAX_CA: u64 = 1 << 20;
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,35 +87,11 @@ impl Client {
         config: &Path,
     ) -> anyhow::Result<Self> {
         let url: Url = url.parse().context("the url can't be read")?;
-        let here = match url.host_str().unwrap_or_default().trim_matches(['[', ']']) {
-            "localhost" => true,
-            host => host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback()),
-        };
-        match url.scheme() {
-            "https" => {}
-            "http" if here => {}
-            _ => bail!("nothing is sent in the clear beyond this machine"),
-        }
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .https_only(url.scheme() == "https");
-        if let Some(ca) = ca {
-            http = http.tls_certs_only(authorities(&config.join(ca))?);
-        }
-        let source = |secret: &CredentialSource| match secret {
-            CredentialSource::Env(name) => Source::Env(name.clone()),
-            CredentialSource::File(path) => Source::File(config.join(path)),
-            CredentialSource::Command(argv) => Source::Command(argv.clone()),
-        };
+        let http = outbound::client(&url, ca, config)?;
         Ok(Self {
             url,
-            http: http.build().context("TLS can't be set up")?,
-            source: secret.map(source),
+            http,
+            source: secret.map(|secret| outbound::source(secret, config)),
             secret: Mutex::default(),
         })
     }
@@ -158,10 +127,7 @@ impl Client {
         self.http
             .post(self.url.clone())
             .header(CONTENT_TYPE, content_type)
-            .header(
-                USER_AGENT,
-                concat!("countersign/", env!("CARGO_PKG_VERSION")),
-            )
+            .header(USER_AGENT, outbound::USER_AGENT)
             .body(body)
     }
 }
@@ -204,20 +170,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(Duration::from_secs(seconds).min(LONGEST))
-}
-
-fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
-    use std::io::Read;
-    let failed = || format!("the authorities in `{}` can't be used", path.display());
-    let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CA).read_to_end(&mut pem))
-        .with_context(failed)?;
-    let found = Certificate::from_pem_bundle(&pem).with_context(failed)?;
-    if found.is_empty() {
-        return Err(anyhow::anyhow!("it holds no certificate")).with_context(failed);
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

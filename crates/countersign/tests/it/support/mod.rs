@@ -381,6 +381,7 @@ pub(crate) async fn issue(
         holder,
         issued_by,
         parent: None,
+        account: None,
         valid_for,
     };
     let (secret, credential) = gateway.identity.issue(&issue).await.unwrap();

@@ -176,6 +176,7 @@ impl Bench {
             issued_by: None,
             lineage: Default::default(),
             parent: None,
+            account: None,
             valid_for: Span::minutes(60),
         };
         let (secret, stored) = self.gateway().identity.issue(&issue).await.unwrap();

@@ -1,0 +1,233 @@
+//! Signing in with a provider: leaving for it, and coming back.
+//!
+//! In scope: the two addresses, what the browser keeps in between, the session's cookie.
+//! Out of scope: the protocol (`identity::provider`) and the directory (`admin`).
+//! Invariant: what the browser keeps in between signs nobody in, is good for one provider and a few
+//! minutes, and goes with the first return. A refusal says why to whoever was refused, and what the
+//! provider really answered to the gateway's own diagnostics alone.
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use countersign_console::{access::WelcomePage, shell::Link};
+use countersign_core::id::ProviderId;
+use countersign_policy::{Provider, RefusedChange};
+
+use super::{answer, fields::Asked, passkeys::next, session::cookie, viewer};
+use crate::{
+    admin::provide,
+    api::{
+        Api,
+        auth::{cookie_named, record_stranger},
+        problem::ApiError,
+    },
+    identity::{
+        Caller, IdentityError, Secret, challenge,
+        provider::{Return, SignInError},
+    },
+};
+
+/// Sends the browser to the provider. Whatever site sends people here: it decides nothing.
+pub(super) async fn leave(
+    State(api): State<Api>,
+    Path(provider): Path<String>,
+    Asked(asked): Asked,
+) -> Response {
+    match try_leave(&api, &provider, asked.text("next")).await {
+        Ok(response) => response,
+        Err(error) => answer::stranger_error(&api, &error),
+    }
+}
+
+async fn try_leave(api: &Api, named: &str, wanted: &str) -> Result<Response, ApiError> {
+    let (id, provider) = find(api, named)?;
+    let (back, now) = (address_of(api, &id), api.gateway.clock.now());
+    let providers = api.gateway.identity.providers();
+    let leaving = providers
+        .leave((&id, &provider), (&back, &next(wanted)), now)
+        .await?;
+    let mut response = Redirect::to(&leaving.to).into_response();
+    keep(api, &leaving.keeps, challenge::FRESH / 1_000, &mut response);
+    Ok(response)
+}
+
+/// Takes the browser back from the provider.
+pub(super) async fn come_back(
+    State(api): State<Api>,
+    Path(provider): Path<String>,
+    Asked(asked): Asked,
+    headers: HeaderMap,
+) -> Response {
+    let brought = Return {
+        kept: cookie_named(&headers, keeps(&api)).unwrap_or_default(),
+        state: asked.text("state"),
+        code: asked.text("code"),
+        issuer: asked.text("iss"),
+        error: asked.text("error"),
+    };
+    let mut response = match try_come_back(&api, &provider, &brought).await {
+        Ok((secret, caller, next)) => welcome(&api, &secret, &caller, &next),
+        Err(error) => answer::stranger_error(&api, &error),
+    };
+    keep(&api, "", 0, &mut response);
+    response
+}
+
+async fn try_come_back(
+    api: &Api,
+    named: &str,
+    brought: &Return<'_>,
+) -> Result<(Secret, Caller, String), ApiError> {
+    let (id, provider) = find(api, named)?;
+    let (back, now) = (address_of(api, &id), api.gateway.clock.now());
+    let providers = api.gateway.identity.providers();
+    let returned = providers
+        .take_back((&id, &provider), &back, brought, now)
+        .await;
+    let (vouched, next) = match returned {
+        Ok(returned) => returned,
+        Err(error) => {
+            if let SignInError::Disbelieved { .. } | SignInError::Stale(_) = error {
+                record_stranger(api, &IdentityError::Invalid).await;
+            }
+            return Err(error.into());
+        }
+    };
+    let signed_in = provide::sign_in(&api.gateway, (&id, &provider), vouched).await;
+    let (secret, caller) = match signed_in {
+        Ok(signed_in) => signed_in,
+        Err(error) => return Err(refused(api, error).await),
+    };
+    Ok((secret, caller, next))
+}
+
+async fn refused(api: &Api, error: anyhow::Error) -> ApiError {
+    let error = match error.downcast::<IdentityError>() {
+        Ok(error) => {
+            record_stranger(api, &error).await;
+            return error.into();
+        }
+        Err(error) => error,
+    };
+    let error = match error.downcast::<provide::Unwelcome>() {
+        Ok(unwelcome) => {
+            return ApiError::new(StatusCode::FORBIDDEN, "not_admitted", unwelcome.to_string());
+        }
+        Err(error) => error,
+    };
+    match error.downcast::<RefusedChange>() {
+        Ok(refused) => ApiError::new(StatusCode::CONFLICT, "other_account", refused.to_string()),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "nobody could be signed in");
+            let title = "you could not be signed in";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_signed_in", title)
+                .with_detail("Sign in again; if that does not help, tell an administrator.")
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        let title = error.to_string();
+        let (status, kind, next) = match &error {
+            SignInError::Stale(_) => (
+                StatusCode::UNAUTHORIZED,
+                "stale_sign_in",
+                "Sign in again, in one window, within five minutes.",
+            ),
+            SignInError::Declined { .. } => (
+                StatusCode::UNAUTHORIZED,
+                "declined",
+                "Sign in again; if it says the same, ask whoever runs it.",
+            ),
+            SignInError::Unreachable { .. } | SignInError::Disbelieved { .. } => {
+                tracing::warn!(error = crate::explain(&error), "a sign-in failed");
+                (
+                    StatusCode::BAD_GATEWAY,
+                    "provider",
+                    "Sign in again; if it says the same, an administrator finds out more in the \
+                     gateway's diagnostics. Passkeys and sign-in links go on working.",
+                )
+            }
+            SignInError::Refused(_) => (
+                StatusCode::FORBIDDEN,
+                "not_admitted",
+                "Sign in with another account, or ask an administrator.",
+            ),
+            SignInError::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Nothing was decided.",
+            ),
+        };
+        Self::new(status, kind, title).with_detail(next)
+    }
+}
+
+fn find(api: &Api, named: &str) -> Result<(ProviderId, Provider), ApiError> {
+    let active = api.gateway.active();
+    let id = named.parse::<ProviderId>().ok();
+    let found = id.and_then(|id| Some((id.clone(), active.bundle.providers().get(&id)?.clone())));
+    found.ok_or_else(|| {
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_such_provider",
+            "nobody of that name signs people in here",
+        )
+    })
+}
+
+/// The address that browsers return to, which the provider has to know.
+fn address_of(api: &Api, id: &ProviderId) -> String {
+    format!("{}/sign-in/from/{id}", api.gateway.url())
+}
+
+/// The name of the cookie that the browser keeps in between.
+fn keeps(api: &Api) -> &'static str {
+    match api.gateway.is_https() {
+        true => "__Host-countersign_leaving",
+        false => "countersign_leaving",
+    }
+}
+
+/// Has the browser keep something for so many seconds. `Lax`, because it comes back from another site.
+fn keep(api: &Api, text: &str, seconds: i64, response: &mut Response) {
+    let secure = match api.gateway.is_https() {
+        true => "; Secure",
+        false => "",
+    };
+    let cookie = format!(
+        "{}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}",
+        keeps(api)
+    );
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+fn welcome(api: &Api, secret: &Secret, caller: &Caller, next: &str) -> Response {
+    let shown = WelcomePage {
+        shell: viewer::strangers_shell(api),
+        person: caller.subject.id.name().into(),
+        link: Link {
+            href: next.into(),
+            text: "Go on".into(),
+        },
+    };
+    let mut response = answer::page(StatusCode::OK, &shown);
+    let lasts = caller
+        .credential
+        .expires
+        .millis_since(api.gateway.clock.now())
+        / 1_000;
+    let headers = response.headers_mut();
+    if let Some(cookie) = cookie(api, secret.text(), lasts) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    if let Ok(refresh) = HeaderValue::from_str(&format!("0; url={next}")) {
+        headers.insert(header::REFRESH, refresh);
+    }
+    response
+}

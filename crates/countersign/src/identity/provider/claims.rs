@@ -1,0 +1,115 @@
+//! From what a provider says to a person and groups.
+//!
+//! In scope: the configured claims.
+//! Out of scope: whether it may be believed.
+//! Invariant: a name is taken only where it can stand for one person: an e-mail address that the
+//! provider has verified, in plain characters, in small letters.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{
+    directory::AccountId,
+    id::{GroupId, PersonId},
+};
+use countersign_policy::Provider;
+use serde_json::{Map, Value};
+
+use super::Vouched;
+
+const EMAIL: &str = "email";
+const VERIFIED: &str = "email_verified";
+
+/// Why somebody whom a provider knows is nobody here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A required claim is missing or has another value.
+    #[error("your account at `{provider}` is not one of those that may sign in (`{claim}`)")]
+    NotMeant {
+        /// What people call the provider.
+        provider: String,
+        /// The claim.
+        claim: String,
+    },
+    /// There is no name.
+    #[error(
+        "`{provider}` does not say who you are: the claim `{claim}` is missing; an administrator \
+         names another one in `person_claim`, or asks for the scope that has it"
+    )]
+    NoName {
+        /// What people call the provider.
+        provider: String,
+        /// The claim.
+        claim: String,
+    },
+    /// The address was not verified.
+    #[error("`{0}` has not verified your e-mail address; have that done there first")]
+    NotVerified(String),
+    /// The name can't be one.
+    #[error(
+        "`{0}` calls you something that can't be a name here: only plain letters, digits and \
+         `@._:/+-` can, so that no two names look the same"
+    )]
+    NoPlainName(String),
+}
+
+/// Whether a claim that is needed is missing, so that it is worth asking further.
+pub(super) fn wants_more(told: &Map<String, Value>, provider: &Provider) -> bool {
+    let verified = (provider.person_claim == EMAIL).then_some(VERIFIED);
+    let groups = (!provider.groups.is_empty()).then_some(provider.groups_claim.as_str());
+    let required = provider.require.keys().map(String::as_str);
+    [provider.person_claim.as_str()]
+        .into_iter()
+        .chain(verified)
+        .chain(groups)
+        .chain(required)
+        .any(|claim| !told.contains_key(claim))
+}
+
+/// Whom the claims mean.
+///
+/// # Errors
+/// [`Refused`] when that can be nobody.
+pub(super) fn vouched(told: &Map<String, Value>, provider: &Provider) -> Result<Vouched, Refused> {
+    let title = || provider.title.clone();
+    let differs = |(claim, value): &(&String, &String)| {
+        told.get(*claim).and_then(Value::as_str) != Some(value.as_str())
+    };
+    if let Some((claim, _)) = provider.require.iter().find(differs) {
+        return Err(Refused::NotMeant {
+            provider: title(),
+            claim: claim.clone(),
+        });
+    }
+    let claim = &provider.person_claim;
+    let name = told.get(claim).and_then(Value::as_str);
+    let name = name.ok_or_else(|| Refused::NoName {
+        provider: title(),
+        claim: claim.clone(),
+    })?;
+    if claim == EMAIL && told.get(VERIFIED) != Some(&Value::Bool(true)) {
+        return Err(Refused::NotVerified(title()));
+    }
+    let subject = told.get("sub").and_then(Value::as_str).unwrap_or_default();
+    Ok(Vouched {
+        account: AccountId::of(&provider.issuer, subject),
+        person: person(name).ok_or_else(|| Refused::NoPlainName(title()))?,
+        groups: groups(told.get(&provider.groups_claim), provider),
+    })
+}
+
+fn person(name: &str) -> Option<PersonId> {
+    let plain = name.is_ascii().then(|| name.to_ascii_lowercase())?;
+    plain.parse().ok()
+}
+
+/// Ours for theirs. A claim that is no list of texts, or is missing, is no group at all.
+fn groups(told: Option<&Value>, provider: &Provider) -> BTreeMap<GroupId, String> {
+    let one = told.and_then(Value::as_str);
+    let many = told.and_then(Value::as_array).into_iter().flatten();
+    let theirs = many.filter_map(Value::as_str).chain(one);
+    let ours = theirs.filter_map(|theirs| {
+        let group = provider.groups.get(theirs)?;
+        Some((group.clone(), theirs.to_owned()))
+    });
+    ours.collect()
+}

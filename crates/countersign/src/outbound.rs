@@ -1,0 +1,98 @@
+//! Speaking to configured addresses elsewhere.
+//!
+//! In scope: the client for one address, reading an answer up to a limit.
+//! Out of scope: what is said, and what an answer means.
+//! Invariant: no redirect is followed and no proxy of the environment used. In the clear that is this
+//! machine, or nothing is sent.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use countersign_policy::target::exec::CredentialSource;
+use countersign_runner::vault::Source;
+use reqwest::{Certificate, Client, Response, Url, redirect};
+
+/// How long reaching the other side may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one exchange may take in all.
+const ANSWER: Duration = Duration::from_secs(15);
+/// The most bytes of a file of authorities.
+const MAX_CA: u64 = 1 << 20;
+
+/// Who asks, for whoever keeps a log there.
+pub(crate) const USER_AGENT: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
+
+/// Refuses an address that would be spoken to in the clear beyond this machine.
+///
+/// # Errors
+/// It would.
+pub(crate) fn check(url: &Url) -> anyhow::Result<()> {
+    let here = match url.host_str().unwrap_or_default().trim_matches(['[', ']']) {
+        "localhost" => true,
+        host => host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if here => Ok(()),
+        _ => bail!("nothing is sent in the clear beyond this machine"),
+    }
+}
+
+/// A client for an address. Of `ca`, a file, are the only authorities that vouch for it; relative
+/// paths start at `config`.
+///
+/// # Errors
+/// Address, authorities or TLS can't be used.
+pub(crate) fn client(url: &Url, ca: Option<&str>, config: &Path) -> anyhow::Result<Client> {
+    check(url)?;
+    let mut http = Client::builder()
+        .connect_timeout(CONNECT)
+        .timeout(ANSWER)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .https_only(url.scheme() == "https");
+    if let Some(ca) = ca {
+        http = http.tls_certs_only(authorities(&config.join(ca))?);
+    }
+    http.build().context("TLS can't be set up")
+}
+
+/// Where a secret is fetched; relative paths start at `config`.
+pub(crate) fn source(secret: &CredentialSource, config: &Path) -> Source {
+    match secret {
+        CredentialSource::Env(name) => Source::Env(name.clone()),
+        CredentialSource::File(path) => Source::File(config.join(path)),
+        CredentialSource::Command(argv) => Source::Command(argv.clone()),
+    }
+}
+
+/// What an answer says; `None` when that is `limit` bytes or more.
+///
+/// # Errors
+/// It breaks off.
+pub(crate) async fn body(answer: &mut Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await? {
+        if body.len() + piece.len() >= limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body))
+}
+
+fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    use std::io::Read;
+    let failed = || format!("the authorities in `{}` can't be used", path.display());
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_CA).read_to_end(&mut pem))
+        .with_context(failed)?;
+    let found = Certificate::from_pem_bundle(&pem).with_context(failed)?;
+    if found.is_empty() {
+        return Err(anyhow::anyhow!("it holds no certificate")).with_context(failed);
+    }
+    Ok(found)
+}

@@ -1,0 +1,41 @@
+//! Providers: who signs people in.
+//!
+//! In scope: the settings of one provider.
+//! Out of scope: speaking to it; the gateway does that.
+//! Invariant: who vouches for people, for whom, and for which groups is part of the bundle's hash,
+//! so that it changes only through a request. Secrets are named, never held.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{id::GroupId, time::Span};
+
+use crate::target::exec::CredentialSource;
+
+/// Somebody who signs people in with OpenID Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// What people call it.
+    pub title: String,
+    /// Its address, as it names itself: `https`, or `http` of this machine.
+    pub issuer: String,
+    /// How it knows this gateway.
+    pub client_id: String,
+    /// What proves to it that this gateway asks.
+    pub client_secret: CredentialSource,
+    /// A file of the only authorities that vouch for it.
+    pub ca: Option<String>,
+    /// What is asked for beside `openid`.
+    pub scopes: Vec<String>,
+    /// Whether somebody with a new name becomes a person; otherwise only people who are known sign in.
+    pub creates_people: bool,
+    /// The claim that has the person's name.
+    pub person_claim: String,
+    /// The claim that has their groups.
+    pub groups_claim: String,
+    /// Its groups, and ours that their members are in.
+    pub groups: BTreeMap<String, GroupId>,
+    /// Claims that must have exactly this value.
+    pub require: BTreeMap<String, String>,
+    /// How long a session lasts.
+    pub session: Span,
+}

@@ -1,0 +1,103 @@
+//! `[provider.NAME]` tables that are refused, and what one that is not means.
+
+use crate::fixture::{MAIN, files};
+
+const GOOD: &str = "[provider.corp]\nissuer = \"https://a.example\"\nclient_id = \"c\"\n\
+                    client_secret = { env = \"S\" }\n";
+
+#[test]
+fn providers() {
+    let with = |from: &str, to: &str| GOOD.replace(from, to);
+    let more = |line: &str| format!("{GOOD}{line}\n");
+    for (written, line, message) in [
+        (with("corp", "Corp"), 1, "`Corp` cannot name a provider"),
+        (
+            with("https://a.example", "http://a.example"),
+            2,
+            "it would be sent in the clear",
+        ),
+        (
+            with("https://a.example", "https://u:p@a.example"),
+            2,
+            "it has a user or password",
+        ),
+        (
+            with("https://a.example", "https://a.example?x=1"),
+            2,
+            "it has a query",
+        ),
+        (
+            with("https://a.example", "https://accounts.google.com"),
+            2,
+            "anybody can have an account",
+        ),
+        (
+            with("https://a.example", "https://accounts.google.com/"),
+            2,
+            "anybody can have an account",
+        ),
+        (with("\"c\"", "\"\""), 3, "can't be used here"),
+        (with("\"c\"", "\"a\\nb\""), 3, "can't be used here"),
+        (
+            with("{ env = \"S\" }", "{}"),
+            4,
+            "the client_secret has not one source",
+        ),
+        (
+            with("client_secret = { env = \"S\" }\n", ""),
+            1,
+            "client_secret",
+        ),
+        (
+            more("groups = { \"a\" = \"missing\" }"),
+            5,
+            "unknown group `missing`",
+        ),
+        (
+            more("scopes = [\"a b\"]"),
+            5,
+            "`scopes` has something that is none",
+        ),
+        (
+            more("session = \"30d\""),
+            5,
+            "a session of 30d is out of bounds",
+        ),
+        (
+            more("session = \"1s\""),
+            5,
+            "a session of 1s is out of bounds",
+        ),
+        (more("kind = \"oidc\""), 5, "unknown field `kind`"),
+        (
+            format!("{GOOD}{}", with("corp", "other")),
+            5,
+            "`other` is a second provider",
+        ),
+    ] {
+        let mut files = files("");
+        let text = format!("{MAIN}{written}");
+        files.insert("countersign.toml".into(), text);
+        let problems = countersign_policy::Bundle::from_files(&files).unwrap_err();
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let at = format!("countersign.toml:{}: error: ", MAIN.lines().count() + line);
+        let said = |one: &String| one.starts_with(&at) && one.contains(message);
+        assert!(lines.iter().any(said), "{written}: {lines:#?}");
+    }
+}
+
+#[test]
+fn whose_people_are_meant_makes_a_public_provider_one_of_ours() {
+    let text = format!(
+        "{MAIN}\n{}require = {{ hd = \"example.com\" }}\n",
+        GOOD.replace("https://a.example", "https://accounts.google.com")
+    );
+    let mut files = files("@id(\"all\") permit (principal, action, resource);");
+    files.insert("countersign.toml".into(), text);
+    let bundle = countersign_policy::Bundle::from_files(&files).unwrap();
+    let provider = bundle.providers().values().next().unwrap();
+    assert_eq!(provider.title, "corp");
+    assert_eq!(provider.scopes, ["profile", "email"]);
+    assert_eq!(provider.session.to_string(), "12h");
+    assert!(provider.creates_people);
+}
