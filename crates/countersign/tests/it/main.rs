@@ -17,6 +17,7 @@
 )]
 
 mod amending;
+mod consequences;
 mod crash;
 mod edited;
 mod epoch;
