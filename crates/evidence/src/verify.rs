@@ -10,6 +10,7 @@
 //! completeness and rules are listed at [`Problem`].
 
 mod action;
+mod amends;
 mod examine;
 mod finding;
 mod grounds;

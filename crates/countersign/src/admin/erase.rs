@@ -54,6 +54,28 @@ pub(super) async fn check(gateway: &Gateway, person: &PersonId) -> anyhow::Resul
     ended_cases(gateway, person, None).await.map(|_| ())
 }
 
+/// How much an erasure destroys and deletes.
+pub(super) struct Size {
+    /// Keys of the evidence.
+    pub(super) keys: usize,
+    /// Requests in the database.
+    pub(super) requests: usize,
+    /// Credentials, with those that came from them.
+    pub(super) credentials: usize,
+}
+
+/// How much would go if a person were erased now.
+///
+/// # Errors
+/// [`erase`] would refuse, or the database can't be read.
+pub(super) async fn size(gateway: &Gateway, person: &PersonId) -> anyhow::Result<Size> {
+    Ok(Size {
+        keys: gateway.keys.vault.keys_of(person).len(),
+        requests: ended_cases(gateway, person, None).await?.len(),
+        credentials: credentials_of(gateway, person).await?.len(),
+    })
+}
+
 /// Erases a person, under the permit of `request`.
 pub(super) async fn erase(
     gateway: &Gateway,

@@ -5,6 +5,7 @@
 //! first start and local recovery, which are recorded as what they are.
 
 mod apply;
+mod consequences;
 pub(crate) mod erase;
 mod proposal;
 pub(crate) mod provide;
@@ -24,6 +25,7 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_policy::Question;
+use countersign_runner::quote::reveal_lines;
 use serde_json::{Value, json};
 
 use apply::Applied;
@@ -100,7 +102,12 @@ pub async fn propose(
         let named = gateway.keys.meet(&proposal.people());
         named.map_err(|error| EngineError::Internal(error.to_string()))?;
     }
-    let asked = asked(&active, caller, &proposal, body.reason)?;
+    let mut asked = asked(&active, caller, &proposal, body.reason)?;
+    let consequences = consequences::of(gateway, &proposal, caller.person().is_some()).await;
+    asked
+        .presentation
+        .body
+        .insert_str(0, &reveal_lines(&consequences));
     if let Proposal::Directory { change, .. } = &proposal
         && apply::is_stop(change)
     {

@@ -113,6 +113,9 @@ impl From<EngineError> for ApiError {
             EngineError::RevokedPasskey(_) => {
                 Self::new(StatusCode::CONFLICT, "revoked_passkey", text)
             }
+            EngineError::OriginalNotClosed(id) => {
+                Self::new(StatusCode::CONFLICT, "original_not_closed", text).about(id)
+            }
             EngineError::NotSigned(_) => Self::new(StatusCode::CONFLICT, "not_signed", text)
                 .with_detail("Reload the page, look, and sign again."),
             EngineError::TooManyHeld(..) => {

@@ -7,6 +7,7 @@
 //! order store, log, answer. A permit leaves here only after its intent is in the log.
 
 mod admission;
+mod amending;
 mod desk;
 mod evaluate;
 mod looping;
@@ -60,6 +61,11 @@ pub enum EngineError {
     /// What the database has of a request was not written by this gateway.
     #[error("`{0}` was changed in the database; nothing is decided about it, ask for it again")]
     ForgedRequest(RequestId),
+    /// The request that this one replaces has not ended for it.
+    #[error(
+        "`{0}`, which this request replaces, did not end for it, so that both could run; cancel this one and ask for it again"
+    )]
+    OriginalNotClosed(RequestId),
     /// A vote's passkey was revoked after the vote.
     #[error(
         "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again"
@@ -107,6 +113,7 @@ impl EngineError {
             Self::RevokedPasskey(_) => "revoked_passkey",
             Self::ForgedRequest(_) => "forged_request",
             Self::NotSigned(_) => "not_signed",
+            Self::OriginalNotClosed(_) => "original_not_closed",
             _ => return None,
         })
     }

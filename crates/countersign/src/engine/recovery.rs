@@ -9,7 +9,7 @@ use countersign_store::Write;
 use serde_json::json;
 
 use super::{
-    Ended, EngineError, Input,
+    Ended, EngineError, Input, amending,
     records::outcome_record,
     turns::{Job, Turns},
 };
@@ -57,5 +57,6 @@ pub(super) async fn recover(turns: &mut Turns, resumed: &Resumed) -> Result<(), 
             ))
             .await?;
     }
-    Ok(())
+    // Last: what was running may have been what replaces another request.
+    amending::finish(turns).await
 }

@@ -4,7 +4,7 @@
 //! Out of scope: writing; [`turns`](super::turns) commits a turn whole.
 //! Invariant: staging changes nothing. A job sees what earlier jobs of its turn left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use countersign_core::{
     approval::rule::Assurance,
@@ -52,12 +52,18 @@ pub(super) struct Turn {
     pub(super) writes: Vec<Write>,
     pub(super) records: Vec<Record>,
     pub(super) updates: Vec<Update>,
+    /// New requests whose originals have not ended for them, once this turn has looked.
+    pub(super) amending: Option<BTreeSet<RequestId>>,
     /// Actions whose repetition a person approved.
     pub(super) repeated: Vec<AttachKey>,
 }
 
 impl Turn {
-    async fn load(&mut self, parts: &Parts, id: &RequestId) -> Result<StoredCase, EngineError> {
+    pub(super) async fn load(
+        &mut self,
+        parts: &Parts,
+        id: &RequestId,
+    ) -> Result<StoredCase, EngineError> {
         if let Some(staged) = self.cases.get(id).or_else(|| self.recent.get(id)) {
             return Ok(staged.clone());
         }
@@ -99,7 +105,10 @@ impl Turn {
         self.check_room(parts, &request).await?;
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
-            Ok(case) => self.hold(parts, case, input),
+            Ok(case) => {
+                self.begins(parts, &case).await?;
+                self.hold(parts, case, input)
+            }
             Err(reason) => self.deny(parts, request, input, reason),
         }
     }
@@ -242,6 +251,7 @@ impl Turn {
                 if let Some(fault) = parts.clock.fault() {
                     return Err(EngineError::Clock(fault));
                 }
+                self.check_original(parts, &stored.case).await?;
                 self.check_votes(parts, &stored).await?;
                 let (decided, input) = self.decide_again(&stored.case);
                 claim_input = input;
@@ -253,9 +263,17 @@ impl Turn {
                 })
             }
         };
-        let active = self.active.clone();
+        let (active, was_open) = (self.active.clone(), stored.case.phase.is_open());
         let step = lifecycle::step(stored.case, event, active.world(), self.now)?;
-        self.stage(parts, stored.envelopes, step, claim_input, ended.as_ref())
+        let handed_on = match was_open && !step.case.phase.is_open() {
+            true => self.handed_on(parts, &step.case).await?,
+            false => None,
+        };
+        let staged = self.stage(parts, stored.envelopes, step, claim_input, ended.as_ref())?;
+        if let Some((envelopes, step)) = handed_on {
+            self.stage(parts, envelopes, step, Value::Null, None)?;
+        }
+        Ok(staged)
     }
 
     /// Nothing is decided about what somebody wrote into the database, and nothing is sealed again.
@@ -354,7 +372,7 @@ impl Turn {
         self.swap(parts, case, envelopes, new)
     }
 
-    fn stage(
+    pub(super) fn stage(
         &mut self,
         parts: &Parts,
         envelopes: Vec<(PersonId, Vec<u8>)>,

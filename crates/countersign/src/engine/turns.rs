@@ -133,6 +133,7 @@ impl Turns {
             records: Vec::new(),
             updates: Vec::new(),
             repeated: Vec::new(),
+            amending: None,
         };
         let mut pending = Vec::new();
         for job in jobs {

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     files::{SecretFileError, SecretFiles},
-    shown::describe,
+    shown::{describe, like_a_mask},
 };
 use crate::keys;
 
@@ -77,8 +77,10 @@ pub struct TakenOut {
     pub verified: bool,
 }
 
-/// A shorter secret is in other texts by chance.
+/// A shorter secret is within other words by chance.
 const REPEATED: usize = 6;
+/// A shorter secret is not looked for at all.
+const REPEATED_WORD: usize = 4;
 
 /// Why secrets were not taken out; then nothing is asked.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +141,37 @@ pub fn without(masker: &Masker, text: String) -> String {
     }
 }
 
+/// A text whose signs of masks are written as what they are.
+fn spelt_out(text: &str) -> String {
+    let mut spelt = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign {
+            MASK_OPENS | MASK_CLOSES => spelt.extend(sign.escape_unicode()),
+            other => spelt.push(other),
+        }
+    }
+    spelt
+}
+
+/// A text with something else in the place of a word, where it stands alone.
+fn without_word(text: &str, word: &str, instead: &str) -> String {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut result = String::with_capacity(text.len());
+    let mut done = 0;
+    for (start, _) in text.match_indices(word) {
+        let (before, found) = text.split_at(start);
+        let behind = found.get(word.len()..).unwrap_or_default();
+        let alone = !before.ends_with(is_part) && !behind.starts_with(is_part);
+        if alone {
+            result.push_str(before.get(done..).unwrap_or_default());
+            result.push_str(instead);
+            done = start + word.len();
+        }
+    }
+    result.push_str(text.get(done..).unwrap_or_default());
+    result
+}
+
 /// Masks texts that are shown beside an action.
 pub struct TextMasks<'m> {
     masker: &'m Masker,
@@ -156,11 +189,14 @@ impl<'m> TextMasks<'m> {
         }
     }
 
-    /// Masks one.
+    /// Masks one. The signs of masks that it has are spelt out, so that nothing in it passes for one.
     pub fn mask(&mut self, text: &mut String) {
+        if text.contains([MASK_OPENS, MASK_CLOSES]) {
+            self.verified = false;
+            *text = spelt_out(text);
+        }
         let masked = self.masker.text(text);
-        // What only looks like a mask is not told from one here.
-        self.verified &= masked.verified && !text.contains([MASK_OPENS, MASK_CLOSES]);
+        self.verified &= masked.verified;
         if let Cow::Owned(masked) = masked.text {
             *text = masked;
         }
@@ -174,12 +210,20 @@ impl Secrets {
         self.keep == Keep::UntilItEnds && !self.all.is_empty()
     }
 
-    /// A text without these secrets, which are those of `action`, however they look in it.
+    /// A text without these secrets, which are those of `action`, however they look in it. Short ones
+    /// are looked for as words of their own, unless they are letters only: where one of those were
+    /// masked in a sentence, the sentence would tell it.
     #[must_use]
     pub fn mask(&self, action: &Action, mut text: String) -> String {
         for (mask, secret) in action.masked.iter().zip(self.all.iter()) {
-            if secret.text.len() >= REPEATED && text.contains(secret.text.as_str()) {
-                text = text.replace(secret.text.as_str(), &mask.shown());
+            let secret = secret.text.as_str();
+            if !text.contains(secret) {
+                continue;
+            }
+            if secret.len() >= REPEATED {
+                text = text.replace(secret, &mask.shown());
+            } else if secret.len() >= REPEATED_WORD && !secret.chars().all(char::is_alphabetic) {
+                text = without_word(&text, secret, &mask.shown());
             }
         }
         text
@@ -195,5 +239,75 @@ impl Secrets {
             secret: &one.text,
         });
         masking::restore(action, originals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::canonical::Hash;
+    use serde_json::json;
+
+    use super::*;
+
+    fn masked(secret: &str, text: &str) -> String {
+        let action = Action {
+            gate: "exec".into(),
+            target: "release".parse().unwrap(),
+            operation: "run".into(),
+            arguments: json!({}),
+            session: json!(null),
+            masked: vec![Mask {
+                at: "/argv/1".into(),
+                start: 0,
+                kind: "pin".into(),
+                length: secret.chars().count(),
+                verified: true,
+                commitment: Hash::of(b""),
+            }],
+        };
+        let secret = Secret {
+            salt: [0; 32],
+            text: Zeroizing::new(secret.into()),
+        };
+        let secrets = Secrets {
+            all: [secret].into(),
+            keep: Keep::Never,
+        };
+        secrets.mask(&action, text.into())
+    }
+
+    #[test]
+    fn short_secrets_are_masked_where_they_are_words() {
+        for (secret, text, shown) in [
+            (
+                "4711",
+                "no pin 4711, really: 4711",
+                "no pin ‹pin 4›, really: ‹pin 4›",
+            ),
+            (
+                "4711",
+                "after 47110 ms in x4711_y",
+                "after 47110 ms in x4711_y",
+            ),
+            ("4711", "-4711", "-‹pin 4›"),
+            ("a-b1", "`a-b1` is wrong", "`‹pin 4›` is wrong"),
+            ("é1x", "é1xé1x é1x", "é1xé1x ‹pin 3›"),
+            // Masked, its place in the sentence would tell it.
+            ("file", "can't open file", "can't open file"),
+            ("471", "code 471", "code 471"),
+            ("471182", "x471182y", "x‹pin 6›y"),
+        ] {
+            assert_eq!(masked(secret, text), shown, "{secret}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_as_a_mask_is_spelt_out() {
+        let masker = Masker::default();
+        let mut texts = TextMasks::new(&masker);
+        let mut text = "token = ‹github-token 40›".to_owned();
+        texts.mask(&mut text);
+        assert_eq!(text, "token = \\u{2039}github-token 40\\u{203a}");
+        assert!(!texts.verified);
     }
 }

@@ -38,12 +38,52 @@ pub fn describe(action: &Action, body: &mut String) {
         &action.masked,
         &mut texts,
     );
-    for at in texts {
+    for (at, sign) in texts {
         let place = place(&at);
         body.push_str(&format!(
-            "! `{MASK_OPENS}` in {place} was sent as text; it masks nothing\n"
+            "! `{sign}` in {place} was sent as text; it masks nothing\n"
         ));
     }
+}
+
+/// Signs that look like those of a mask: what Unicode calls confusable with them, and brackets of their
+/// form. `<` and `>` stand in too many texts to be pointed to.
+const LIKE_A_MASK: [char; 29] = [
+    '\u{2c2}',
+    '\u{2c3}',
+    '\u{1433}',
+    '\u{1438}',
+    '\u{16b2}',
+    '\u{227a}',
+    '\u{227b}',
+    '\u{2329}',
+    '\u{232a}',
+    '\u{276c}',
+    '\u{276d}',
+    '\u{276e}',
+    '\u{276f}',
+    '\u{2770}',
+    '\u{2771}',
+    '\u{27e8}',
+    '\u{27e9}',
+    '\u{2991}',
+    '\u{2992}',
+    '\u{29fc}',
+    '\u{29fd}',
+    '\u{3008}',
+    '\u{3009}',
+    '\u{fe64}',
+    '\u{fe65}',
+    '\u{ff1c}',
+    '\u{ff1e}',
+    '\u{1d236}',
+    '\u{1d237}',
+];
+
+/// The first sign of a text that looks like one of a mask, and is none.
+#[must_use]
+pub fn like_a_mask(text: &str) -> Option<char> {
+    text.chars().find(|sign| LIKE_A_MASK.contains(sign))
 }
 
 /// The place of a text in the words of a reviewer.
@@ -59,8 +99,9 @@ fn place(at: &str) -> String {
     }
 }
 
-/// The places of texts that have a mask's signs outside of masks.
-fn look_alikes(value: &Value, at: &mut String, masks: &[Mask], found: &mut Vec<String>) {
+/// The places of texts that have a mask's signs, or others that look like them, outside of masks, and
+/// the first of those.
+fn look_alikes(value: &Value, at: &mut String, masks: &[Mask], found: &mut Vec<(String, char)>) {
     let here = at.len();
     match value {
         Value::String(text) => {
@@ -71,8 +112,9 @@ fn look_alikes(value: &Value, at: &mut String, masks: &[Mask], found: &mut Vec<S
                     rest.replace_range(mask.start..end, "");
                 }
             }
-            if rest.contains([MASK_OPENS, MASK_CLOSES]) {
-                found.push(at.clone());
+            let own = rest.find([MASK_OPENS, MASK_CLOSES]).map(|_| MASK_OPENS);
+            if let Some(sign) = own.or_else(|| like_a_mask(&rest)) {
+                found.push((at.clone(), sign));
             }
         }
         Value::Array(items) => {
@@ -129,6 +171,21 @@ mod tests {
             "\nmasked       1 secret, passed on as sent and shown to nobody\n  \
              token in word 2: 5 characters\n\
              ! `‹` in variable A was sent as text; it masks nothing\n"
+        );
+        action.arguments = json!({
+            "argv": ["a", "x=‹token 5›", "⟨token 5⟩", "<b>", "a ≺ b", "token 5＞", "«q»"],
+            "env": { "A": "❮token 5❯" },
+        });
+        let said = described(&action);
+        let lines: Vec<_> = said.lines().filter(|line| line.starts_with('!')).collect();
+        assert_eq!(
+            lines,
+            [
+                "! `⟨` in word 3 was sent as text; it masks nothing",
+                "! `≺` in word 5 was sent as text; it masks nothing",
+                "! `＞` in word 6 was sent as text; it masks nothing",
+                "! `❮` in variable A was sent as text; it masks nothing",
+            ]
         );
         action.masked.clear();
         action.arguments = json!({ "argv": ["a"] });

@@ -22,15 +22,15 @@ use crate::support::{
 };
 
 /// An installation whose server is a process, with credentials that were issued before.
-struct Installation {
-    place: Place,
+pub(crate) struct Installation {
+    pub(crate) place: Place,
     url: String,
-    bot: Caller,
-    ann: Caller,
+    pub(crate) bot: Caller,
+    pub(crate) ann: Caller,
 }
 
 impl Installation {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let port = free_port();
         let place = Place::new(|files| {
             let config = files.get_mut("countersign.toml").unwrap();
@@ -60,7 +60,7 @@ impl Installation {
         }
     }
 
-    async fn start(&self) -> Server {
+    pub(crate) async fn start(&self) -> Server {
         Server::start(&self.place.config(), &self.place.data(), &self.url).await
     }
 }

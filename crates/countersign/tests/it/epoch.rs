@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path, process::Output, time::Duration};
 
+use countersign_evidence::key::SigningKey;
 use serde_json::Value;
 
 use crate::support::{
@@ -370,4 +371,63 @@ async fn a_gateway_that_runs_keeps_its_log() {
         errors(&done)
     );
     lab.verify().await;
+}
+
+/// A key of another log is no sign that anything was changed: both logs are named, and what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_another_log_names_both() {
+    let lab = Lab::new().await;
+    let ran = lab.bot().await.run("./tally free z", 10_000).await;
+    let request = ran.iter().find_map(|event| event["request"].as_str());
+    let request = request.unwrap().to_owned();
+    let place = lab.stop().await;
+    let kept = tempfile::tempdir().unwrap();
+    let path = |name: &str| kept.path().join(name);
+    fs::copy(place.log().join("key.pub"), path("before")).unwrap();
+    let mut prove = countersign();
+    let proven = prove
+        .args(["log", "prove", &request])
+        .current_dir(place.data());
+    let proven = proven.output().unwrap();
+    assert_eq!(proven.status.code(), Some(0), "{}", errors(&proven));
+    fs::write(path("receipt"), proven.stdout).unwrap();
+    let data = text(&place.data());
+    let done = command(&["log", "new-epoch", &data, "--yes", "--although-whole"]);
+    assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
+    fs::copy(place.log().join("key.pub"), path("after")).unwrap();
+    let other = SigningKey::from_seed("other.example", &[7; 32]).unwrap();
+    fs::write(path("other"), other.verifying().to_string()).unwrap();
+    let lab = Lab::at(place).await;
+    lab.gateway.log.checkpoint().await;
+    let (published, former) = (lab.url.clone(), text(&lab.place.data().join("log.1")));
+    let name_of = |key: &str| {
+        let key = fs::read_to_string(path(key)).unwrap();
+        key.split('+').next().unwrap().to_owned()
+    };
+    let receipt = text(&path("receipt"));
+    for (what, key, of, advice) in [
+        (&data, "before", "after", "log.1"),
+        (&published, "before", "after", "log.1"),
+        (&receipt, "after", "before", "log new-epoch"),
+        (&former, "after", "before", "log new-epoch"),
+        (&published, "other", "after", "countersign log key"),
+        (&receipt, "other", "before", "countersign log key"),
+    ] {
+        let done = command(&["log", "verify", what, "--key", &text(&path(key))]);
+        let said = errors(&done) + &String::from_utf8_lossy(&done.stdout);
+        // What an address serves is a finding about it; a key beside files is a command line.
+        let expected = if *what == published { 1 } else { 64 };
+        assert_eq!(done.status.code(), Some(expected), "{what} {key}: {said}");
+        for words in [name_of(key), name_of(of), advice.to_owned()] {
+            assert!(said.contains(&words), "{what} {key}: `{words}` in {said}");
+        }
+    }
+    for (what, key) in [
+        (&data, "after"),
+        (&published, "after"),
+        (&receipt, "before"),
+    ] {
+        let done = command(&["log", "verify", what, "--key", &text(&path(key))]);
+        assert_eq!(done.status.code(), Some(0), "{what}: {}", errors(&done));
+    }
 }

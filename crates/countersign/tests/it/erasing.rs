@@ -83,6 +83,39 @@ pub(crate) fn files_with(dir: &Path, text: &str) -> Vec<String> {
     found
 }
 
+/// Whoever countersigns an erasure reads how much goes.
+#[tokio::test]
+async fn the_size_of_an_erasure_is_said_before() {
+    let (lab, ..) = lived_in().await;
+    let ada = lab.session("ada").await;
+    let arguments = json!({ "person": NAME });
+    let proposed = ada.propose("person-erase", arguments).await;
+    let id = proposed.text("request");
+    let seen = lab.session("abe").await.see(&id).await;
+    let first = seen["action"].as_str().unwrap().lines().next().unwrap();
+    lab.session("abe")
+        .await
+        .vote(&id, "approve")
+        .await
+        .expect(200);
+    let applied = ada
+        .post(&format!("/v1/requests/{id}/claim"), &json!({}))
+        .await;
+    let result = &applied.body["result"];
+    for (number, what) in [
+        ("keys_destroyed", "keys would be destroyed"),
+        ("requests_forgotten", "requests"),
+        ("credentials_ended", "credentials"),
+    ] {
+        let words = format!("{} {what}", result[number]);
+        assert!(
+            first.starts_with("! ") && first.contains(&words),
+            "{words}: {first}"
+        );
+        assert_ne!(result[number], 0);
+    }
+}
+
 async fn erase(lab: &Lab) -> Value {
     let arguments = json!({ "person": NAME });
     lab.change_by("ada", "person-erase", arguments).await

@@ -16,6 +16,8 @@
     reason = "a table is one idea, however many lines its rows take"
 )]
 
+mod amending;
+mod consequences;
 mod crash;
 mod edited;
 mod epoch;

@@ -419,6 +419,35 @@ async fn texts_among_inputs_are_shown_without_secrets() {
     assert_eq!(lab.place.ran(), [secret]);
 }
 
+/// The names of files that come along have no secrets either, nor have those that links lead to.
+#[tokio::test]
+async fn names_of_inputs_are_shown_without_secrets() {
+    let (lab, secret) = (lab().await, token("e1"));
+    let (bot, ann) = (lab.bot().await, lab.session("ann").await);
+    let named = format!("{secret}.txt");
+    let files = [("tally", "#!/bin/sh\necho here >> ran\n"), (&named, "x\n")];
+    let digest = crate::exec::upload(&bot, &files).await;
+    let call = json!({ "argv": ["./tally", "one", "w"], "inputs": digest, "wait_ms": 0 });
+    let events = bot.run_with(call).await;
+    let held = event(&events, "held").unwrap();
+    let id = held["request"].as_str().unwrap().to_owned();
+    let seen = ann.see(&id).await;
+    let action = seen["action"].as_str().unwrap();
+    assert!(action.contains(&format!("{MASK}.txt")), "{action}");
+    for said in [seen.to_string(), json!(events).to_string()] {
+        assert!(!said.contains(&secret), "{said}");
+    }
+    let cancelled = format!("/v1/requests/{id}/cancel");
+    // The files themselves stay until the request ends, and nothing else has the name.
+    bot.post(&cancelled, &json!({})).await.expect(200);
+    for record in lab.records() {
+        assert!(!record.evidence.to_string().contains(&secret));
+    }
+    let database = fs::read(lab.place.data().join("countersign.db")).unwrap();
+    let is_there = |window: &[u8]| window == secret.as_bytes();
+    assert!(!database.windows(secret.len()).any(is_there));
+}
+
 /// Where the caller runs the command, too, what is kept is what classifies it again at the claim.
 #[tokio::test]
 async fn local_commands_are_masked_and_run_by_their_caller() {

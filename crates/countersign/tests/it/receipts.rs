@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
+use countersign_evidence::key::SigningKey;
 use serde_json::Value;
 
 use crate::support::{
@@ -150,8 +151,13 @@ async fn a_changed_receipt_does_not_hold() {
             assert_ne!(status, Some(0), "byte {at} of {}: {said:?}", lines[part]);
         }
     }
-    let other = Lab::new().await;
-    let (status, said) = bench.verify(&good, &other.place.log().join("key.pub"));
+    // Another key of that name; one of another name is refused as what it is.
+    let key = fs::read_to_string(bench.key()).unwrap();
+    let name = key.split('+').next().unwrap();
+    let other = SigningKey::from_seed(name, &[7; 32]).unwrap();
+    let file = bench.dir.path().join("other.pub");
+    fs::write(&file, other.verifying().to_string()).unwrap();
+    let (status, said) = bench.verify(&good, &file);
     assert_eq!(
         (status, &said.last().unwrap()["integrity"]),
         (Some(1), &Value::Bool(false))

@@ -186,6 +186,18 @@ problems! {
         /// An amended request is not in the log.
         #[error("the request replaces `{original}`, which was never asked")]
         AmendsUnknown { original: RequestId },
+        /// A request was closed for one that does not replace it.
+        #[error("the request was closed for `{into}`, which does not say that it replaces it")]
+        AmendedIntoOther { into: RequestId },
+        /// An amended request runs, and its original did not end for it.
+        #[error("the action was permitted, and `{original}`, which it replaces, was not closed for it: who edited it is not recorded")]
+        OriginalNotClosed { original: RequestId },
+        /// Somebody who was *self* of the original is not *self* of what replaces it.
+        #[error("the request's records leave out `{who}`, who is on the requester's side of `{original}`, which it replaces")]
+        SelfLeftOut { original: RequestId, who: Ref },
+        /// A receipt of an amended request.
+        #[error("the request replaces `{original}`, which is not in this receipt: whether everybody who edited it counts for the requester's side, the whole log tells")]
+        OriginalUnchecked { original: RequestId },
         /// Time went back within the request.
         #[error("the record is older than the request's record before it")]
         TimeWentBack,
@@ -361,6 +373,7 @@ impl Problem {
             | Self::EvidenceErased { .. }
             | Self::EvidenceClosed { .. }
             | Self::VotesUnchecked
+            | Self::OriginalUnchecked { .. }
             | Self::EmergencyUsed { .. }
             | Self::OutcomeMissing => Severity::Note,
             _ => Severity::Failure,

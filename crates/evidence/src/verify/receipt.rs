@@ -2,7 +2,8 @@
 //!
 //! In scope: one request, from one file and a key, with the enrolments of the passkeys that voted.
 //! Out of scope: whether the log has more of the request than the receipt shows after its last
-//! entry; a later receipt or the whole log tells.
+//! entry; a later receipt or the whole log tells. Who edited a request that was amended on the way is
+//! in the records of its originals, which only the whole log has.
 //! Invariant: nothing of a receipt is believed that its proofs and signatures do not cover.
 
 use countersign_core::id::RequestId;
@@ -15,7 +16,7 @@ use super::{
     votes::{self, Cast},
 };
 use crate::{
-    body::{ActionRequested, Body},
+    body::{ActionRequested, Body, Commented},
     checkpoint::Checkpoint,
     evidence::{Opened, sealing::NoKeys},
     leaf::Leaf,
@@ -106,6 +107,14 @@ impl Life {
         }) = &leaf.body
         {
             self.requests.assume(original.clone());
+            let original = original.clone();
+            problems.push(Problem::OriginalUnchecked { original });
+        }
+        if let Body::Commented(Commented {
+            about: Some(into), ..
+        }) = &leaf.body
+        {
+            self.requests.assume(into.clone());
         }
         let cast = match (&entry.evidence, &leaf.body) {
             (None, _) if leaf.evidence.is_some() => {

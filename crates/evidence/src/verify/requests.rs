@@ -1,7 +1,8 @@
 //! The rules of a request's life, record by record.
 //!
 //! In scope: order, digests, votes taken and withdrawn, at most one permit, outcome and end.
-//! Out of scope: whether the votes suffice at the permit ([`quorum`](super::quorum)).
+//! Out of scope: whether the votes suffice at the permit ([`quorum`](super::quorum)); what an amended
+//! request owes to its original ([`amends`](super::amends)).
 //! Invariant: a request that ended keeps a few bytes, enough to notice that it goes on.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,11 +14,17 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::{Problem, grounds::Grounds, quorum, votes::Cast};
+use super::{
+    Problem,
+    amends::{Amended, Amends},
+    grounds::Grounds,
+    quorum,
+    votes::Cast,
+};
 use crate::{
     body::{
-        ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, Decision, Phase,
-        PolicyDecided, RuleShape, Verdict,
+        ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, CloseReason,
+        Decision, Phase, PolicyDecided, RequestClosed, RuleShape, Verdict,
     },
     leaf::{InRequest, Leaf},
     reference::Ref,
@@ -52,6 +59,10 @@ pub(super) struct Open {
     pub(super) claim: Option<Decided>,
     pub(super) denied_by_policy: bool,
     pub(super) votes: Vec<Standing>,
+    /// What it replaces.
+    pub(super) amends: Option<Box<Amends>>,
+    /// What it was amended into, as somebody's message says.
+    pub(super) amended: Option<Box<Amended>>,
     /// Every statement that a passkey signed.
     signed: BTreeSet<Hash>,
     permit: Option<PermitId>,
@@ -65,6 +76,8 @@ enum State {
     Finished,
     /// It was closed without running.
     Closed,
+    /// It is not among the records that are looked at.
+    Elsewhere,
 }
 
 #[derive(Debug)]
@@ -94,7 +107,7 @@ impl Requests {
     pub(super) fn unfinished(self) -> Vec<(RequestId, Problem)> {
         let permitted = |entry: &Entry| match &entry.state {
             State::Open(open) => open.permit.is_some(),
-            State::Finished | State::Closed => false,
+            State::Finished | State::Closed | State::Elsewhere => false,
         };
         let found = self.known.into_iter().filter(|(_, entry)| permitted(entry));
         let mut list: Vec<_> = found.map(|(id, _)| (id, Problem::OutcomeMissing)).collect();
@@ -104,11 +117,11 @@ impl Requests {
 
     /// Takes it that a request was asked that is not among the records.
     pub(super) fn assume(&mut self, elsewhere: RequestId) {
-        let closed = Entry {
+        let unseen = Entry {
             next: 0,
-            state: State::Closed,
+            state: State::Elsewhere,
         };
-        self.known.entry(elsewhere).or_insert(closed);
+        self.known.entry(elsewhere).or_insert(unseen);
     }
 
     /// Takes the next record of a request, with what a vote says of itself.
@@ -119,18 +132,9 @@ impl Requests {
         (cast, grounds): (&Cast, &Grounds),
         problems: &mut Vec<Problem>,
     ) {
-        if let Body::ActionRequested(ActionRequested {
-            amends: Some(original),
-            ..
-        }) = &leaf.body
-            && !self.known.contains_key(original)
-        {
-            problems.push(Problem::AmendsUnknown {
-                original: original.clone(),
-            });
-        }
+        let amends = self.amends(&leaf.body, problems);
         let Some(entry) = self.known.get_mut(&place.id) else {
-            let entry = begin(leaf, place, problems);
+            let entry = begin(leaf, place, amends, problems);
             self.known.insert(place.id.clone(), entry);
             return;
         };
@@ -141,17 +145,73 @@ impl Requests {
         entry.next = place.seq.saturating_add(1);
         match &mut entry.state {
             State::Open(open) => {
-                if let Some(ended) = open.apply(leaf, place, (cast, grounds), problems) {
-                    entry.state = ended;
+                if let Some(ended) = open.apply(leaf, place, (cast, grounds), problems)
+                    && let State::Open(ended) = std::mem::replace(&mut entry.state, ended)
+                    && let Body::RequestClosed(closed) = &leaf.body
+                {
+                    self.hand_on(&place.id, &ended, closed, problems);
                 }
             }
             State::Finished => after_finish(&leaf.body, problems),
-            State::Closed => after_close(&leaf.body, problems),
+            State::Closed | State::Elsewhere => after_close(&leaf.body, problems),
+        }
+    }
+
+    /// What a first record says it replaces.
+    fn amends(&self, body: &Body, problems: &mut Vec<Problem>) -> Option<Box<Amends>> {
+        let Body::ActionRequested(ActionRequested {
+            amends: Some(original),
+            ..
+        }) = body
+        else {
+            return None;
+        };
+        match self.known.get(original).map(|entry| &entry.state) {
+            Some(State::Elsewhere) => return None,
+            Some(_) => {}
+            None => problems.push(Problem::AmendsUnknown {
+                original: original.clone(),
+            }),
+        }
+        Some(Box::new(Amends::of(original.clone())))
+    }
+
+    /// Gives everybody who was *self* of a request that ends for another to that one.
+    fn hand_on(
+        &mut self,
+        original: &RequestId,
+        ended: &Open,
+        closed: &RequestClosed,
+        problems: &mut Vec<Problem>,
+    ) {
+        let Some(amended) = ended.amended.as_ref() else {
+            return;
+        };
+        if closed.why != CloseReason::Amended {
+            return;
+        }
+        let into = match self.known.get_mut(&amended.into) {
+            Some(entry) => match &mut entry.state {
+                State::Open(into) => Some(into),
+                // It ended before; it has no votes to count any more.
+                State::Finished | State::Closed | State::Elsewhere => return,
+            },
+            None => None,
+        };
+        let taken = into.is_some_and(|into| into.take_over(original, ended, closed));
+        if !taken {
+            let into = amended.into.clone();
+            problems.push(Problem::AmendedIntoOther { into });
         }
     }
 }
 
-fn begin(leaf: &Leaf, place: &InRequest, problems: &mut Vec<Problem>) -> Entry {
+fn begin(
+    leaf: &Leaf,
+    place: &InRequest,
+    amends: Option<Box<Amends>>,
+    problems: &mut Vec<Problem>,
+) -> Entry {
     if place.seq != 0 {
         problems.push(Problem::RequestGap {
             expected: 0,
@@ -187,6 +247,8 @@ fn begin(leaf: &Leaf, place: &InRequest, problems: &mut Vec<Problem>) -> Entry {
         claim: None,
         denied_by_policy: false,
         votes: Vec::new(),
+        amends,
+        amended: None,
         signed: BTreeSet::new(),
         permit: None,
         last: leaf.at,
@@ -249,7 +311,8 @@ impl Open {
                 };
                 self.decide(decided, problems);
             }
-            Body::SelfGrew(grown) => self.myself.extend(grown.refs.iter().copied()),
+            Body::SelfGrew(grown) => self.grow(&grown.refs),
+            Body::Commented(said) => self.amended_by(said),
             Body::ApprovalDecided(vote) => {
                 if let Some(statement) = cast.statement
                     && !self.signed.insert(statement)
@@ -380,6 +443,9 @@ impl Open {
         }
         self.permit = Some(permitted.permit.clone());
         self.compare(Some(permitted.digest), "permit", problems);
+        if let Some(amends) = &self.amends {
+            amends.check(problems);
+        }
         quorum::check(self, permitted, at, problems);
         self.votes = Vec::new();
     }

@@ -4,6 +4,7 @@
 //! bit.
 //! Out of scope: forks, which need a witness.
 
+mod amendments;
 mod approvals;
 mod build;
 mod epoch;

@@ -132,6 +132,7 @@ fn refused(error: &EngineError) -> Option<Reason> {
     Some(match error {
         EngineError::ForgedVote(_)
         | EngineError::ForgedRequest(_)
+        | EngineError::OriginalNotClosed(_)
         | EngineError::RevokedPasskey(_) => ("approval_unverifiable", words),
         EngineError::Refused(refusal) => match refusal {
             Refusal::Lapsed(_) => ("approval_expired", words),

@@ -106,8 +106,41 @@ pub(super) fn is_former(other: &str, log: &str) -> bool {
 pub(super) fn began_after(former: &str) -> String {
     format!(
         "this log begins in the place of `{former}` and does not continue it; verify that one, which \
-         is kept beside it as log.1, log.2 …, with what you kept of it"
+         is kept beside it as log.1, log.2 …, with what you kept of it, and this one with its own key"
     )
+}
+
+/// Refuses a key of another log than the one that a checkpoint is of, as it says itself; nothing was
+/// verified then.
+pub(super) fn check_same_log(checkpoint: &[u8], key: &VerifyingKey) -> Result<(), Failure> {
+    match other_log(checkpoint, key) {
+        Some((title, next)) => Err(Failure::usage(title).next(next)),
+        None => Ok(()),
+    }
+}
+
+/// Which two logs a key and a checkpoint are of, and what to do, where they are not of one.
+pub(super) fn other_log(checkpoint: &[u8], key: &VerifyingKey) -> Option<(String, String)> {
+    let named = key.name();
+    let origin = Checkpoint::peek(checkpoint).ok()?.origin;
+    if origin == named {
+        return None;
+    }
+    // Nobody signed for it.
+    let origin = origin.escape_debug().to_string();
+    let title = format!("the key is of the log `{named}`, and this is of `{origin}`");
+    let next = match (is_former(named, &origin), is_former(&origin, named)) {
+        (true, _) => began_after(named),
+        (_, true) => format!(
+            "`{named}` was begun in the place of this one (`countersign log new-epoch`) and does not \
+             continue it; verify this one with the key that you kept of `{origin}`, which is also \
+             `key.pub` in log.1, log.2 … beside the data of the new one"
+        ),
+        _ => format!(
+            "give the key of `{origin}`, as `countersign log key` printed it there; nothing was verified"
+        ),
+    };
+    Some((title, next))
 }
 
 /// The changes of the log's key that lead from `key` to the one of today, as far as both keys of each

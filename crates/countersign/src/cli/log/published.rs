@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Url;
 use serde_json::json;
 
-use super::keys::kept_checkpoint;
+use super::keys::{kept_checkpoint, other_log};
 use crate::cli::{
     answer::whole,
     client::{At, Client},
@@ -87,7 +87,11 @@ pub(super) async fn verify(
     let mut continued = Vec::new();
     let entries = match Checkpoint::open(text.as_bytes(), &key) {
         Err(error) => {
-            failures.push(format!("the checkpoint was refused: {error}"));
+            // Another log at the address is a finding, whatever it says of itself.
+            failures.push(match other_log(text.as_bytes(), &key) {
+                Some((title, next)) => format!("the checkpoint was refused: {title}; {next}"),
+                None => format!("the checkpoint was refused: {error}"),
+            });
             None
         }
         Ok(checkpoint) => {

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 
 use super::{
     PIECE, folder, journal,
-    keys::{evidence_keys, kept_beside, one},
+    keys::{check_same_log, evidence_keys, kept_beside, one},
     named, steps, unreadable,
     verify::print_findings,
 };
@@ -311,6 +311,7 @@ pub(super) fn verify(
              you the receipt",
         )
     })?;
+    check_same_log(receipt.checkpoint.as_bytes(), &log)?;
     let has_key = votes.is_some();
     let report = verify_receipt(receipt, &Trust { log, votes });
     let unchecked = unchecked(receipt, &report, has_key);

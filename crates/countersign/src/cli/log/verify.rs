@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     folder, former, journal,
     keys::{
-        began_after, evidence_keys, given_keys, is_former, kept_beside, kept_checkpoint, one,
+        check_same_log, evidence_keys, given_keys, kept_beside, kept_checkpoint, one,
         rotations_from,
     },
     named, parallel, published, read, receipt,
@@ -145,7 +145,9 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         None => kept_beside(&folder.join("vote-key.pub"))?,
     };
     let checkpoint = read(&folder.join("checkpoint"))?;
-    check_not_former(&checkpoint, &log_key)?;
+    if args.key.is_some() {
+        check_same_log(&checkpoint, &log_key)?;
+    }
     let rotations = rotations_from(&folder, &log_key)?;
     let newest = rotations.last().map_or(&log_key, |last| &last.to).clone();
     let mut others = Vec::new();
@@ -187,18 +189,6 @@ fn verify_files(args: &Args, output: &mut Output) -> Result<u8, Failure> {
         &former::beside(&args.path),
         output,
     )
-}
-
-/// Refuses the key of a log that this one began in the place of.
-fn check_not_former(checkpoint: &[u8], key: &VerifyingKey) -> Result<(), Failure> {
-    let former = key.name();
-    match Checkpoint::peek(checkpoint) {
-        Ok(Checkpoint { origin, .. }) if is_former(former, &origin) => {
-            let title = format!("the key is of the log `{former}`, and this is `{origin}`");
-            Err(Failure::usage(title).next(began_after(former)))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn missing(path: &Path) -> Failure {

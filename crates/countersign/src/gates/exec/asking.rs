@@ -205,7 +205,8 @@ fn asked(
     let previews = previews.iter().map(|preview| preview.masked(&mut texts));
     let previews: Vec<_> = previews.collect();
     let argv = argv(&captured.action)?;
-    let mut presentation = present::presentation(exec, &captured, &argv, (&classified, &previews));
+    let shown = (&classified, previews.as_slice());
+    let mut presentation = present::presentation(exec, &captured, &argv, shown, &mut texts);
     presentation.complete &= taken.verified && texts.verified;
     Ok(Asked {
         chain: asking.chain,

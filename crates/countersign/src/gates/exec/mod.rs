@@ -104,6 +104,7 @@ impl ExecError {
             Self::Engine(EngineError::ForgedVote(_)) => "forged_vote",
             Self::Engine(EngineError::RevokedPasskey(_)) => "revoked_passkey",
             Self::Engine(EngineError::ForgedRequest(_)) => "forged_request",
+            Self::Engine(EngineError::OriginalNotClosed(_)) => "original_not_closed",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",

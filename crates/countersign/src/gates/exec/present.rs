@@ -1,7 +1,8 @@
 //! What a reviewer sees of a command (P8).
 //!
 //! Invariant: the words are quoted so that different commands never look the same; hidden
-//! characters are spelt out; what is not listed is counted.
+//! characters are spelt out; what is not listed is counted; no secret of a known form is in it, nor in
+//! the name of a file.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use countersign_runner::{
 
 use crate::{
     runner::{Captured, Preview},
-    secrets,
+    secrets::{self, TextMasks},
 };
 
 /// The most captured files listed.
@@ -29,6 +30,7 @@ pub(super) fn presentation(
     captured: &Captured,
     argv: &[String],
     (classified, previews): (&Classified, &[Preview]),
+    masks: &mut TextMasks<'_>,
 ) -> Presentation {
     let command = quote_argv(argv);
     let mut body = format!("$ {command}\n");
@@ -66,7 +68,7 @@ pub(super) fn presentation(
     secrets::describe(&captured.action, &mut body);
     let mut shown = true;
     if let Some(manifest) = &captured.manifest {
-        shown = inputs(manifest, &captured.texts, &mut body);
+        shown = inputs(manifest, &captured.texts, masks, &mut body);
     }
     for preview in previews {
         previewed(preview, &mut body);
@@ -107,10 +109,25 @@ fn quoted(text: &str, body: &mut String) {
     for hint in hints(text) {
         body.push_str(&format!("  ! {hint}\n"));
     }
+    if let Some(sign) = secrets::like_a_mask(text) {
+        body.push_str(&format!("  ! `{sign}` is text; it masks nothing\n"));
+    }
+}
+
+/// A name without its secrets, on one line.
+fn name(path: &str, masks: &mut TextMasks<'_>) -> String {
+    let mut name = path.to_owned();
+    masks.mask(&mut name);
+    name
 }
 
 /// Lists captured files with the texts among them; `false` unless all is there to be read.
-fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut String) -> bool {
+fn inputs(
+    manifest: &Manifest,
+    texts: &BTreeMap<String, String>,
+    masks: &mut TextMasks<'_>,
+    body: &mut String,
+) -> bool {
     let summary = manifest.summary(LISTED);
     let mut whole = summary.not_listed == 0;
     body.push_str(&format!(
@@ -122,6 +139,7 @@ fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut Stri
         manifest.digest()
     ));
     for listed in &summary.listed {
+        let path = name(&listed.path, masks);
         let line = match &listed.entry {
             Entry::File {
                 size,
@@ -129,7 +147,7 @@ fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut Stri
                 executable,
             } => {
                 let mark = if *executable { "x" } else { " " };
-                body.push_str(&format!("  {mark} {}  {size} bytes\n", listed.path));
+                body.push_str(&format!("  {mark} {path}  {size} bytes\n"));
                 match texts.get(&listed.path) {
                     Some(text) => quoted(text, body),
                     None => {
@@ -140,7 +158,7 @@ fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut Stri
                 continue;
             }
             Entry::Symlink { target } => {
-                format!("  → {} links to {}\n", listed.path, reveal(target))
+                format!("  → {path} links to {}\n", name(&reveal(target), masks))
             }
             Entry::Dir => continue,
         };

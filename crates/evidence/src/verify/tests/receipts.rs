@@ -14,6 +14,11 @@ use crate::{
 pub(super) fn of_log(request: u128, change: impl Fn(&mut Log)) -> Receipt {
     let mut log = good();
     change(&mut log);
+    of(request, &log)
+}
+
+/// The receipt of a request of a log.
+pub(super) fn of(request: u128, log: &Log) -> Receipt {
     let frames = log.frames();
     let id = RequestId::from_bits(request);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -29,7 +34,7 @@ pub(super) fn of_log(request: u128, change: impl Fn(&mut Log)) -> Receipt {
     Receipt::prove(id, entries, (checkpoint(&frames), size), &subtrees).unwrap()
 }
 
-fn verify(receipt: &Receipt) -> Report {
+pub(super) fn verify(receipt: &Receipt) -> Report {
     // Through its text, as it reaches an auditor.
     let text = receipt.to_text().unwrap();
     verify_receipt(&Receipt::parse(&text).unwrap(), &trust())

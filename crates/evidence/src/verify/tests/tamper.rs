@@ -9,14 +9,14 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use countersign_core::canonical::Hash;
 use serde_json::{Value, json};
 
-use super::{build::*, *};
+use super::{amendments, build::*, *};
 use crate::{
     body::{Body, CredentialRevoked, SelfGrew},
     key::SigningKey,
 };
 
 /// What an auditor has in front of them.
-struct Scene {
+pub(super) struct Scene {
     /// Leaf and evidence of each entry.
     frames: Vec<(Vec<u8>, Vec<u8>)>,
     /// The checkpoint beside the journal.
@@ -27,7 +27,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn of(log: &Log) -> Self {
+    pub(super) fn of(log: &Log) -> Self {
         let frames = log.frames();
         Self {
             note: checkpoint(&frames),
@@ -76,7 +76,7 @@ fn instead_of_dana(log: &mut Log, name: &str) {
 }
 
 /// An attack, the scene after it, and words of one finding.
-type Row = (&'static str, Scene, &'static str);
+pub(super) type Row = (&'static str, Scene, &'static str);
 
 #[test]
 fn every_attack_is_found_and_the_control_passes() {
@@ -88,6 +88,7 @@ fn every_attack_is_found_and_the_control_passes() {
         about_approvals(),
         about_actions(),
         about_people(),
+        amendments::rows(),
         about_grounds(),
     ];
     let table: Vec<Row> = parts.into_iter().flatten().collect();

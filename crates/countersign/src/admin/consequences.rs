@@ -1,0 +1,135 @@
+//! What reviewers of a change must not overlook: what becomes unreadable, and who is told more.
+//!
+//! In scope: lines in front of a proposal's text, from the two configurations and from what is kept
+//! here now.
+//! Out of scope: what the change does to decisions; the text shows all of it.
+//! Invariant: whatever is destroyed, or told to somebody who was not told it before, has a line. They are
+//! part of what voters are shown, and so of what they sign.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{
+    id::PersonId,
+    time::{Span, Timestamp},
+};
+use countersign_policy::{
+    Bundle,
+    stream::{Details, Stream, StreamKind},
+};
+
+use super::{Proposal, erase};
+use crate::{gateway::Gateway, vault::Class};
+
+/// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
+/// what is kept of a person, which machines don't learn.
+pub(super) async fn of(gateway: &Gateway, proposal: &Proposal, counts: bool) -> String {
+    let lines = match proposal {
+        Proposal::Bundle { files, .. } => match Bundle::from_files(files) {
+            Ok(after) => of_bundle(gateway, &after),
+            Err(_) => Vec::new(),
+        },
+        Proposal::Erase { person } if counts => of_erasure(gateway, person).await,
+        _ => Vec::new(),
+    };
+    let marked: String = lines.iter().map(|line| format!("! {line}\n")).collect();
+    match marked.is_empty() {
+        true => marked,
+        false => marked + "\n",
+    }
+}
+
+fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
+    let before = gateway.active();
+    let mut lines = of_retention(gateway, &before.bundle, after, gateway.clock.now());
+    lines.extend(of_streams(before.bundle.streams(), after.streams()));
+    lines
+}
+
+/// What is kept for less time than before.
+fn of_retention(gateway: &Gateway, before: &Bundle, after: &Bundle, now: Timestamp) -> Vec<String> {
+    let (was, is) = (before.retention(), after.retention());
+    let classes = [
+        (
+            Class::Payload,
+            "What was asked for, and what came of it,",
+            was.payload,
+            is.payload,
+        ),
+        (Class::Words, "What people said", was.words, is.words),
+        (Class::Names, "Names of people", was.names, is.names),
+    ];
+    let shorter = classes
+        .into_iter()
+        .filter_map(|(class, what, was, is)| Some((class, what, was, shortened(was, is)?)));
+    let mut lines: Vec<_> = shorter
+        .map(|(class, what, was, is)| {
+            let was = was.map_or_else(|| "for ever".into(), |was| format!("for {was}"));
+            let from = Timestamp(now.0.saturating_sub(is.as_millis()));
+            let keys = gateway.keys.vault.expired(class, from).len();
+            let at_once = match keys {
+                0 => "Nothing of today is that old.".into(),
+                1 => "1 key of today is destroyed within a day.".into(),
+                many => format!("{many} keys of today are destroyed within a day."),
+            };
+            format!(
+                "{what} can be read for {is} and not {was}. Older parts are destroyed, and nothing \
+                 brings them back. {at_once}"
+            )
+        })
+        .collect();
+    if let Some(is) = shortened(was.shortest(), is.shortest()) {
+        lines.push(format!(
+            "Requests that ended more than {is} ago are deleted from the database."
+        ));
+    }
+    lines
+}
+
+/// How long something is kept from now on, when that is shorter.
+fn shortened(was: Option<Span>, is: Option<Span>) -> Option<Span> {
+    is.filter(|is| was.is_none_or(|was| *is < was))
+}
+
+/// Who is told more than before, or is told at all.
+fn of_streams(before: &BTreeMap<String, Stream>, after: &BTreeMap<String, Stream>) -> Vec<String> {
+    let told = after.iter().filter_map(|(name, stream)| {
+        let known = before
+            .get(name)
+            .filter(|known| receiver(&known.kind) == receiver(&stream.kind));
+        let more = known.is_none_or(|known| known.details < stream.details);
+        let what = match stream.details {
+            Details::Refs => return None,
+            Details::Names => "the names of people and machines",
+            Details::All => "names, arguments, reasons and texts",
+        };
+        let to = receiver(&stream.kind);
+        more.then(|| {
+            format!("The stream `{name}` tells {to} {what}. What was told can't be erased.")
+        })
+    });
+    told.collect()
+}
+
+/// Who is told.
+fn receiver(kind: &StreamKind) -> String {
+    match kind {
+        StreamKind::Ocsf(file) => format!("whoever reads the file `{}`", file.path),
+        StreamKind::Webhook(hook) => format!("`{}`", hook.url),
+        StreamKind::Otlp(collector) => format!("`{}`", collector.url),
+    }
+}
+
+/// How much an erasure makes unreadable, as far as it is known without reading the whole log.
+async fn of_erasure(gateway: &Gateway, person: &PersonId) -> Vec<String> {
+    match erase::size(gateway, person).await {
+        Ok(size) => vec![format!(
+            "As of now {} keys would be destroyed, and with them everything in the log that they \
+             seal; {} requests and {} credentials would be deleted from the database.",
+            size.keys, size.requests, size.credentials
+        )],
+        // It was possible a moment ago; applying it says what is in the way.
+        Err(error) => vec![format!(
+            "How much this destroys can't be told now: {error:#}."
+        )],
+    }
+}
