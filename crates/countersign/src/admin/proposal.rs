@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
     canonical::Hash,
+    count::counted,
     id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
     time::{Span, Timestamp},
 };
@@ -312,7 +313,10 @@ impl Proposal {
                     }
                     let title = match active.bundle.diff(&bundle).files.as_slice() {
                         [one] => format!("Change the configuration: {}", one.path),
-                        many => format!("Change the configuration: {} files", many.len()),
+                        many => format!(
+                            "Change the configuration: {}",
+                            counted(many.len(), "file", "files")
+                        ),
                     };
                     (title, reveal_lines(&diff))
                 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::{action::Action, request::Presentation};
+use countersign_core::{action::Action, count::counted, request::Presentation};
 use countersign_policy::{ExecTarget, target::exec::Classified};
 use countersign_runner::{
     inputs::{Entry, Manifest},
@@ -114,11 +114,11 @@ fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut Stri
     let summary = manifest.summary(LISTED);
     let mut whole = summary.not_listed == 0;
     body.push_str(&format!(
-        "inputs       {} files ({} executable), {} links, {} bytes, by content {}\n",
-        summary.files,
+        "inputs       {} ({} executable), {}, {}, by content {}\n",
+        counted(summary.files, "file", "files"),
         summary.executables,
-        summary.symlinks,
-        summary.total_bytes,
+        counted(summary.symlinks, "link", "links"),
+        counted(summary.total_bytes, "byte", "bytes"),
         manifest.digest()
     ));
     for listed in &summary.listed {
@@ -129,7 +129,8 @@ fn inputs(manifest: &Manifest, texts: &BTreeMap<String, String>, body: &mut Stri
                 executable,
             } => {
                 let mark = if *executable { "x" } else { " " };
-                body.push_str(&format!("  {mark} {}  {size} bytes\n", listed.path));
+                let size = counted(*size, "byte", "bytes");
+                body.push_str(&format!("  {mark} {}  {size}\n", listed.path));
                 match texts.get(&listed.path) {
                     Some(text) => quoted(text, body),
                     None => {
