@@ -29,6 +29,7 @@ pub mod streams;
 pub mod uploads;
 pub mod vault;
 
+mod way_out;
 /// An error with everything that caused it, in one line.
 #[must_use]
 pub fn explain(error: &dyn std::error::Error) -> String {
