@@ -115,7 +115,7 @@ pub(crate) enum Command {
 }
 
 /// Commands that ask no gateway, or are one; `--url` means nothing to them.
-const WITHOUT_GATEWAY: [&[&str]; 10] = [
+const WITHOUT_GATEWAY: [&[&str]; 11] = [
     &["demo"],
     &["init"],
     &["up"],
@@ -123,6 +123,7 @@ const WITHOUT_GATEWAY: [&[&str]; 10] = [
     &["completions"],
     &["policy", "check"],
     &["policy", "schema"],
+    &["policy", "mask"],
     &["log", "verify"],
     &["log", "list"],
     &["log", "prove"],
