@@ -262,7 +262,26 @@ impl Durable {
     }
 }
 
-fn state_file(dir: &Path, size: u64) -> PathBuf {
+/// A place between two records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// Where it is in the journal.
+    pub(super) offset: u64,
+    /// The last outbox number before it.
+    pub(super) outbox: u64,
+}
+
+/// The place after `size` records that a saved state names.
+pub(super) fn place_of(state: &[u8], size: u64) -> Option<Place> {
+    let State { position, tree } = serde_json::from_slice(state).ok()?;
+    let tree = Tree::from_bytes(&unhex(&tree)?).ok()?;
+    (tree.size() == size).then_some(Place {
+        offset: position.offset,
+        outbox: position.outbox,
+    })
+}
+
+pub(super) fn state_file(dir: &Path, size: u64) -> PathBuf {
     dir.join(format!("state.{size}"))
 }
 
