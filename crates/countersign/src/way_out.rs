@@ -27,7 +27,7 @@ pub(crate) struct Stuck {
 
 impl Stuck {
     /// Refused for this reason.
-    pub(crate) fn new(way: WayOut, why: String) -> anyhow::Error {
+    pub(crate) fn err(way: WayOut, why: String) -> anyhow::Error {
         Self { why, way }.into()
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     fn a_way_is_named_only_where_it_leads_out() {
         let said = |error| format!("{:#}", given("/c", None).name(error, Path::new("/c/d")));
         assert_eq!(said(anyhow::anyhow!("full")), "full");
-        let stuck = |way| Err::<(), _>(Stuck::new(way, "older".into())).context("no log");
+        let stuck = |way| Err::<(), _>(Stuck::err(way, "older".into())).context("no log");
         assert_eq!(
             said(stuck(WayOut::NewLog).unwrap_err()),
             "no log: older; if there is no newer copy, begin a new log: countersign log new-epoch /c/d"

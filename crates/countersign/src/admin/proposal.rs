@@ -313,10 +313,7 @@ impl Proposal {
                     }
                     let title = match active.bundle.diff(&bundle).files.as_slice() {
                         [one] => format!("Change the configuration: {}", one.path),
-                        many => format!(
-                            "Change the configuration: {}",
-                            counted(many.len(), "file", "files")
-                        ),
+                        many => many_files(many.len()),
                     };
                     (title, reveal_lines(&diff))
                 }
@@ -536,4 +533,9 @@ fn listed(groups: &BTreeSet<GroupId>) -> String {
 fn arguments<T: for<'de> Deserialize<'de>>(body: &ProposalBody) -> Result<T, InvalidProposal> {
     serde_json::from_value(body.arguments.clone())
         .map_err(|error| InvalidProposal::Arguments(body.operation.clone(), error.to_string()))
+}
+
+fn many_files(count: usize) -> String {
+    let files = counted(count, "file", "files");
+    format!("Change the configuration: {files}")
 }

@@ -290,7 +290,7 @@ fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
              restore the database",
             log.display()
         );
-        return Err(Stuck::new(WayOut::TrustFiles, why));
+        return Err(Stuck::err(WayOut::TrustFiles, why));
     }
     Ok(begun)
 }
@@ -313,7 +313,7 @@ async fn check_same_age(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::
              the newest copy of both",
             data.display()
         );
-        return Err(Stuck::new(WayOut::NewLog, why));
+        return Err(Stuck::err(WayOut::NewLog, why));
     }
     // What does not wait any more was in the log.
     let waiting = store.outbox(1).await?.first().map(|entry| entry.seq);
@@ -323,7 +323,7 @@ async fn check_same_age(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::
              the newest copy of both",
             data.display()
         );
-        return Err(Stuck::new(WayOut::NewLog, why));
+        return Err(Stuck::err(WayOut::NewLog, why));
     }
     Ok(())
 }

@@ -148,7 +148,7 @@ pub(super) fn check(
     };
     let found = hash_of(bundle, directory)?;
     if found != recorded.now && Some(found) != recorded.was {
-        return Err(Stuck::new(
+        return Err(Stuck::err(
             WayOut::TrustFiles,
             "the people or policies in the database are not those that the log has: somebody \
              changed the database, or it is of another time; restore the newest copy of both"

@@ -147,7 +147,7 @@ impl Journal {
                 counted(self.tree.size(), "record", "records"),
                 signed.size
             );
-            return Err(Stuck::new(WayOut::NewLog, why));
+            return Err(Stuck::err(WayOut::NewLog, why));
         }
         if !pending.is_empty() {
             self.file.set_len(self.position.offset)?;
@@ -174,7 +174,7 @@ impl Journal {
                 }
                 Step::Corrupt(corrupt) => {
                     let why = format!("{corrupt}; restore the newest copy");
-                    return Err(Stuck::new(WayOut::NewLog, why));
+                    return Err(Stuck::err(WayOut::NewLog, why));
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Journal {
                      `countersign log verify` says more; restore the newest copy",
                     self.dir.display()
                 );
-                Err(Stuck::new(WayOut::NewLog, why))
+                Err(Stuck::err(WayOut::NewLog, why))
             }
             _ => Ok(()),
         }

@@ -176,20 +176,32 @@ mod tests {
         };
         let header = format!("X-Key: {TOKEN}");
         let both = args(&["curl", "-H", &header], &[("KEY", TOKEN)]);
-        check(&both, false, expect![[r#"
+        check(
+            &both,
+            false,
+            expect![[r#"
             KEY=‹acme-token 37›
             curl -H 'X-Key: ‹acme-token 37›'
               acme-token in word 3: 37 characters; it could be any text
               acme-token in variable KEY: 37 characters; it could be any text
             One click is not enough to approve it: the digest's first digits are typed.
-        "#]]);
-        check(&both, true, expect![[r#"
+        "#]],
+        );
+        check(
+            &both,
+            true,
+            expect![[r#"
             {"argv":["curl","-H","X-Key: ‹acme-token 37›"],"env":{"KEY":"‹acme-token 37›"},"masked":[{"at":"/argv/2","start":7,"kind":"acme-token","length":37,"verified":false},{"at":"/env/KEY","start":0,"kind":"acme-token","length":37,"verified":false}],"needs_typed_digest":true}
-        "#]]);
-        check(&args(&["df", "-h"], &[]), false, expect![[r#"
+        "#]],
+        );
+        check(
+            &args(&["df", "-h"], &[]),
+            false,
+            expect![[r#"
             df -h
             Nothing would be masked.
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
