@@ -5,36 +5,7 @@
 //! Out of scope: whether the certificate can be used and the address is free; the gateway finds out.
 //! Invariant: beyond this machine nothing is served in the clear, except to a proxy that is named.
 
-use std::net::SocketAddr;
-
 use super::settings::ServerSettings;
-
-/// Another address to listen on, at which the gateway would not serve.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {next}")]
-pub struct NotServed {
-    what: String,
-    next: &'static str,
-}
-
-impl ServerSettings {
-    /// The same at another address, which the same rules are asked about. Numbers stay with whoever
-    /// listens at the configured one.
-    ///
-    /// # Errors
-    /// With such settings the gateway would not be served.
-    pub fn listening_at(&self, listen: SocketAddr) -> Result<Self, NotServed> {
-        let settings = Self {
-            listen,
-            metrics: None,
-            ..self.clone()
-        };
-        match refusal(&settings) {
-            Some((what, next)) => Err(NotServed { what, next }),
-            None => Ok(settings),
-        }
-    }
-}
 
 /// Why the gateway would not serve with these settings, and what to do; nothing when it would.
 pub(super) fn refusal(server: &ServerSettings) -> Option<(String, &'static str)> {

