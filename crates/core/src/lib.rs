@@ -11,6 +11,7 @@
 pub mod action;
 pub mod approval;
 pub mod canonical;
+pub mod count;
 pub mod decision;
 pub mod digest;
 pub mod directory;

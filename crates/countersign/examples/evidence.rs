@@ -211,6 +211,7 @@ async fn gateway(dir: &Path) -> anyhow::Result<Gateway> {
         config,
         data: Some(dir.join("data")),
         url: None,
+        listen: None,
         recovering: false,
     })
     .await

@@ -14,12 +14,14 @@ pub(crate) mod world;
 use std::{
     collections::BTreeSet,
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
 };
 
 use countersign_core::{
     approval::{myself::myself, quorum::Electorate},
+    count::counted,
     directory::Directory,
     id::RequestId,
     request::Case,
@@ -60,6 +62,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The address that people and clients use, where the configuration does not say.
     pub url: Option<String>,
+    /// Where to listen instead of where the configuration says.
+    pub listen: Option<SocketAddr>,
     /// Whether this is a local recovery, which may trust the files again although there is a log.
     pub recovering: bool,
 }
@@ -263,8 +267,10 @@ impl Gateway {
         // Anybody can read the health, so that names are left to the console's pages.
         match active.stops.unrecorded().len() {
             0 => {}
-            1 => notices.push("1 stop is in effect and not recorded yet.".into()),
-            many => notices.push(format!("{many} stops are in effect and not recorded yet.")),
+            many => {
+                let stops = counted(many, "stop is", "stops are");
+                notices.push(format!("{stops} in effect and not recorded yet."));
+            }
         }
         notices.extend(self.local_acts().await);
         notices

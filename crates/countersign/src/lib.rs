@@ -7,6 +7,7 @@
 pub mod active;
 pub mod admin;
 pub mod api;
+mod backup;
 pub mod bundle_files;
 pub mod cli;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod server;
 pub mod streams;
 pub mod uploads;
 pub mod vault;
+mod way_out;
 
 /// An error with everything that caused it, in one line.
 #[must_use]

@@ -13,6 +13,7 @@ mod tls;
 use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
+use countersign_core::count::counted;
 use countersign_policy::bundle::settings::{ServerSettings, TlsFiles};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -145,14 +146,14 @@ async fn end(connections: &Connections) {
         return;
     }
     tracing::warn!(
-        "stopping: {} connections have commands that run, or calls that wait for people; they have \
-         {} seconds to end",
-        connections.open(),
+        "stopping: {} commands that run, or calls that wait for people; at most {} seconds are left \
+         to end",
+        counted(connections.open(), "connection has", "connections have"),
         GRACE.as_secs()
     );
     if !connections.end(GRACE.saturating_sub(SILENT)).await {
-        let open = connections.open();
-        tracing::warn!("{open} connections were still open when the gateway stopped");
+        let open = counted(connections.open(), "connection was", "connections were");
+        tracing::warn!("{open} still open when the gateway stopped");
     }
 }
 

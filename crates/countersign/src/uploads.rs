@@ -18,6 +18,7 @@ use std::{
 
 use countersign_core::{
     canonical::Hash,
+    count::counted,
     id::RequestId,
     request::{Case, GOING_ON},
     subject::SubjectId,
@@ -56,8 +57,9 @@ pub struct Quota {
 pub enum UploadError {
     /// The subject keeps too many.
     #[error(
-        "`{0}` keeps {1} uploads, which is the limit; each goes when its request ends, or after \
-         an hour if no request uses it"
+        "`{0}` keeps {uploads}, which is the limit; each goes when its request ends, or after \
+         an hour if no request uses it",
+        uploads = counted(*.1, "upload", "uploads")
     )]
     TooMany(SubjectId, u32),
     /// The subject keeps too much.

@@ -19,7 +19,7 @@ pub use model::{
     StoredCredential,
 };
 pub use row::PHASES;
-pub use sqlite::SqliteStore;
+pub use sqlite::{Copied, SqliteStore};
 pub use write::{CaseWrite, Forgetting, Write};
 
 use async_trait::async_trait;

@@ -47,6 +47,12 @@ pub enum Refusal {
         "this action can't be shown whole; type the first 8 digits of its digest to say that you checked it"
     )]
     DigestNotTyped,
+    /// Something else than the digest's first digits was typed.
+    #[error(
+        "what you typed are not the first 8 digits of this action's digest; type them as its page \
+         shows them, and look at the action again if yours come from elsewhere"
+    )]
+    OtherDigestTyped,
     /// The session is too weak.
     #[error("this rule needs assurance `{needed:?}`; your session gives `{given:?}`")]
     AssuranceTooLow {
@@ -131,6 +137,7 @@ impl Refusal {
             Self::NoVote => "no_vote",
             Self::OtherAction => "other_action",
             Self::DigestNotTyped => "digest_not_typed",
+            Self::OtherDigestTyped => "other_digest_typed",
             Self::AssuranceTooLow { .. } => "assurance_too_low",
             Self::ReasonRequired => "reason_required",
             Self::TextTooLong => "text_too_long",

@@ -369,10 +369,10 @@ pub(super) fn check_typed(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
         return Ok(());
     }
     let digest = case.request.digest.to_string();
-    if ballot.typed_digest.as_deref() == digest.get(..TYPED_DIGITS) {
-        Ok(())
-    } else {
-        Err(Refusal::DigestNotTyped)
+    match ballot.typed_digest.as_deref() {
+        None | Some("") => Err(Refusal::DigestNotTyped),
+        typed if typed == digest.get(..TYPED_DIGITS) => Ok(()),
+        Some(_) => Err(Refusal::OtherDigestTyped),
     }
 }
 

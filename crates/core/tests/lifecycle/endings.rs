@@ -116,6 +116,7 @@ fn every_refusal_has_its_own_code_and_says_something() {
         Refusal::NoVote,
         Refusal::OtherAction,
         Refusal::DigestNotTyped,
+        Refusal::OtherDigestTyped,
         Refusal::AssuranceTooLow { needed, given },
         Refusal::ReasonRequired,
         Refusal::TextTooLong,

@@ -216,7 +216,7 @@ fn what_is_not_shown_whole_needs_the_digest_typed() {
         (true, MAX_ONE_CLICK_BYTES + 1, None, "digest_not_typed"),
         (false, 0, None, "digest_not_typed"),
         (false, 0, Some(""), "digest_not_typed"),
-        (false, 0, Some("12345678"), "digest_not_typed"),
+        (false, 0, Some("12345678"), "other_digest_typed"),
         (false, 0, Some("digits"), "approved"),
     ] {
         let mut scene = Scene::with(ONE, |_, request| {

@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::bail;
 use countersign_core::{
+    count::counted,
     directory::Directory,
     id::{CredentialId, PersonId, RequestId},
     request::Request,
@@ -145,9 +146,11 @@ pub(super) async fn erase(
             "credentials_ended": ended,
         }),
         message: format!(
-            "erased: {} keys destroyed, {forgotten} requests and {ended} credentials forgotten; \
+            "erased: {} destroyed, {} and {} forgotten; \
              what backups and streams have is not reached from here",
-            keys.len()
+            counted(keys.len(), "key", "keys"),
+            counted(forgotten, "request", "requests"),
+            counted(ended, "credential", "credentials")
         ),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
     canonical::Hash,
+    count::counted,
     id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
     time::{Span, Timestamp},
 };
@@ -313,7 +314,7 @@ impl Proposal {
                     }
                     let title = match active.bundle.diff(&bundle).files.as_slice() {
                         [one] => format!("Change the configuration: {}", one.path),
-                        many => format!("Change the configuration: {} files", many.len()),
+                        many => many_files(many.len()),
                     };
                     (title, reveal_lines(&diff))
                 }
@@ -553,4 +554,9 @@ fn listed(groups: &BTreeSet<GroupId>) -> String {
 fn arguments<T: for<'de> Deserialize<'de>>(body: &ProposalBody) -> Result<T, InvalidProposal> {
     serde_json::from_value(body.arguments.clone())
         .map_err(|error| InvalidProposal::Arguments(body.operation.clone(), error.to_string()))
+}
+
+fn many_files(count: usize) -> String {
+    let files = counted(count, "file", "files");
+    format!("Change the configuration: {files}")
 }

@@ -89,6 +89,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         Refusal::ReasonRequired
         | Refusal::TextTooLong
         | Refusal::DigestNotTyped
+        | Refusal::OtherDigestTyped
         | Refusal::NoSuchQuestion => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::CONFLICT,
     }

@@ -4,7 +4,7 @@
 //! Out of scope: the gateway's own set-up, which it shows as notices.
 //! Invariant: a check that can't be made is never reported as passed.
 
-use countersign_core::time::Timestamp;
+use countersign_core::{count::counted, time::Timestamp};
 use reqwest::header::DATE;
 use serde::Serialize;
 
@@ -120,8 +120,7 @@ pub(crate) async fn run(sources: &Sources, output: &mut Output) -> Result<u8, Fa
 fn conclusion(failed: usize, warned: usize) -> String {
     let warnings = match warned {
         0 => "no warnings".to_owned(),
-        1 => "1 warning".into(),
-        many => format!("{many} warnings"),
+        many => counted(many, "warning", "warnings"),
     };
     match failed {
         0 => format!("Nothing failed, {warnings}: this machine can use its gateway."),
@@ -275,8 +274,11 @@ async fn token(settings: &Settings) -> Vec<Check> {
 /// Whether a stream delivers.
 fn stream(one: &StreamInfo) -> Check {
     let text = format!(
-        "{} ({}) is {} records behind and gave up {}",
-        one.name, one.kind, one.lag, one.dead
+        "{} ({}) is {} behind and gave up {}",
+        one.name,
+        one.kind,
+        counted(one.lag, "record", "records"),
+        one.dead
     );
     match &one.fault {
         Some(fault) => Check::new("stream", Verdict::Warn, format!("{text}; {fault}"))

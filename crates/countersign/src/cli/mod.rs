@@ -6,6 +6,7 @@
 
 mod agent;
 mod answer;
+mod backup;
 mod client;
 mod clock;
 mod completions;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Up(up::Args),
     /// The local way back in, recorded and announced
     Recover(recover::Args),
+    /// Copy everything the gateway keeps, while it runs
+    Backup(backup::Args),
     /// Run a command behind its gate: at once, after people countersigned it, or not at all
     Run(run::Args),
     /// Sign in with a link and save a token
@@ -115,14 +118,16 @@ pub(crate) enum Command {
 }
 
 /// Commands that ask no gateway, or are one; `--url` means nothing to them.
-const WITHOUT_GATEWAY: [&[&str]; 10] = [
+const WITHOUT_GATEWAY: [&[&str]; 12] = [
     &["demo"],
     &["init"],
     &["up"],
     &["recover"],
+    &["backup"],
     &["completions"],
     &["policy", "check"],
     &["policy", "schema"],
+    &["policy", "mask"],
     &["log", "verify"],
     &["log", "list"],
     &["log", "prove"],
@@ -231,6 +236,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Init(args) => init::run(&args, output),
         Command::Up(args) => Box::pin(up::run(args, output)).await,
         Command::Recover(args) => Box::pin(recover::run(args, output)).await,
+        Command::Backup(args) => Box::pin(backup::run(args, output)).await,
         Command::Run(args) => Box::pin(run::run(args, &sources, output)).await,
         Command::Login(args) => login::run(args, &sources, output).await,
         Command::Logout => logout::run(&sources, output),

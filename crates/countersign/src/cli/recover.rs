@@ -1,6 +1,6 @@
 //! `countersign recover`: the local way back in, recorded and announced.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use countersign_core::id::PersonId;
 use countersign_evidence::body::{ActivatedBy, Body, Recovered};
@@ -25,7 +25,7 @@ Stop the gateway first. Recovery is recorded in the log and shown on every page 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = EXAMPLES,
-    override_usage = "countersign recover [--config DIR] [--data DIR] [--person NAME] [--bundle]"
+    override_usage = "countersign recover [--config DIR] [--data DIR] [--listen ADDR:PORT] [--person NAME] [--bundle]"
 )]
 pub(crate) struct Args {
     /// The configuration directory
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// The data directory; the configuration's own when absent
     #[arg(long, short, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where `countersign up` will listen, if it is told so: the link leads there
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
     /// Issue a sign-in link for this person; needed without --bundle
     #[arg(long, value_name = "NAME", required_unless_present = "bundle")]
     person: Option<PersonId>,
@@ -54,6 +57,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let Args {
         config,
         data,
+        listen,
         person,
         bundle,
     } = args;
@@ -61,6 +65,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         config,
         data,
         url: None,
+        listen,
         recovering: bundle,
     })
     .await?;

@@ -5,6 +5,7 @@
 //! Invariant: nothing here changes where the record goes.
 
 use clap::Subcommand;
+use countersign_core::count::counted;
 use serde_json::{Value, json};
 
 use super::{
@@ -113,10 +114,10 @@ fn describe(streams: &[StreamInfo], paint: Paint) -> String {
                 request => format!(" of {}", shown(request)),
             };
             said.push_str(&format!(
-                "\n{} gave up record {}{request} after {} attempts: {}",
+                "\n{} gave up record {}{request} after {}: {}",
                 one.name,
                 letter.index,
-                letter.attempts,
+                counted(letter.attempts, "attempt", "attempts"),
                 shown(&letter.why)
             ));
         }

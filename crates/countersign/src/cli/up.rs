@@ -1,6 +1,6 @@
 //! `countersign up`: the gateway.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use countersign_core::{id::PersonId, subject::SubjectId};
@@ -18,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   countersign up                                    # configuration in ., data where it says
   countersign up --config /etc/countersign --data /var/lib/countersign
+  countersign up --config /etc/countersign --data /srv/copy --listen 127.0.0.1:7781   # beside it
 
 The files in the configuration directory are trusted once, at the first start. Afterwards they are
 proposals: change them, then run `countersign policy apply`.";
@@ -32,6 +33,10 @@ pub(crate) struct Args {
     /// The data directory; the configuration's own when absent
     #[arg(long, short, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Listen here instead of where the configuration says, without `metrics`; what it asks of an
+    /// address is asked of this one
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
 }
 
 /// Serves until told to stop.
@@ -43,10 +48,12 @@ pub(crate) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> 
 }
 
 async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let listen = args.listen;
     let opening = Opening::new(Options {
         config: args.config,
         data: args.data,
         url: None,
+        listen,
         recovering: false,
     })
     .await?;
@@ -59,6 +66,12 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
         gateway.url()
     ));
+    if let Some(address) = listen {
+        output.note(format!(
+            "note: it listens at {address}; links and pages are those of {}",
+            gateway.url()
+        ));
+    }
     if gateway.is_first_start() {
         for (person, link) in first_links(&gateway).await? {
             output.note(format!(

@@ -51,6 +51,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         config: setup.config.clone(),
         data: Some(setup.data.clone()),
         url: Some(format!("http://{address}")),
+        listen: None,
         recovering: false,
     })
     .await?;

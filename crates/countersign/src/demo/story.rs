@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use countersign_core::lifecycle;
+use countersign_core::{count::counted, lifecycle};
 use countersign_evidence::verify::Area;
 use countersign_store::CaseFilter;
 use serde_json::{Value, json};
@@ -362,8 +362,11 @@ impl Story {
             .iter()
             .map(|line| {
                 format!(
-                    "{}  #{:<4} {} (proven by {} hashes)",
-                    line.at, line.index, line.kind, line.proof
+                    "{}  #{:<4} {} (proven by {})",
+                    line.at,
+                    line.index,
+                    line.kind,
+                    counted(line.proof, "hash", "hashes")
                 )
             })
             .collect();
@@ -390,9 +393,9 @@ impl Story {
             )
         };
         let summary = format!(
-            "{} records, {} requests: {}, {}, {}\n{}",
-            report.entries,
-            report.requests,
+            "{}, {}: {}, {}, {}\n{}",
+            counted(report.entries, "record", "records"),
+            counted(report.requests, "request", "requests"),
             verdict(Area::Integrity, "integrity"),
             verdict(Area::Completeness, "completeness"),
             verdict(Area::Rules, "rules"),

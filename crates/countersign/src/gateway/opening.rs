@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use countersign_core::{directory::Directory, id::PersonId, time::Timestamp};
 use countersign_policy::{Bundle, DirectoryChange, bundle::settings::ServerSettings};
 use countersign_runner::inputs::{InputStore, Limits as InputLimits};
@@ -40,6 +40,7 @@ use crate::{
     runner::Machine,
     secrets::SecretFiles,
     uploads::Uploads,
+    way_out::{Given, Stuck, WayOut},
 };
 
 /// The most bytes of captured inputs that any target can take.
@@ -58,6 +59,7 @@ pub struct Opening {
     resumed: Resumed,
     clock: Arc<Clock>,
     deciding: Deciding,
+    server: ServerSettings,
     first_start: bool,
     lock: Flock<File>,
 }
@@ -78,8 +80,8 @@ impl Opening {
     pub async fn new(options: Options) -> anyhow::Result<Self> {
         // Files are proposals once there is an active bundle: broken ones then stop nobody.
         let files = bundle_files::bundle(&options.config);
-        let data = match options.data {
-            Some(data) => data,
+        let data = match &options.data {
+            Some(data) => data.clone(),
             None => {
                 let bundle = files
                     .as_ref()
@@ -87,11 +89,24 @@ impl Opening {
                 options.config.join(&bundle.store().path)
             }
         };
-        fs::create_dir_all(&data)?;
-        fs::set_permissions(&data, Permissions::from_mode(0o700))?;
-        durable::sync_name(&data)?;
-        let lock = lock(&data)?;
-        epoch::check_finished(&data)?;
+        let given = Given {
+            config: options.config.clone(),
+            data: options.data.clone(),
+        };
+        let opened = Self::at(&data, files, options).await;
+        opened.map_err(|error| given.name(error, &data))
+    }
+
+    async fn at(
+        data: &Path,
+        files: anyhow::Result<Bundle>,
+        options: Options,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(data)?;
+        fs::set_permissions(data, Permissions::from_mode(0o700))?;
+        durable::sync_name(data)?;
+        let lock = lock(data)?;
+        epoch::check_finished(data)?;
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&data.join("countersign.db")).await?);
         let stored = store.active_bundle().await?;
@@ -106,7 +121,7 @@ impl Opening {
         let deciding = match stored {
             Some(stored) => {
                 epoch::check_database(store.as_ref(), &keys).await?;
-                check_same_age(store.as_ref(), resumed.outbox, &data).await?;
+                check_same_age(store.as_ref(), resumed.outbox, data).await?;
                 let active = load(store.as_ref(), stored).await?;
                 keys.meet(active.directory.people.keys())?;
                 if !options.recovering {
@@ -119,25 +134,33 @@ impl Opening {
             }
             None => Deciding::Files(Box::new(files?), begun),
         };
+        let server = match options.listen {
+            Some(address) => {
+                let elsewhere = deciding.bundle().server().listening_at(address);
+                elsewhere.with_context(|| format!("nothing is served at {address}"))?
+            }
+            None => deciding.bundle().server().clone(),
+        };
         Ok(Self {
             clock: Arc::new(Clock::starting_after(resumed.last_recorded)),
-            url: url(options.url, deciding.bundle().server()),
+            url: url(options.url, &server),
             config: options.config,
-            data,
+            data: data.into(),
             store,
             keys,
             log,
             resumed,
             deciding,
+            server,
             first_start,
             lock,
         })
     }
 
-    /// The settings of the listener, of what will be active.
+    /// The settings of the listener, of what will be active; at another address where one was given.
     #[must_use]
     pub fn server(&self) -> &ServerSettings {
-        self.deciding.bundle().server()
+        &self.server
     }
 
     /// The configuration directory.
@@ -263,11 +286,12 @@ fn how_far(log: &Path, empty: bool, recovering: bool) -> anyhow::Result<Begun> {
     }
     let begun = first_start::begun(log)?;
     if empty && matches!(begun, Begun::Recovered | Begun::Finished) {
-        bail!(
+        let why = format!(
             "there is a log in `{}` and an empty database beside it, so this is no first start; \
-             restore the database, or run `countersign recover --bundle`",
+             restore the database",
             log.display()
         );
+        return Err(Stuck::err(WayOut::TrustFiles, why));
     }
     Ok(begun)
 }
@@ -285,20 +309,22 @@ async fn is_first(store: &dyn Store, empty: bool, begun: Begun) -> anyhow::Resul
 async fn check_same_age(store: &dyn Store, in_log: u64, data: &Path) -> anyhow::Result<()> {
     let last = store.last_record().await?;
     if last < in_log {
-        bail!(
+        let why = format!(
             "the database in `{}` is older than the log beside it, perhaps an old copy; restore \
              the newest copy of both",
             data.display()
         );
+        return Err(Stuck::err(WayOut::NewLog, why));
     }
     // What does not wait any more was in the log.
     let waiting = store.outbox(1).await?.first().map(|entry| entry.seq);
     if waiting.map_or(last, |first| first.saturating_sub(1)) > in_log {
-        bail!(
+        let why = format!(
             "the log in `{}` is older than the database beside it, perhaps an old copy; restore \
              the newest copy of both",
             data.display()
         );
+        return Err(Stuck::err(WayOut::NewLog, why));
     }
     Ok(())
 }

@@ -21,7 +21,10 @@ use countersign_store::Store;
 use serde_json::{Value, json};
 
 use super::opening::load;
-use crate::log::{Log, Record};
+use crate::{
+    log::{Log, Record},
+    way_out::{Stuck, WayOut},
+};
 
 /// People and policies before and after a change, as the database has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +148,12 @@ pub(super) fn check(
     };
     let found = hash_of(bundle, directory)?;
     if found != recorded.now && Some(found) != recorded.was {
-        bail!(
+        return Err(Stuck::err(
+            WayOut::TrustFiles,
             "the people or policies in the database are not those that the log has: somebody \
-             changed the database, or it is of another time; restore the newest copy of both, or \
-             run `countersign recover --bundle`, which trusts the files again"
-        );
+             changed the database, or it is of another time; restore the newest copy of both"
+                .into(),
+        ));
     }
     Ok(recorded.was.map(|_| found))
 }

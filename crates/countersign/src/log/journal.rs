@@ -16,6 +16,7 @@ use std::{
 use anyhow::bail;
 use countersign_core::{
     canonical::Hash,
+    count::counted,
     digest::{ActionDigest, AttachKey},
     id::{PermitId, RequestId},
     time::Timestamp,
@@ -31,7 +32,10 @@ use countersign_evidence::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::{
+    durable,
+    way_out::{Stuck, WayOut},
+};
 
 /// How much of the journal is read at once when resuming.
 const CHUNK: usize = 1 << 20;
@@ -136,13 +140,14 @@ impl Journal {
             }
         }
         if let Some(signed) = signed.filter(|signed| self.tree.size() < signed.size) {
-            bail!(
-                "the log in `{}` has {} records, but a checkpoint over {} was signed: data is \
+            let why = format!(
+                "the log in `{}` has {}, but a checkpoint over {} was signed: data is \
                  missing, perhaps because an old copy was restored; restore the newest copy",
                 self.dir.display(),
-                self.tree.size(),
+                counted(self.tree.size(), "record", "records"),
                 signed.size
             );
+            return Err(Stuck::err(WayOut::NewLog, why));
         }
         if !pending.is_empty() {
             self.file.set_len(self.position.offset)?;
@@ -167,7 +172,10 @@ impl Journal {
                 Step::End | Step::Incomplete { .. } => {
                     return Ok(usize::try_from(self.position.offset - start)?);
                 }
-                Step::Corrupt(corrupt) => return Err(corrupt.into()),
+                Step::Corrupt(corrupt) => {
+                    let why = format!("{corrupt}; restore the newest copy");
+                    return Err(Stuck::err(WayOut::NewLog, why));
+                }
             }
         }
     }
@@ -175,11 +183,12 @@ impl Journal {
     fn check_root(&self, signed: Option<&Checkpoint>) -> anyhow::Result<()> {
         match signed {
             Some(signed) if signed.size == self.tree.size() && signed.root != self.tree.root() => {
-                bail!(
-                    "the log in `{}` is not what its signed checkpoint says; it was changed. Run \
-                     `countersign log verify`",
+                let why = format!(
+                    "the log in `{}` is not what its signed checkpoint says; it was changed. \
+                     `countersign log verify` says more; restore the newest copy",
                     self.dir.display()
-                )
+                );
+                Err(Stuck::err(WayOut::NewLog, why))
             }
             _ => Ok(()),
         }
@@ -253,7 +262,26 @@ impl Durable {
     }
 }
 
-fn state_file(dir: &Path, size: u64) -> PathBuf {
+/// A place between two records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// Where it is in the journal.
+    pub(super) offset: u64,
+    /// The last outbox number before it.
+    pub(super) outbox: u64,
+}
+
+/// The place after `size` records that a saved state names.
+pub(super) fn place_of(state: &[u8], size: u64) -> Option<Place> {
+    let State { position, tree } = serde_json::from_slice(state).ok()?;
+    let tree = Tree::from_bytes(&unhex(&tree)?).ok()?;
+    (tree.size() == size).then_some(Place {
+        offset: position.offset,
+        outbox: position.outbox,
+    })
+}
+
+pub(super) fn state_file(dir: &Path, size: u64) -> PathBuf {
     dir.join(format!("state.{size}"))
 }
 

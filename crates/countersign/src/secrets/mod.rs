@@ -7,7 +7,7 @@
 //! action. What runs has exactly those that were decided.
 
 mod files;
-mod shown;
+pub(crate) mod shown;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

@@ -4,6 +4,7 @@
 
 use countersign_core::{
     action::Action,
+    count::counted,
     masking::{MASK_CLOSES, MASK_OPENS, Mask},
 };
 use countersign_runner::quote::reveal;
@@ -12,12 +13,9 @@ use serde_json::Value;
 /// Lists the masks of an action, and what only looks like one.
 pub fn describe(action: &Action, body: &mut String) {
     if !action.masked.is_empty() {
-        let (count, what) = match action.masked.len() {
-            1 => (1, "secret"),
-            many => (many, "secrets"),
-        };
+        let secrets = counted(action.masked.len(), "secret", "secrets");
         body.push_str(&format!(
-            "\nmasked       {count} {what}, passed on as sent and shown to nobody\n"
+            "\nmasked       {secrets}, passed on as sent and shown to nobody\n"
         ));
         for mask in &action.masked {
             let place = place(&mask.at);
@@ -26,8 +24,9 @@ pub fn describe(action: &Action, body: &mut String) {
                 false => "; it could be any text",
             };
             body.push_str(&format!(
-                "  {} in {place}: {} characters{doubt}\n",
-                mask.kind, mask.length
+                "  {} in {place}: {}{doubt}\n",
+                mask.kind,
+                counted(mask.length, "character", "characters")
             ));
         }
     }
@@ -87,7 +86,7 @@ pub fn like_a_mask(text: &str) -> Option<char> {
 }
 
 /// The place of a text in the words of a reviewer.
-fn place(at: &str) -> String {
+pub(crate) fn place(at: &str) -> String {
     let mut steps = at.split('/').skip(1);
     match (steps.next(), steps.next(), steps.next()) {
         (Some("argv"), Some(index), None) => match index.parse::<usize>() {

@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_core::count::counted;
 use countersign_policy::{Stream, StreamKind, stream::Start};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -215,13 +216,17 @@ impl Streams {
         let mut notices = Vec::new();
         match count(|one| one.state.fault.is_some()) {
             0 => {}
-            1 => notices.push("1 stream does not go on.".into()),
-            many => notices.push(format!("{many} streams do not go on.")),
+            many => {
+                let streams = counted(many, "stream does", "streams do");
+                notices.push(format!("{streams} not go on."));
+            }
         }
         match standing.iter().map(|one| one.state.dead).sum::<u64>() {
             0 => {}
-            1 => notices.push("1 event was given up by a stream.".into()),
-            many => notices.push(format!("{many} events were given up by streams.")),
+            many => {
+                let events = counted(many, "event was", "events were");
+                notices.push(format!("{events} given up by streams."));
+            }
         }
         notices
     }

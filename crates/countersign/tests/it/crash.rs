@@ -415,7 +415,10 @@ async fn an_interrupted_first_start_trusts_what_it_trusted() {
     drop(gateway);
     place.lose_the_database();
     let refused = open().await.err().unwrap();
-    assert!(refused.contains("recover --bundle"), "{refused}");
+    assert!(
+        refused.contains("countersign recover --config"),
+        "{refused}"
+    );
 }
 
 /// Whoever brings an old copy of the log back does not get links for everybody.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{
     Lab, Place, event, full, journal,
-    process::{countersign, errors, free_port},
+    process::{countersign, errors, free_port, pasted},
     text, until,
 };
 
@@ -177,9 +177,10 @@ async fn a_restored_copy_goes_on_with_a_new_log() {
     aged.restore_all();
     let refused = aged.refused().await;
     assert!(refused.contains("data is missing"), "{refused}");
-    let data = text(&aged.place.data());
-    let asked = command(&["log", "new-epoch", &data]);
-    assert_eq!(asked.status.code(), Some(64), "{}", errors(&asked));
+    let (config, data) = (text(&aged.place.config()), text(&aged.place.data()));
+    let said = errors(&command(&["up", "--config", &config, "--data", &data]));
+    let asked = pasted(&said, "begin a new log: ");
+    assert_eq!(asked.status.code(), Some(64), "{said} {}", errors(&asked));
     let said = errors(&asked);
     assert!(said.contains("records are missing"), "{said}");
     assert!(!aged.place.data().join("log.1").exists());
@@ -225,7 +226,6 @@ async fn a_restored_copy_goes_on_with_a_new_log() {
     assert!(first.field("missing").as_u64().unwrap() > 0);
     assert_eq!(first.field("dropped"), 1);
     // Nobody has a credential; the way back in is local.
-    let config = text(&aged.place.config());
     let link = command(&[
         "--json", "recover", "--person", "ann", "--config", &config, "--data", &data,
     ]);
@@ -243,7 +243,8 @@ async fn a_database_of_another_time_goes_on_with_a_new_log() {
             true => aged.restore_database(),
             false => aged.restore_log(),
         }
-        aged.refused().await;
+        let refused = aged.refused().await;
+        assert!(refused.contains("log new-epoch"), "{refused}");
         let done = new_epoch(&aged.place);
         assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
         let lab = nothing_of_before_runs(aged, !older_database).await;
@@ -286,7 +287,10 @@ async fn a_copy_without_a_database_needs_a_recovery() {
     let first = &journal::read(&aged.place.log())[0];
     assert_eq!(first.field("found"), "short");
     let refused = aged.refused().await;
-    assert!(refused.contains("recover --bundle"), "{refused}");
+    assert!(
+        refused.contains("countersign recover --config"),
+        "{refused}"
+    );
     let config = text(&aged.place.config());
     let main = aged.place.config().join("countersign.toml");
     let port = format!("127.0.0.1:{}", free_port());

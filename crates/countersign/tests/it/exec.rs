@@ -308,10 +308,16 @@ async fn a_long_action_needs_its_digest_typed() {
     let digest = seen["digest"].as_str().unwrap();
     let body = |typed: &str| json!({ "verdict": "approve", "digest": digest, "act": seen["act"], "typed_digest": typed });
     let path = format!("/v1/requests/{id}/votes");
-    for typed in ["", "00000000", &digest[..7], digest] {
+    let wrong = "other_digest_typed";
+    for (typed, code) in [
+        ("", "digest_not_typed"),
+        ("00000000", wrong),
+        (&digest[..7], wrong),
+        (digest, wrong),
+    ] {
         ann.post(&path, &body(typed))
             .await
-            .refused(typed, 422, "digest_not_typed");
+            .refused(typed, 422, code);
     }
     ann.post(&path, &body(&digest[..8])).await.expect(200);
     let ran = bot.run_with(call).await;

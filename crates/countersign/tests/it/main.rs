@@ -17,6 +17,7 @@
 )]
 
 mod amending;
+mod backup;
 mod consequences;
 mod crash;
 mod edited;

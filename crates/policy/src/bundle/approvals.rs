@@ -14,6 +14,7 @@ use countersign_core::{
             Escalation, GrantLimits, ReasonRequirement, Stage,
         },
     },
+    count::counted,
     id::{PersonId, RuleName},
     time::Span,
 };
@@ -280,13 +281,13 @@ fn warn_unreachable(
         everybody.extend(people);
     }
     if short || u64::try_from(everybody.len()).unwrap_or(u64::MAX) < needed {
-        let people = if needed == 1 { "person" } else { "people" };
         let problem = Problem::warning(
             APPROVALS_FILE,
             line,
             format!(
-                "`{}` needs {needed} {people} and there are not enough",
-                rule.name
+                "`{}` needs {} and there are not enough",
+                rule.name,
+                counted(needed, "person", "people")
             ),
             "add people to its groups, or ask for fewer",
         );

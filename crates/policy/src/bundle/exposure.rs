@@ -105,6 +105,13 @@ mod tests {
                 said.contains(refused)
             };
             assert!(fits, "{address} {tls} {proxy} {public:?}: {said}");
+            // Somewhere else the same is asked.
+            let elsewhere = ServerSettings {
+                listen: local.parse().unwrap(),
+                ..server.clone()
+            };
+            let moved = elsewhere.listening_at(server.listen);
+            assert_eq!(moved.is_err(), !said.is_empty(), "{address}");
         }
         for (metrics, proxy, refused) in [
             (local, false, false),

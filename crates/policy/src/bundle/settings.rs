@@ -12,6 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::exposure::refusal;
+
 /// Where the gateway listens, and how much it accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +66,33 @@ pub struct Limits {
 pub struct StoreSettings {
     /// The data directory; relative paths start at the configuration directory.
     pub path: String,
+}
+
+/// Another address to listen on, at which the gateway would not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {next}")]
+pub struct NotServed {
+    what: String,
+    next: &'static str,
+}
+
+impl ServerSettings {
+    /// The same at another address, which the same rules are asked about. Numbers stay with whoever
+    /// listens at the configured one.
+    ///
+    /// # Errors
+    /// With such settings the gateway would not be served.
+    pub fn listening_at(&self, listen: SocketAddr) -> Result<Self, NotServed> {
+        let settings = Self {
+            listen,
+            metrics: None,
+            ..self.clone()
+        };
+        match refusal(&settings) {
+            Some((what, next)) => Err(NotServed { what, next }),
+            None => Ok(settings),
+        }
+    }
 }
 
 impl Default for ServerSettings {

@@ -24,6 +24,7 @@ use cedar_policy::{Entity, EntityUid};
 use countersign_core::{
     approval::{ApprovalRule, rule::Approver},
     canonical::Hash,
+    count::counted,
     directory::Directory,
     id::{PersonId, PolicyId, RuleName, TargetId},
 };
@@ -50,7 +51,7 @@ pub struct Snapshot {
 
 /// Why rules cannot be satisfied with today's members.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule `{rule}` needs {needed} people and {available} can decide; add people to its groups")]
+#[error("rule `{rule}` needs {} and {available} can decide; add people to its groups", counted(*needed, "person", "people"))]
 pub struct Unreachable {
     /// The rule.
     pub rule: RuleName,

@@ -275,6 +275,6 @@ fn reachable_counts_people() {
     assert!(
         error
             .to_string()
-            .starts_with("rule `security` needs 1 people and 0 can decide")
+            .starts_with("rule `security` needs 1 person and 0 can decide")
     );
 }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use countersign_core::count::counted;
+
 use super::manifest::{Entry, Manifest};
 use crate::quote::reveal;
 
@@ -73,8 +75,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} files ({} executable), {} links, {} directories, {} bytes",
-            self.files, self.executables, self.symlinks, self.directories, self.total_bytes
+            "{} ({} executable), {}, {}, {}",
+            counted(self.files, "file", "files"),
+            self.executables,
+            counted(self.symlinks, "link", "links"),
+            counted(self.directories, "directory", "directories"),
+            counted(self.total_bytes, "byte", "bytes")
         )?;
         for line in &self.listed {
             writeln!(f, "  {line}")?;
@@ -94,8 +100,12 @@ impl fmt::Display for Listed {
                 size,
                 executable: true,
                 ..
-            } => write!(f, "{path}  executable, {size} bytes"),
-            Entry::File { size, .. } => write!(f, "{path}  {size} bytes"),
+            } => {
+                write!(f, "{path}  executable, {}", counted(*size, "byte", "bytes"))
+            }
+            Entry::File { size, .. } => {
+                write!(f, "{path}  {}", counted(*size, "byte", "bytes"))
+            }
             Entry::Dir => write!(f, "{path}/"),
             Entry::Symlink { target } => write!(f, "{path} -> {}", reveal(target)),
         }
@@ -140,7 +150,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             manifest.summary(3).to_string(),
-            "2 files (1 executable), 1 links, 1 directories, 7 bytes\n  z.sh  executable, 4 bytes\n  l -> a\n  \
+            "2 files (1 executable), 1 link, 1 directory, 7 bytes\n  z.sh  executable, 4 bytes\n  l -> a\n  \
              a/b⟨U+202E⟩  3 bytes\n  … and 1 more that are not listed\n"
         );
         let all = manifest.summary(10);

@@ -9,6 +9,7 @@
 
 mod apply;
 mod cases;
+mod copy;
 mod credentials;
 mod error;
 mod forget;
@@ -35,6 +36,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
+pub use self::copy::Copied;
 use self::{error::reading, writer::Writer};
 use crate::{
     ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page, Store,

@@ -112,7 +112,7 @@ async fn migrate_with(connection: &mut SqliteConnection) -> Result<(), StoreErro
 }
 
 /// The version of the schema; 0 for an empty file.
-async fn recognise(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(super) async fn recognise(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let (application, version, tables): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \
                 (SELECT user_version FROM pragma_user_version), \

@@ -182,7 +182,7 @@ fn counts_anybody(c: Case, e: Event, w: World<'_>, now: Timestamp) -> Result {
 
 fn counts_unread_ballots(c: Case, e: Event, w: World<'_>, now: Timestamp) -> Result {
     despite(
-        |why| *why == Refusal::DigestNotTyped,
+        |why| matches!(why, Refusal::DigestNotTyped | Refusal::OtherDigestTyped),
         take_vote,
         (c, e, w, now),
     )

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use countersign_core::count::counted;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -36,8 +37,7 @@ impl Approvers {
     fn able(&self, f: &mut fmt::Formatter<'_>, named: u64, from: &str) -> fmt::Result {
         match (self.count, named) {
             (0, _) => write!(f, "nobody now (the rules name {from})"),
-            (1, 0) => write!(f, "{from} (1 person now)"),
-            (many, 0) => write!(f, "{from} ({many} people now)"),
+            (many, 0) => write!(f, "{from} ({} now)", counted(many, "person", "people")),
             (many, _) => {
                 f.write_str(&self.people.join(", "))?;
                 match many.saturating_sub(named) {

@@ -12,12 +12,14 @@ use std::{
 };
 
 use clap::builder::PossibleValuesParser;
-use countersign_core::{decision::Decision, id::RequestId, subject::SubjectId, time::Timestamp};
+use countersign_core::{
+    count::counted, decision::Decision, id::RequestId, subject::SubjectId, time::Timestamp,
+};
 use countersign_evidence::{
     body::{self, Body, PolicyDecided},
     evidence::{
         Evidence,
-        sealing::{KeySource, NoKeys},
+        sealing::{KeyId, KeySource, NoKeys},
     },
     frame::{Corrupt, Frame, Step},
     leaf::Leaf,
@@ -42,6 +44,7 @@ Examples:
   countersign log list req_01j9….receipt                     # what a receipt says of its request
   countersign log list data --last 0 --json | jq 'select(.outcome == \"deny\")'
 
+Each line begins with the entry's number, counted from 0, as `countersign log verify` names entries.
 It reads the files and believes them; `countersign log verify` says whether they hold.
 With --json the last line has no record but the numbers of those listed and left out.
 Exit status: 0 all read, 1 part of the journal can't be read.";
@@ -50,6 +53,8 @@ Exit status: 0 all read, 1 part of the journal can't be read.";
 const REMEMBERED: usize = 10_000;
 /// What stands where nothing is known.
 const NOTHING: &str = "-";
+/// How many destroyed keys a line of text names; with `--json` it has all of them.
+const NAMED_KEYS: usize = 2;
 
 /// Arguments of `countersign log list`.
 #[derive(Debug, clap::Args)]
@@ -76,7 +81,7 @@ pub(crate) struct Args {
 /// One record in one line.
 #[derive(Debug, Serialize)]
 struct Line {
-    /// Counted from 0.
+    /// Counted from 0, as `log verify` does.
     entry: u64,
     at: Option<Timestamp>,
     kind: &'static str,
@@ -88,6 +93,9 @@ struct Line {
     /// More about the outcome.
     detail: Option<String>,
     request: Option<RequestId>,
+    /// The keys that were destroyed, in records of that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<KeyId>,
 }
 
 /// Prints the chosen records.
@@ -175,6 +183,7 @@ impl Listing<'_> {
                     outcome: error.to_string(),
                     detail: None,
                     request: None,
+                    keys: Vec::new(),
                 })
             }
         }
@@ -223,7 +232,8 @@ impl Listing<'_> {
             (0, _) => self.output.note("No records match."),
             (_, 0) => {}
             (_, more) => self.output.note(format!(
-                "{more} earlier records are left out; `--last 0` lists all."
+                "{} left out; `--last 0` lists all.",
+                counted(more, "earlier record is", "earlier records are")
             )),
         }
         let verify = format!(
@@ -237,7 +247,7 @@ impl Listing<'_> {
         match self.unreadable {
             0 => Ok(0),
             count => {
-                let title = format!("{count} records can't be read");
+                let title = format!("{} can't be read", counted(count, "record", "records"));
                 Err(Failure::new("damaged", title).next(verify).exit(GENERAL))
             }
         }
@@ -298,6 +308,10 @@ fn line(entry: u64, leaf: Leaf, evidence: &Value, asked: &Asked) -> Line {
     let request = leaf.request.map(|place| place.id);
     let (requester, action) = asked.of(request.as_ref());
     let (outcome, detail) = outcome(&leaf.body, evidence);
+    let keys = match &leaf.body {
+        Body::EvidenceErased(erased) => erased.keys.clone(),
+        _ => Vec::new(),
+    };
     Line {
         entry,
         at: Some(leaf.at),
@@ -307,6 +321,7 @@ fn line(entry: u64, leaf: Leaf, evidence: &Value, asked: &Asked) -> Line {
         outcome,
         detail,
         request,
+        keys,
     }
 }
 
@@ -337,6 +352,8 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
         }
         Body::ChangeStored(_) => (None, None),
         Body::Recovered(_) => (person("/person"), None),
+        // Whose reference it was is known to nobody any more.
+        Body::EvidenceErased(erased) => (None, erased.subject.as_ref()),
         _ => (None, None),
     };
     named.or_else(|| known.map(unresolved))
@@ -383,10 +400,24 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
         Body::Recovered(recovered) => (recovered.what.clone(), None),
         Body::SecurityEvent(event) => (event.code.clone(), None),
         Body::EvidenceErased(erased) => {
-            let keys = erased.keys.len();
-            (word(&erased.why), Some(format!("{keys} keys destroyed")))
+            let keys = counted(erased.keys.len(), "key", "keys");
+            let named = some_of(&erased.keys);
+            (
+                word(&erased.why),
+                Some(format!("{keys} destroyed: {named}")),
+            )
         }
     }
+}
+
+/// The first of the keys, which tell one erasure from another, and how many more there are.
+fn some_of(keys: &[KeyId]) -> String {
+    let (first, rest) = keys.split_at(keys.len().min(NAMED_KEYS));
+    let mut parts: Vec<_> = first.iter().map(ToString::to_string).collect();
+    if !rest.is_empty() {
+        parts.push(format!("and {} more", rest.len()));
+    }
+    parts.join(", ")
 }
 
 /// A word as records write it.
@@ -427,7 +458,8 @@ fn text(line: &Line, paint: Paint) -> String {
     }
     let request = line.request.as_ref().map_or(NOTHING, RequestId::as_str);
     format!(
-        "{:<24}  {:<18}  {:<24}  {:<30}  {outcome}  {}",
+        "{:>6}  {:<24}  {:<18}  {:<24}  {:<30}  {outcome}  {}",
+        line.entry,
         at,
         line.kind,
         or_nothing(&line.who),

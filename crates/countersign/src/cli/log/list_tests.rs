@@ -4,7 +4,10 @@ use std::fs;
 
 use countersign_core::canonical::Hash;
 use countersign_evidence::{
-    body::{ActionOutcome, ActionRequested, Opened, OutcomeStatus, Refused, RequestClosed},
+    body::{
+        ActionOutcome, ActionRequested, Erasure, EvidenceErased, Opened, OutcomeStatus, Refused,
+        RequestClosed,
+    },
     leaf::{InRequest, NO_PREVIOUS, VERSION},
 };
 use expect_test::{Expect, expect};
@@ -129,14 +132,14 @@ fn every_record_is_one_line() {
     check(
         &args(data.path()),
         expect![[r#"
-        1970-01-01T00:00:00.000Z action.requested agent:bot exec:deploy at release asked req_1
-        1970-01-01T00:00:01.000Z policy.decided agent:bot exec:deploy at release deny (a policy forbids it) req_1
-        1970-01-01T00:00:02.000Z action.requested agent:twin exec:deploy at release asked req_2
-        1970-01-01T00:00:03.000Z policy.decided agent:twin exec:deploy at release permit req_2
-        1970-01-01T00:00:04.000Z action.outcome agent:twin exec:deploy at release failed (exit status 3) req_2
-        1970-01-01T00:00:05.000Z request.closed - - requester_stopped req_3
-        1970-01-01T00:00:06.000Z opened person:dana@example.com exec:deploy at release opened (⟨U+202E⟩⟨U+001B⟩) req_2
-        1970-01-01T00:00:07.000Z refused ref:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb - own_request -
+        0 1970-01-01T00:00:00.000Z action.requested agent:bot exec:deploy at release asked req_1
+        1 1970-01-01T00:00:01.000Z policy.decided agent:bot exec:deploy at release deny (a policy forbids it) req_1
+        2 1970-01-01T00:00:02.000Z action.requested agent:twin exec:deploy at release asked req_2
+        3 1970-01-01T00:00:03.000Z policy.decided agent:twin exec:deploy at release permit req_2
+        4 1970-01-01T00:00:04.000Z action.outcome agent:twin exec:deploy at release failed (exit status 3) req_2
+        5 1970-01-01T00:00:05.000Z request.closed - - requester_stopped req_3
+        6 1970-01-01T00:00:06.000Z opened person:dana@example.com exec:deploy at release opened (⟨U+202E⟩⟨U+001B⟩) req_2
+        7 1970-01-01T00:00:07.000Z refused ref:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb - own_request -
     "#]],
     );
 }
@@ -207,6 +210,47 @@ fn records_are_chosen_by_kind_request_time_and_number() {
     }
 }
 
+/// Several erasures of one kind are told apart, without a word about whom they were of but the
+/// reference that the leaf has.
+#[test]
+fn what_was_erased_is_said() {
+    let erased = |keys: &[u8], subject: Option<Ref>, why| {
+        let body = Body::EvidenceErased(EvidenceErased {
+            keys: keys.iter().map(|digit| KeyId([*digit; 8])).collect(),
+            subject,
+            why,
+        });
+        ("", (body, json!({ "person": "dana@example.com" })))
+    };
+    let data = data(&entries(vec![
+        erased(&[1], None, Erasure::Retention),
+        erased(&[2, 3, 4, 5], None, Erasure::Retention),
+        erased(&[6, 7], Some(reference('d')), Erasure::Person),
+    ]));
+    let (mut output, out, _) = captured(false, true);
+    assert_eq!(list(&args(data.path()), &mut output), Ok(0));
+    let text = out.text();
+    let keys = |line: &str| line.split_once(" destroyed: ").unwrap().1.to_owned();
+    let said: Vec<_> = text.lines().map(keys).collect();
+    let some = "0202020202020202, 0303030303030303, and 2 more)";
+    assert!(said[0].starts_with("0101010101010101)"), "{text}");
+    assert!(said[1].starts_with(some), "{text}");
+    assert!(
+        text.contains("ref:dddddddddddddddddddddddddddddddd"),
+        "{text}"
+    );
+    assert!(text.contains("retention (1 key destroyed"), "{text}");
+    assert!(text.contains("person (2 keys destroyed"), "{text}");
+    let (mut output, out, _) = captured(true, false);
+    assert_eq!(list(&args(data.path()), &mut output), Ok(0));
+    let line: Value = serde_json::from_str(out.text().lines().nth(1).unwrap()).unwrap();
+    let keys: Vec<_> = [2_u8, 3, 4, 5]
+        .map(|digit| KeyId([digit; 8]).to_string())
+        .into();
+    assert_eq!(line["keys"], json!(keys));
+    assert!(!out.text().contains("dana"));
+}
+
 /// One object for each record, with the whole names.
 #[test]
 fn records_have_a_form_for_programs() {
@@ -240,8 +284,8 @@ fn exchanged_evidence_names_nobody() {
     check(
         &some,
         expect![[r#"
-        1970-01-01T00:00:00.000Z action.requested ref:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa exec:deploy asked req_1
-        1970-01-01T00:00:02.000Z action.requested ref:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa exec:deploy asked req_2
+        0 1970-01-01T00:00:00.000Z action.requested ref:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa exec:deploy asked req_1
+        2 1970-01-01T00:00:02.000Z action.requested ref:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa exec:deploy asked req_2
     "#]],
     );
 }

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use countersign_core::count::counted;
+use countersign_runner::quote::quote_argv;
 use serde_json::json;
 
 use super::read;
@@ -65,7 +67,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> 
                 "The new log that was begun before is in its place; the old one is log.{number}."
             )
         })?;
-        next(output);
+        next(output, &args.data);
         return Ok(0);
     }
     let kept: Result<Vec<_>, _> = args.kept.iter().map(|path| read(path)).collect();
@@ -86,7 +88,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> Result<u8, Failure> 
     output.result(&json!({ "begun": true, "plan": plan }), |_, _| {
         format!("The new log is `{}`.", plan.origin)
     })?;
-    next(output);
+    next(output, &args.data);
     Ok(0)
 }
 
@@ -135,7 +137,8 @@ fn found(plan: &Plan) -> String {
     }
     if *missing > 0 {
         lines.push(format!(
-            "At least {missing} records are missing: nobody here knows what they said."
+            "At least {} missing: nobody here knows what was said there.",
+            counted(*missing, "record is", "records are")
         ));
     }
     lines.push(match plan.database {
@@ -187,22 +190,26 @@ fn will(plan: &Plan, data: &Path) -> String {
     format!(
         "\nA new log `{}` will begin in {}:\n  \
          - the old log stays as log.{number}, the old database goes to former.{number};\n  \
-         - {dropped} open requests end and {unrecorded} waiting records are dropped;\n  \
-         - {unknown} actions may have run, look at their targets: an identical call waits for a \
-         person;{}\n  \
+         - {} and {} dropped;\n  \
+         - {} may have run, look at the targets: an identical call waits for a person;{}\n  \
          - every session, token, link and passkey ends;\n  \
          - people and policies are those that the database has now;\n  \
          - streams begin with the new log's first record.",
         plan.origin,
         data.display(),
+        counted(*dropped, "open request ends", "open requests end"),
+        counted(*unrecorded, "waiting record is", "waiting records are"),
+        counted(*unknown, "action", "actions"),
         open(plan),
     )
 }
 
-fn next(output: &mut Output) {
-    output.note(
-        "Next: make a sign-in link with `countersign recover --config DIR --person NAME`, start the gateway, look \
-         at people and policies, issue tokens anew, and give the new key to whoever verifies: \
-         `countersign log key`.",
-    );
+fn next(output: &mut Output, data: &Path) {
+    let data = quote_argv(&[data.to_string_lossy().into_owned()]);
+    output.note(format!(
+        "Next: make a sign-in link with `countersign recover --config DIR --data {data} --person \
+         NAME`, DIR being the configuration and NAME a person; start the gateway, look at people \
+         and policies, issue tokens anew, and give the new key to whoever verifies: `countersign \
+         log key`."
+    ));
 }

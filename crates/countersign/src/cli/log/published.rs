@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use countersign_core::count::counted;
 use countersign_evidence::{
     checkpoint::Checkpoint,
     key::VerifyingKey,
@@ -178,7 +179,7 @@ impl Published {
             }
             count += 1;
             if count.is_multiple_of(SIGN_OF_LIFE) {
-                output.note(format!("{count} tiles"));
+                output.note(counted(count, "tile", "tiles"));
             }
         }
         Ok(match check.root(checkpoint.size) == checkpoint.root {
@@ -200,8 +201,9 @@ impl Published {
         };
         if kept.size > newer.size {
             return Ok(Err(format!(
-                "the log has {} entries, and the checkpoint {}: entries were cut off",
-                newer.size, kept.size
+                "the log has {}, and the checkpoint {}: entries were cut off",
+                counted(newer.size, "entry", "entries"),
+                kept.size
             )));
         }
         let names = wanted(kept.size, newer.size);
@@ -268,12 +270,15 @@ impl Found {
             .map(|why| format!("{}: {why}", paint.red("failure")))
             .collect();
         if self.failures.is_empty() {
-            let entries = self.entries.unwrap_or(0);
+            let entries = counted(self.entries.unwrap_or(0), "entry", "entries");
             let holds = "The published log holds: its tiles lead to the root that was signed.";
-            lines.push(format!("{entries} entries\n{}", paint.green(holds)));
+            lines.push(format!("{entries}\n{}", paint.green(holds)));
         }
         for size in &self.continued {
-            let text = format!("It continues the checkpoint of {size} entries that you kept.");
+            let text = format!(
+                "It continues the checkpoint of {} that you kept.",
+                counted(*size, "entry", "entries")
+            );
             lines.push(paint.green(&text));
         }
         let title = paint.yellow("Not proven:");

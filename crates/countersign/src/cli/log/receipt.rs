@@ -14,7 +14,10 @@ use std::{
     sync::Arc,
 };
 
-use countersign_core::id::{CredentialId, RequestId};
+use countersign_core::{
+    count::counted,
+    id::{CredentialId, RequestId},
+};
 use countersign_evidence::{
     body::Body,
     checkpoint::Checkpoint,
@@ -127,16 +130,15 @@ pub(super) fn prove(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     write(args, &text, output)?;
     if found.newer > 0 {
         output.note(format!(
-            "{} newer entries are under no signed checkpoint yet; make the receipt again in a \
-             moment to have them in it",
-            found.newer
+            "{} under no signed checkpoint yet; make the receipt again in a moment to have it whole",
+            counted(found.newer, "newer entry is", "newer entries are")
         ));
     }
     output.note(format!(
-        "{} entries of {}, proven under a checkpoint of {} entries",
-        receipt.entries.len(),
+        "{} of {}, proven under a checkpoint of {}",
+        counted(receipt.entries.len(), "entry", "entries"),
         args.request,
-        checkpoint.size
+        counted(checkpoint.size, "entry", "entries")
     ));
     Ok(0)
 }
@@ -385,9 +387,9 @@ fn summary(receipt: &Receipt, report: &Report, unchecked: &Unchecked, paint: Pai
         false => paint.red("The rules were broken."),
     };
     format!(
-        "{} entries of {}\n{record}\n{rules}\n{} what came after its last entry, if anything did.\n  \
+        "{} of {}\n{record}\n{rules}\n{} what came after its last entry, if anything did.\n  \
          Have a newer receipt made, or verify the whole log.",
-        report.entries,
+        counted(report.entries, "entry", "entries"),
         receipt.request,
         paint.yellow("Not shown:")
     )

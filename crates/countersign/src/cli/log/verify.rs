@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use countersign_core::count::counted;
 use countersign_evidence::{
     checkpoint::Checkpoint,
     key::VerifyingKey,
@@ -292,7 +293,10 @@ fn summary(report: &Report, kept: Kept, paint: Paint) -> String {
     };
     let unlisted = match report.unlisted_failures {
         0 => String::new(),
-        more => format!("\n{more} more failures are not listed."),
+        more => format!(
+            "\n{} not listed.",
+            counted(more, "more failure is", "more failures are")
+        ),
     };
     let limits: String = not_proven(report, kept)
         .iter()
@@ -303,8 +307,9 @@ fn summary(report: &Report, kept: Kept, paint: Paint) -> String {
         })
         .collect();
     format!(
-        "{} entries, {} requests{unlisted}\n{record}\n{rules}{limits}",
-        report.entries, report.requests
+        "{}, {}{unlisted}\n{record}\n{rules}{limits}",
+        counted(report.entries, "entry", "entries"),
+        counted(report.requests, "request", "requests")
     )
 }
 

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use countersign_core::approval::{ApprovalRule, rule::Assurance};
+use countersign_core::{
+    approval::{ApprovalRule, rule::Assurance},
+    count::counted,
+};
 use countersign_policy::{
     StreamKind,
     bundle::{Bundle, MAIN_FILE},
@@ -50,18 +53,13 @@ pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Fai
         format!(
             "{} {}, {}, {}; hash {}",
             paint.green("Good:"),
-            counted(bundle.statements().len(), "statement"),
-            counted(bundle.rules().len(), "approval rule"),
-            counted(bundle.targets().len(), "target"),
+            counted(bundle.statements().len(), "statement", "statements"),
+            counted(bundle.rules().len(), "approval rule", "approval rules"),
+            counted(bundle.targets().len(), "target", "targets"),
             bundle.hash()
         )
     })?;
     Ok(0)
-}
-
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }
 
 /// Files beside the configuration that the gateway would refuse to use. It may run elsewhere, so
@@ -146,9 +144,9 @@ pub(super) fn bundle(directory: &Path, output: &mut Output) -> Result<Option<Bun
     }
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > 0 {
-        let plural = if errors == 1 { "" } else { "s" };
+        let errors = counted(errors, "error", "errors");
         output.note(format!(
-            "{errors} error{plural}: the gateway would refuse this directory."
+            "{errors}: the gateway would refuse this directory."
         ));
     }
     Ok(checked.ok())

@@ -20,7 +20,9 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   countersign policy explain agent:deploy-bot --target release -- git push origin main
-  countersign policy explain agent:deploy-bot --for person:dana@example.com --target db --inputs -- psql";
+  countersign policy explain agent:deploy-bot --for person:dana@example.com --target db --inputs -- psql
+
+What of a command would be masked as a secret says `countersign policy mask`.";
 
 /// Arguments of `countersign policy explain`.
 #[derive(Debug, clap::Args)]

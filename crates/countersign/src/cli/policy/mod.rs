@@ -7,6 +7,7 @@ mod apply;
 mod check;
 mod diff;
 mod explain;
+mod mask;
 mod schema;
 mod show;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Check(Directory),
     /// Ask the active policy what it would say, without asking for anything
     Explain(explain::Args),
+    /// Show what of a command would be masked as a secret; needs no gateway
+    Mask(mask::Args),
     /// Show what a directory would change
     #[command(after_help = diff::EXAMPLES)]
     Diff(Directory),
@@ -57,6 +60,7 @@ pub(crate) async fn run(
     match command {
         Command::Check(args) => check::run(&args, output).await,
         Command::Explain(args) => explain::run(args, sources, output).await,
+        Command::Mask(args) => mask::run(&args, output),
         Command::Diff(args) => diff::run(&args, sources, output).await,
         Command::Apply(args) => apply::run(args, sources, output).await,
         Command::Schema(args) => schema::run(&args, output),

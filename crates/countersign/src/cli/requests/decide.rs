@@ -76,8 +76,15 @@ pub(super) async fn run(
         );
     }
     output.result(&detail, |detail, paint| {
+        let typed = match detail.needs_typed_digest && verb == "approve" {
+            true => format!(
+                "\nThere you type the first 8 digits of its digest, {}, once you checked all of it.",
+                shown(&detail.digest)
+            ),
+            false => String::new(),
+        };
         format!(
-            "{}\n  by {}\nTo {verb} it, open\n  {}",
+            "{}\n  by {}\nTo {verb} it, open\n  {}{typed}",
             paint.bold(&shown(&detail.line.title)),
             shown(&detail.chain.join(", for ")),
             paint.bold(&shown(&detail.url))
@@ -159,6 +166,25 @@ mod tests {
             (failure.exit, failure.title.as_str()),
             (77, "req_1 is denied already")
         );
+    }
+
+    #[tokio::test]
+    async fn who_approves_is_told_what_to_type() {
+        for (verb, told) in [("approve", true), ("deny", false)] {
+            let text = detail("held").replace(
+                r#""needs_typed_digest":false"#,
+                r#""needs_typed_digest":true"#,
+            );
+            let stub = Stub::start(vec![json_answer(&text)]).await;
+            let (mut output, out, _) = captured(false, false);
+            let args = Args {
+                request: "req_1".parse().unwrap(),
+                no_open: true,
+            };
+            assert_eq!(run(args, verb, &stub.sources(), &mut output).await, Ok(0));
+            let said = "type the first 8 digits of its digest, ab12";
+            assert_eq!(out.text().contains(said), told, "{verb}");
+        }
     }
 
     #[test]

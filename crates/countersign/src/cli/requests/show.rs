@@ -149,7 +149,7 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     if let Some(other) = &detail.amends {
         values.push(("amends", other.to_string()));
     }
-    values.push(("digest", shown(&detail.digest)));
+    values.push(("digest", digest(detail, paint)));
     values.push(("page", shown(&detail.url)));
     let title = format!(
         "{}  {}",
@@ -157,6 +157,20 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         paint.state(&line.state)
     );
     format!("{title}\n{}", text::pairs(2, &values, paint))
+}
+
+/// The digest, and that its beginning is typed where one click is not enough.
+fn digest(detail: &RequestDetail, paint: Paint) -> String {
+    let digest = shown(&detail.digest);
+    match detail.needs_typed_digest && detail.line.state == "held" {
+        true => format!(
+            "{digest}\n{} whoever approves it types the first 8 of these digits on its page:\n\
+             countersign requests approve {}",
+            paint.yellow("One click is not enough;"),
+            detail.line.id
+        ),
+        false => digest,
+    }
 }
 
 /// `failed, exit status 3, 2m ago, under permit …`.
@@ -326,6 +340,23 @@ mod tests {
         };
         expect!["  lea@example.com approved 60s ago, signed by the passkey laptop (3f1c 09ab 77d2 e410, crd_1) (does not count any more: the passkey was removed since)"]
         .assert_eq(&vote(&line, Timestamp(1_120_000), Paint::plain()));
+    }
+
+    #[test]
+    fn it_is_said_where_the_digest_is_typed() {
+        let said = |state: &str, needed| {
+            let text = crate::cli::testing::detail(state);
+            let mut detail: RequestDetail = serde_json::from_str(&text).unwrap();
+            detail.needs_typed_digest = needed;
+            digest(&detail, Paint::plain())
+        };
+        expect![[r#"
+            ab12
+            One click is not enough; whoever approves it types the first 8 of these digits on its page:
+            countersign requests approve req_1"#]].assert_eq(&said("held", true));
+        // Nobody approves it any more, or one click is enough.
+        assert_eq!(said("approved", true), "ab12");
+        assert_eq!(said("held", false), "ab12");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use countersign_core::{
     approval::{
         ApprovalRule, myself::myself, quorum::shortest, rule::ReasonRequirement, vote::Verdict,
     },
+    count::counted,
     lifecycle,
     request::{Case, MAX_ONE_CLICK_BYTES, Phase},
     time::{Span, Timestamp},
@@ -131,7 +132,10 @@ fn doubts(case: &Case) -> Option<String> {
     let masks = case.request.action.masked.iter();
     let doubtful: Vec<_> = masks
         .filter(|mask| !mask.verified)
-        .map(|mask| format!("{}, {} characters", mask.kind, mask.length))
+        .map(|mask| {
+            let length = counted(mask.length, "character", "characters");
+            format!("{}, {length}", mask.kind)
+        })
         .collect();
     (!doubtful.is_empty()).then(|| {
         format!(

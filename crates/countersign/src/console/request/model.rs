@@ -12,6 +12,7 @@ use countersign_console::{
 use countersign_core::{
     action::UNCLASSIFIED,
     approval::myself::myself,
+    count::counted,
     id::{PolicyId, RequestId},
     request::{Case, Closure, Phase, Request},
 };
@@ -174,10 +175,11 @@ fn session_state(session: &serde_json::Value) -> Vec<Pair> {
 fn size(request: &Request) -> String {
     let bytes = request.presentation.body.len();
     match request.presentation.complete {
-        true => format!("{bytes} bytes"),
-        false => {
-            format!("{bytes} bytes of it are shown; the text says what is left out or masked.")
-        }
+        true => counted(bytes, "byte", "bytes"),
+        false => format!(
+            "{} shown; the text says what is left out or masked.",
+            counted(bytes, "byte of it is", "bytes of it are")
+        ),
     }
 }
 

@@ -191,6 +191,7 @@ impl Site {
             config: dir.path().into(),
             data: None,
             url: None,
+            listen: None,
             recovering: false,
         };
         let gateway = Gateway::open(options).await.unwrap();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::{action::Action, request::Presentation};
+use countersign_core::{action::Action, count::counted, request::Presentation};
 use countersign_policy::{ExecTarget, target::exec::Classified};
 use countersign_runner::{
     inputs::{Entry, Manifest},
@@ -131,11 +131,11 @@ fn inputs(
     let summary = manifest.summary(LISTED);
     let mut whole = summary.not_listed == 0;
     body.push_str(&format!(
-        "inputs       {} files ({} executable), {} links, {} bytes, by content {}\n",
-        summary.files,
+        "inputs       {} ({} executable), {}, {}, by content {}\n",
+        counted(summary.files, "file", "files"),
         summary.executables,
-        summary.symlinks,
-        summary.total_bytes,
+        counted(summary.symlinks, "link", "links"),
+        counted(summary.total_bytes, "byte", "bytes"),
         manifest.digest()
     ));
     for listed in &summary.listed {
@@ -147,7 +147,8 @@ fn inputs(
                 executable,
             } => {
                 let mark = if *executable { "x" } else { " " };
-                body.push_str(&format!("  {mark} {path}  {size} bytes\n"));
+                let size = counted(*size, "byte", "bytes");
+                body.push_str(&format!("  {mark} {path}  {size}\n"));
                 match texts.get(&listed.path) {
                     Some(text) => quoted(text, body),
                     None => {

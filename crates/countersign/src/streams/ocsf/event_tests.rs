@@ -268,6 +268,11 @@ fn bodies() -> Vec<Body> {
             unrecorded: 0,
         }),
         Body::Recovered(body::Recovered { what: code() }),
+        Body::EvidenceErased(body::EvidenceErased {
+            keys: Vec::new(),
+            subject: Some(by),
+            why: body::Erasure::Person,
+        }),
         Body::SecurityEvent(body::SecurityEvent { code: code() }),
     ];
     [request, control].concat()
@@ -419,4 +424,31 @@ fn successes_are_what_ran() {
         refused Unknown Failure 2 app
     "#]]
     .assert_eq(&(found.join("\n") + "\n"));
+}
+
+/// The manual's table has every kind of record, with what its events are.
+#[test]
+fn the_manual_lists_every_kind() {
+    let manual = include_str!("../../../../../docs/operations.md");
+    let (_, table) = manual.split_once("### Records as OCSF").unwrap();
+    let (table, _) = table.split_once("\n### ").unwrap();
+    let all = events(Details::Refs);
+    for kind in Body::KINDS {
+        let row = table
+            .lines()
+            .find(|line| line.contains(&format!("`{kind}`")));
+        let row = row.unwrap_or_else(|| panic!("`{kind}` is not in the manual"));
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let (class, activities, status) = (cells[2], cells[3], cells[4]);
+        let of_kind = |event: &&Value| event["metadata"]["event_code"] == json!(kind);
+        let told: Vec<_> = all.iter().filter(of_kind).collect();
+        assert_eq!(told.is_empty(), class == "none", "{kind}");
+        for event in told {
+            let says = |cell: &str, name: &str| cell.contains(event[name].as_str().unwrap());
+            assert!(class.starts_with(&event["class_uid"].to_string()), "{row}");
+            assert!(says(status, "status"), "{row} {}", event["status"]);
+            let by_group = class == "6003" && activities.starts_with("what the action does");
+            assert!(by_group || says(activities, "activity_name"), "{row}");
+        }
+    }
 }

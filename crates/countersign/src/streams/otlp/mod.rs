@@ -18,6 +18,7 @@ mod testing;
 use std::{path::Path, sync::Mutex};
 
 use anyhow::Context;
+use countersign_core::count::counted;
 use countersign_policy::stream::Collector;
 use countersign_runner::vault::Secret;
 use reqwest::{
@@ -159,7 +160,7 @@ fn answer(answered: &Answered) -> Answer {
         status if status.is_success() => match rejected(&answered.body) {
             0 => Answer::Delivered,
             rejected => Answer::Refused {
-                why: format!("{why}, and {rejected} spans rejected"),
+                why: format!("{why}, and {} rejected", counted(rejected, "span", "spans")),
             },
         },
         _ => Answer::Refused { why },

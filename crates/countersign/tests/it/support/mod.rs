@@ -136,6 +136,7 @@ impl Place {
             config: self.config(),
             data: Some(self.data()),
             url: Some(format!("http://{address}")),
+            listen: None,
             recovering: false,
         })
         .await

@@ -30,19 +30,33 @@ pub(crate) struct Server(Child);
 impl Server {
     /// Starts.
     pub(crate) fn spawn(config: &Path, data: &Path) -> Self {
+        Self::spawn_with(config, data, &[])
+    }
+
+    fn spawn_with(config: &Path, data: &Path, options: &[&str]) -> Self {
         let mut command = countersign();
         // What a killed server leaves behind goes with the rest.
         let temporary = data.with_extension("tmp");
         std::fs::create_dir_all(&temporary).unwrap();
         command.env("TMPDIR", temporary);
-        command.arg("up").arg("--config").arg(config);
+        command.arg("up").args(options).arg("--config").arg(config);
         command.arg("--data").arg(data).stdout(Stdio::null());
         Self(command.stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Starts and waits until it answers.
     pub(crate) async fn start(config: &Path, data: &Path, url: &str) -> Self {
-        let mut server = Self::spawn(config, data);
+        Self::start_with(config, data, url, &[]).await
+    }
+
+    /// The same with options of `up`.
+    pub(crate) async fn start_with(
+        config: &Path,
+        data: &Path,
+        url: &str,
+        options: &[&str],
+    ) -> Self {
+        let mut server = Self::spawn_with(config, data, options);
         let http = super::client();
         let started = Instant::now();
         loop {
@@ -95,4 +109,19 @@ pub(crate) async fn finish(mut command: Command) -> Output {
 /// What a command wrote to its error output.
 pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs the command that stands behind `after` in what was said, as somebody who pastes it.
+pub(crate) fn pasted(said: &str, after: &str) -> Output {
+    let (_, command) = said
+        .split_once(after)
+        .unwrap_or_else(|| panic!("nothing stands behind {after:?}: {said}"));
+    let command = command.lines().next().unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_countersign"))
+        .parent()
+        .unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).env("PATH", path);
+    shell.stdin(Stdio::null()).output().unwrap()
 }

@@ -139,6 +139,7 @@ impl Bench {
             config,
             data,
             url: None,
+            listen: None,
             recovering: false,
         })
         .await
