@@ -206,6 +206,7 @@ fn person(name: &str, groups: &[&str]) -> PersonRow {
         me: name == "ana@example.com",
         roles: Vec::new(),
         groups: groups.iter().map(member).collect(),
+        accounts: Vec::new(),
         manager: String::new(),
         disabled: false,
         last_seen: Some(ago(7_300)),
@@ -280,6 +281,7 @@ pub(crate) fn people() -> PeoplePage {
             },
             PersonRow {
                 manager: "ana@example.com".into(),
+                accounts: vec!["corp".into()],
                 ..person("dana@example.com", &["engineering"])
             },
             PersonRow {

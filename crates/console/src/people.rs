@@ -44,6 +44,8 @@ pub struct PersonRow {
     pub roles: Vec<String>,
     /// Their groups.
     pub groups: Vec<Membership>,
+    /// The providers that they have an account with.
+    pub accounts: Vec<String>,
     /// Their manager; empty for none.
     pub manager: String,
     /// Whether they are disabled.

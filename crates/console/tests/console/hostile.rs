@@ -362,6 +362,7 @@ impl Fill<'_> {
                     since: self.moment(),
                     countersigned: false,
                 }],
+                accounts: self.list(),
                 manager: self.s(),
                 disabled: false,
                 last_seen: Some(self.moment()),

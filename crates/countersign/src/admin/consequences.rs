@@ -1,19 +1,21 @@
-//! What reviewers of a change must not overlook: what becomes unreadable, and who is told more.
+//! What reviewers of a change must not overlook: what becomes unreadable, who is told more, and who
+//! says who people are.
 //!
 //! In scope: lines in front of a proposal's text, from the two configurations and from what is kept
 //! here now.
 //! Out of scope: what the change does to decisions; the text shows all of it.
-//! Invariant: whatever is destroyed, or told to somebody who was not told it before, has a line. They are
-//! part of what voters are shown, and so of what they sign.
+//! Invariant: whatever is destroyed, or told to somebody who was not told it before, or believed of
+//! somebody who was not believed before, has a line. They are part of what voters are shown, and so of
+//! what they sign.
 
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    id::PersonId,
+    id::{PersonId, ProviderId},
     time::{Span, Timestamp},
 };
 use countersign_policy::{
-    Bundle,
+    Bundle, Provider,
     stream::{Details, Stream, StreamKind},
 };
 
@@ -42,6 +44,7 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     let before = gateway.active();
     let mut lines = of_retention(gateway, &before.bundle, after, gateway.clock.now());
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
+    lines.extend(of_providers(before.bundle.providers(), after.providers()));
     lines
 }
 
@@ -117,6 +120,39 @@ fn receiver(kind: &StreamKind) -> String {
         StreamKind::Webhook(hook) => format!("`{}`", hook.url),
         StreamKind::Otlp(collector) => format!("`{}`", collector.url),
     }
+}
+
+/// Who is believed about people, and about which groups, where that is more than before.
+fn of_providers(
+    before: &BTreeMap<ProviderId, Provider>,
+    after: &BTreeMap<ProviderId, Provider>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, provider) in after {
+        let names = |one: &&Provider| {
+            (&one.issuer, &one.person_claim, &one.require)
+                == (&provider.issuer, &provider.person_claim, &provider.require)
+        };
+        let known = before.get(name).filter(names);
+        if known.is_none() {
+            lines.push(format!(
+                "`{}` says who people are, by `{}`. Whoever administers it can be anybody here who \
+                 has not signed in with it yet.",
+                provider.issuer, provider.person_claim
+            ));
+        }
+        if provider.creates_people && known.is_none_or(|known| !known.creates_people) {
+            lines.push("Whomever it signs in becomes a person here.".into());
+        }
+        let mapped = provider.groups.iter();
+        let new = mapped.filter(|(theirs, ours)| {
+            known.is_none_or(|known| known.groups.get(*theirs) != Some(*ours))
+        });
+        lines.extend(new.map(|(theirs, ours)| {
+            format!("Whoever it says is in {theirs:?} is in the group `{ours}` here.")
+        }));
+    }
+    lines
 }
 
 /// How much an erasure makes unreadable, as far as it is known without reading the whole log.

@@ -189,6 +189,8 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         manager: person.manager.as_ref().map(ToString::to_string),
         disabled: person.disabled,
         passkeys: passkeys_of(id, &all, now).collect(),
+        accounts: person.accounts.keys().map(ToString::to_string).collect(),
+        provided: person.provided,
     });
     let agents = directory
         .agents

@@ -458,6 +458,12 @@ pub struct PersonLine {
     /// Their passkeys that are good now.
     #[serde(default)]
     pub passkeys: Vec<PasskeyLine>,
+    /// The providers that they have an account with.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// Whether they are a person only because a provider says so.
+    #[serde(default)]
+    pub provided: bool,
 }
 
 /// A passkey of a person.

@@ -191,7 +191,9 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
     if people.is_empty() {
         return "Nobody yet: countersign people add PERSON --group GROUP".into();
     }
-    let mut table = Table::new(&["PERSON", "STATE", "GROUPS", "MANAGER", "PASSKEYS"]);
+    let mut table = Table::new(&[
+        "PERSON", "STATE", "GROUPS", "MANAGER", "ACCOUNT", "PASSKEYS",
+    ]);
     for person in people {
         let state = if person.disabled {
             "disabled"
@@ -201,7 +203,9 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
         let manager = person.manager.as_deref().unwrap_or_default();
         let passkeys: Vec<_> = person.passkeys.iter().map(passkey).collect();
         let groups = person.groups.join(", ");
-        table.row(&[&person.id, state, &groups, manager, &passkeys.join(", ")]);
+        let accounts = person.accounts.join(", ");
+        let passkeys = passkeys.join(", ");
+        table.row(&[&person.id, state, &groups, manager, &accounts, &passkeys]);
     }
     table.to_text(paint)
 }
@@ -229,10 +233,12 @@ mod tests {
     fn people_stand_in_a_table() {
         let person = |id: &str, disabled, manager: Option<&str>| PersonLine {
             id: id.into(),
-            groups: vec!["dba".into(), "oncall".into()],
+            groups: vec!["dba".into(), "sre".into()],
             manager: manager.map(str::to_owned),
             disabled,
             passkeys: Vec::new(),
+            accounts: Vec::new(),
+            provided: false,
         };
         let passkey = |label: &str, signs| PasskeyLine {
             id: CredentialId::from_bits(7),
@@ -242,14 +248,16 @@ mod tests {
         let people = [
             PersonLine {
                 passkeys: vec![passkey("key\u{1b}", true)],
-                ..person("dana@example.com", false, None)
+                accounts: vec!["corp".into()],
+                ..person("dana", false, None)
             },
-            person("lea@example.com", true, Some("dana@example.com")),
+            person("lea", true, Some("dana")),
         ];
+        let shown = table(&people, Paint::plain());
         expect![[r#"
-            PERSON            STATE     GROUPS       MANAGER           PASSKEYS
-            dana@example.com  active    dba, oncall                    key⟨U+001B⟩ (cred_00000000000000000000000007)
-            lea@example.com   disabled  dba, oncall  dana@example.com"#]].assert_eq(&table(&people, Paint::plain()));
+            PERSON  STATE     GROUPS    MANAGER  ACCOUNT  PASSKEYS
+            dana    active    dba, sre           corp     key⟨U+001B⟩ (cred_00000000000000000000000007)
+            lea     disabled  dba, sre  dana"#]].assert_eq(&shown);
         let only = super::passkey(&passkey("phone", false));
         assert!(only.ends_with(", signs in only)"), "{only}");
     }

@@ -112,6 +112,7 @@ fn person_row(
         me: *id == viewer.session.person,
         roles: Vec::new(),
         groups: groups.collect(),
+        accounts: person.accounts.keys().map(ToString::to_string).collect(),
         manager: person
             .manager
             .as_ref()

@@ -23,6 +23,7 @@ mod words;
 
 use countersign_core::{
     approval::vote::Credential,
+    count::counted,
     id::{PersonId, RequestId},
     lifecycle::{Event, Refusal},
     permit::Permit,
@@ -81,7 +82,10 @@ pub enum EngineError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// One subject holds too much.
-    #[error("`{0}` has {1} requests waiting, which is the limit; cancel some or wait")]
+    #[error(
+        "`{0}` has {waiting} waiting, which is the limit; cancel some or wait",
+        waiting = counted(*.1, "request", "requests")
+    )]
     TooManyHeld(String, u32),
     /// Everybody together holds too much.
     #[error(

@@ -274,7 +274,7 @@ impl Identity {
             return false;
         };
         let directory = self.active.borrow().directory.clone();
-        !session.as_ref().is_some_and(|one| one.revoked.is_some())
+        session.as_ref().is_none_or(|one| one.revoked.is_none())
             && account_stands(&directory, session.as_ref().unwrap_or(&stored))
             && !ended(&stored, self.clock.now())
             && directory.resolve(&caller.subject.id).is_some()

@@ -76,17 +76,16 @@ async fn a_backup_taken_under_load_can_be_started() {
         load(&lab, stop.clone(), asked.clone()).await;
     }
     let kept = tempfile::tempdir().unwrap();
+    // One backup can be done before the next record is written; not all of them.
+    let mut under_load = 0;
     for number in 0..if full() { 20 } else { 3 } {
         let dest = kept.path().join(number.to_string());
-        let before = asked.load(Ordering::Relaxed);
+        let before = lab.gateway.log.size();
         let done = backup(&lab.place.data(), &dest).await;
         assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
         let said: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert!(said["files"].as_u64().unwrap() > 10, "{said}");
-        assert!(
-            before < asked.load(Ordering::Relaxed),
-            "nothing was asked meanwhile"
-        );
+        under_load += usize::from(before < lab.gateway.log.size());
         assert_eq!(readable_by_others(&dest), Vec::<String>::new());
         assert!(!kept.path().join(format!("{number}.partial")).exists());
 
@@ -105,6 +104,7 @@ async fn a_backup_taken_under_load_can_be_started() {
         assert_eq!(seen["state"], "approved", "{seen}");
         server.kill();
     }
+    assert!(under_load > 0, "nothing was recorded meanwhile");
     stop.store(true, Ordering::Relaxed);
     assert_eq!(ann.see(&approved).await["state"], "approved");
     lab.verify().await;

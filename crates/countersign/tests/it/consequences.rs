@@ -93,3 +93,67 @@ async fn what_stays_as_it_was_is_not_pointed_to() {
         }
     }
 }
+
+#[tokio::test]
+async fn reviewers_are_pointed_to_whom_is_believed_about_people() {
+    const CORP: &str = "[provider.corp]\nissuer = \"https://login.example.com\"\n\
+                        client_id = \"c\"\nclient_secret = { env = \"S\" }\n\
+                        creates_people = false\n";
+    let lab = Lab::new().await;
+    let group = {
+        let active = lab.gateway.active();
+        active.directory.groups.iter().next().unwrap().to_string()
+    };
+    let mapped = format!("{CORP}groups = {{ \"their \\u202e group\" = \"{group}\" }}\n");
+    let believed = "says who people are, by `email`. Whoever administers it can be anybody";
+    let member =
+        format!("Whoever it says is in \"their \\u{{202e}} group\" is in the group `{group}`");
+    let anybody = "Whomever it signs in becomes a person here";
+    let ada = lab.session("ada").await;
+    let check = async |added: &str, points: &[&str]| {
+        let lines = first_lines(&lab, &ada, &format!("\n{added}")).await;
+        assert_eq!(lines.len(), points.len(), "{added}: {lines:#?}");
+        for (line, words) in lines.iter().zip(points) {
+            assert!(line.contains(words), "{added}: {line}");
+        }
+    };
+    check(CORP, &[believed]).await;
+    check(&mapped, &[believed, &member]).await;
+    check(&CORP.replace("false", "true"), &[believed, anybody]).await;
+    lab.apply(|files| {
+        files
+            .get_mut("countersign.toml")
+            .unwrap()
+            .push_str(&format!("\n{CORP}"))
+    })
+    .await;
+    let ada = lab.session("ada").await;
+    let changed = async |from: &str, to: &str| {
+        let mut files = lab.gateway.active().bundle.files().clone();
+        let config = files.get_mut("countersign.toml").unwrap();
+        assert!(config.contains(from), "{from}");
+        *config = config.replace(from, to);
+        let proposed = ada.propose("bundle-apply", json!({ "files": files })).await;
+        let seen = lab
+            .session("abe")
+            .await
+            .see(&proposed.text("request"))
+            .await;
+        let action = seen["action"].as_str().unwrap().to_owned();
+        action.lines().filter(|line| line.starts_with("! ")).count()
+    };
+    assert_eq!(changed("client_id = \"c\"", "client_id = \"d\"").await, 0);
+    assert_eq!(
+        changed("https://login.example.com", "https://login.example.org").await,
+        1
+    );
+    assert_eq!(
+        changed("creates_people = false", "creates_people = true").await,
+        1
+    );
+    assert_eq!(changed(CORP, &mapped).await, 1);
+    assert_eq!(
+        changed("creates_people", "person_claim = \"upn\"\ncreates_people").await,
+        1
+    );
+}

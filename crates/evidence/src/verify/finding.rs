@@ -9,6 +9,7 @@ use std::fmt;
 
 use countersign_core::{
     canonical::Hash,
+    count::counted,
     id::{CredentialId, PermitId, RequestId, RuleName},
 };
 
@@ -108,16 +109,25 @@ problems! {
         #[error("the evidence was left out of the receipt; names and texts can't be checked")]
         EvidenceLeftOut,
         /// Parts of the evidence were erased.
-        #[error("{parts} parts of the evidence were erased, as the log says; they can't be checked any more")]
+        #[error(
+            "{} erased, as the log says, and can't be checked any more",
+            counted(*.parts, "part of the evidence was", "parts of the evidence were")
+        )]
         EvidenceErased { parts: u64 },
         /// Parts of the evidence are sealed, and no keys were given.
-        #[error("{parts} parts of the evidence are sealed, and their keys are not here; they can't be checked")]
+        #[error(
+            "{} sealed, without a key here, and can't be checked",
+            counted(*.parts, "part of the evidence is", "parts of the evidence are")
+        )]
         EvidenceClosed { parts: u64 },
         /// A key is missing that no record says was destroyed.
-        #[error("the key `{key}` of {parts} parts of the evidence is missing, and no record says that it was destroyed")]
+        #[error(
+            "the key `{key}` of {} of the evidence is missing, and no record says that it was destroyed",
+            counted(*.parts, "part", "parts")
+        )]
         EvidenceKeyMissing { key: KeyId, parts: u64 },
         /// The journal has fewer entries than a signed checkpoint.
-        #[error("the journal has {entries} entries, and a signed checkpoint has {size}: entries were cut off")]
+        #[error("the journal has {}, and a signed checkpoint has {size}: entries were cut off", counted(*.entries, "entry", "entries"))]
         ShorterThanCheckpoint { entries: u64, size: u64 },
         /// The tree is not the one a checkpoint was signed over.
         #[error("the first {size} entries are not those the checkpoint of that size was signed over")]
@@ -132,7 +142,7 @@ problems! {
         #[error("the log's key changed from `{from}` to `{to}`, and no record says so")]
         RotationUnrecorded { from: String, to: String },
         /// Entries that no given checkpoint covers yet.
-        #[error("{entries} entries from here on are not yet under a checkpoint")]
+        #[error("{} from here on not yet under a checkpoint", counted(*.entries, "entry is", "entries are"))]
         NotUnderCheckpoint { entries: u64 },
     }
     Completeness {

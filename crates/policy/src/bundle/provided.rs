@@ -186,7 +186,7 @@ mod tests {
         // It keeps its beginning for as long as it lasts, and begins anew after a break.
         let found = at(provide("ann", "1", &["dba"]), 3);
         assert_eq!(found, [dba(2), ops.clone()]);
-        assert_eq!(at(provide("ann", "1", &[]), 4), [ops.clone()]);
+        assert_eq!(at(provide("ann", "1", &[]), 4), vec![ops.clone()]);
         let found = at(provide("ann", "1", &["dba"]), 5);
         assert_eq!(found, [dba(5), ops.clone()]);
         let unlink = DirectoryChange::UnlinkAccount {

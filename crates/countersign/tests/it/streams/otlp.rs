@@ -213,7 +213,7 @@ async fn what_is_refused_is_given_up_listed_and_sent_again_when_asked() {
         .map(|one| one["why"].as_str().unwrap())
         .collect();
     assert!(why.contains("status 400"), "{why:?}");
-    assert!(why.contains("status 200, and 1 spans rejected"), "{why:?}");
+    assert!(why.contains("status 200, and 1 span rejected"), "{why:?}");
     assert!(!list.to_string().contains("hunter2"));
     let before = collector.seen();
     assert_eq!(before.len(), 3, "each came once");
