@@ -18,6 +18,7 @@ use super::{
     failure::Failure,
     output::Output,
     proposal::{Waiting, carry_out},
+    stop_all,
     text::{self, Paint, Table},
 };
 use crate::api::types::{DirectoryInfo, MachineLine};
@@ -30,8 +31,9 @@ const TOKEN_EXAMPLES: &str = "\
 Example:
   countersign agent token deploy-bot --expires 7d --reason 'rotation'";
 const STOP_EXAMPLES: &str = "\
-Example:
-  countersign agent stop deploy-bot      # its commands and requests end, its tokens become void";
+Examples:
+  countersign agent stop deploy-bot      # its commands and requests end, its tokens become void
+  countersign agent stop --all           # the same for every agent there is";
 const START_EXAMPLES: &str = "\
 Examples:
   countersign agent start deploy-bot --reason 'the loop is fixed'
@@ -73,12 +75,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Stop an agent: the kill switch
+    /// Stop an agent, or all of them: the kill switch
     #[command(after_help = STOP_EXAMPLES)]
     Stop {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = agent)]
-        name: AgentId,
+        #[arg(value_name = "NAME", value_parser = agent, required_unless_present = "all")]
+        name: Option<AgentId>,
+        /// Every agent that is active, one after the other
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
         #[command(flatten)]
         waiting: Waiting,
     },
@@ -146,7 +151,12 @@ pub(crate) async fn run(
             json!({ "agent": name, "valid_for": expires }),
             waiting,
         ),
-        Command::Stop { name, waiting } => ("agent-stop", json!({ "agent": name }), waiting),
+        Command::Stop {
+            all: true, waiting, ..
+        } => {
+            return stop_all::run(waiting, sources, output).await;
+        }
+        Command::Stop { name, waiting, .. } => ("agent-stop", json!({ "agent": name }), waiting),
         Command::Start { name, waiting } => ("agent-start", json!({ "agent": name }), waiting),
         Command::Revoke {
             credential,

@@ -28,6 +28,7 @@ mod recover;
 mod requests;
 mod run;
 mod signals;
+mod stop_all;
 mod stream;
 #[cfg(test)]
 mod testing;
