@@ -13,9 +13,8 @@ import re
 import subprocess
 import sys
 import tempfile
-import urllib.error
+import time
 import urllib.parse
-import urllib.request
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from playwright.sync_api import Error, expect, sync_playwright
@@ -154,6 +153,9 @@ class Person:
     def is_refused(self, login: str, why: str) -> None:
         self.sign_in(login)
         expect(self.page.get_by_text(re.compile(why)).first).to_be_visible()
+        # The way on asks who it is, although the provider knows.
+        self.page.get_by_role("link", name="as somebody else").click()
+        expect(self.page.locator("input[name=login]")).to_be_visible()
         self.page.goto(self.url + "/inbox")
         expect(self.page.get_by_role("button", name="Sign out")).to_have_count(0)
 
@@ -334,6 +336,11 @@ def main() -> None:
             assert answer.status == 502, answer.status
             expect(early.page.get_by_text("can't be asked").first).to_be_visible()
             provider.begin(jwks={"keys": [key("RS256", "first")]}, in_user_info=False)
+            # It is asked again after a moment, and not by everybody who comes.
+            end = time.monotonic() + 20
+            while early.page.goto(f"{gateway.url}/sign-in/with/corp").status == 502:
+                assert time.monotonic() < end
+                time.sleep(0.5)
             page, errors = sign_in(browser, gateway.links[OLGA])
             olga = Olga(gateway, page, folder)
             check_approval(gateway, provider, browser, olga)

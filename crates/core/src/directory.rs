@@ -35,6 +35,59 @@ impl AccountId {
     }
 }
 
+/// Somebody's account with a provider, as it was when they signed in with it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Which account.
+    pub id: AccountId,
+    /// Where it is.
+    pub issuer: String,
+    /// Since when it is theirs.
+    pub linked: Timestamp,
+    /// The settings under which the provider was believed.
+    pub settings: Hash,
+    /// What it says of their groups.
+    pub groups: BTreeMap<GroupId, Given>,
+}
+
+impl Account {
+    /// An account as somebody signs in with it at `now`, who has these groups there. What it said
+    /// `before`, under the same settings, keeps its beginning for as long as it goes on.
+    #[must_use]
+    pub fn signed_in(
+        (issuer, id, settings): (&str, AccountId, Hash),
+        groups: BTreeMap<GroupId, String>,
+        before: Option<&Self>,
+        now: Timestamp,
+    ) -> Self {
+        let before = before.filter(|before| before.id == id);
+        let known = before.filter(|before| before.settings == settings);
+        let given = |(group, theirs): (GroupId, String)| {
+            let kept = known.and_then(|known| known.groups.get(&group));
+            let since = kept.map_or(now, |kept| kept.since);
+            (group, Given { since, theirs })
+        };
+        Self {
+            id,
+            issuer: issuer.to_owned(),
+            linked: before.map_or(now, |before| before.linked),
+            settings,
+            groups: groups.into_iter().map(given).collect(),
+        }
+    }
+}
+
+/// A membership that a provider gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Since when.
+    pub since: Timestamp,
+    /// The provider's group that it stands for.
+    pub theirs: String,
+}
+
 /// How somebody came to be in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -70,7 +123,7 @@ pub struct Person {
     pub provided: bool,
     /// The person's account with each provider who signs them in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub accounts: BTreeMap<ProviderId, AccountId>,
+    pub accounts: BTreeMap<ProviderId, Account>,
 }
 
 /// An agent or a workload.

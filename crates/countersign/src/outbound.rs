@@ -5,17 +5,24 @@
 //! Invariant: no redirect is followed and no proxy of the environment used. In the clear that is this
 //! machine, or nothing is sent.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use countersign_policy::target::exec::CredentialSource;
-use countersign_runner::vault::Source;
+use countersign_runner::vault::{Secret, Source, VaultError};
 use reqwest::{Certificate, Client, Response, Url, redirect};
 
 /// How long reaching the other side may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one exchange may take in all.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long a secret is used before it is fetched again.
+const FRESH: Duration = Duration::from_secs(60);
 /// The most bytes of a file of authorities.
 const MAX_CA: u64 = 1 << 20;
 
@@ -59,12 +66,42 @@ pub(crate) fn client(url: &Url, ca: Option<&str>, config: &Path) -> anyhow::Resu
     http.build().context("TLS can't be set up")
 }
 
-/// Where a secret is fetched; relative paths start at `config`.
-pub(crate) fn source(secret: &CredentialSource, config: &Path) -> Source {
-    match secret {
-        CredentialSource::Env(name) => Source::Env(name.clone()),
-        CredentialSource::File(path) => Source::File(config.join(path)),
-        CredentialSource::Command(argv) => Source::Command(argv.clone()),
+/// A secret that is fetched anew once a minute.
+pub(crate) struct FreshSecret {
+    source: Source,
+    kept: Mutex<Option<(Instant, Secret)>>,
+}
+
+impl FreshSecret {
+    /// Where a secret is fetched; relative paths start at `config`.
+    pub(crate) fn of(secret: &CredentialSource, config: &Path) -> Self {
+        let source = match secret {
+            CredentialSource::Env(name) => Source::Env(name.clone()),
+            CredentialSource::File(path) => Source::File(config.join(path)),
+            CredentialSource::Command(argv) => Source::Command(argv.clone()),
+        };
+        let kept = Mutex::default();
+        Self { source, kept }
+    }
+
+    /// The secret, where `good` finds it so.
+    ///
+    /// # Errors
+    /// It can't be had, or is not good. Nothing of it is in the message.
+    pub(crate) async fn get(
+        &self,
+        good: impl Fn(&Secret) -> Result<(), VaultError> + Send,
+    ) -> Result<Secret, VaultError> {
+        let known = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, secret)) = &*known()
+            && since.elapsed() < FRESH
+        {
+            return Ok(secret.clone());
+        }
+        let secret = self.source.fetch().await?;
+        good(&secret)?;
+        *known() = Some((Instant::now(), secret.clone()));
+        Ok(secret)
     }
 }
 

@@ -7,7 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::{id::GroupId, time::Span};
+use countersign_core::{
+    canonical::{Hash, NotCanonical, hash_in_domain},
+    id::GroupId,
+    time::Span,
+};
 
 use crate::target::exec::CredentialSource;
 
@@ -38,4 +42,18 @@ pub struct Provider {
     pub require: BTreeMap<String, String>,
     /// How long a session lasts.
     pub session: Span,
+}
+
+impl Provider {
+    /// What stands for how it is believed: whatever is signed in under other settings is not signed in
+    /// any more. Its title, its secret and the groups it may give are not part of that.
+    ///
+    /// # Errors
+    /// The settings have no canonical form, which those that were read have.
+    pub fn settings(&self) -> Result<Hash, NotCanonical> {
+        let asked = (&self.issuer, &self.client_id, &self.scopes, &self.ca);
+        let believed = (&self.person_claim, &self.groups_claim, &self.require);
+        let lasts = (self.creates_people, self.session);
+        hash_in_domain("provider", &(asked, believed, lasts))
+    }
 }

@@ -33,6 +33,7 @@ use crate::{
     },
     identity::{Issue, LINK, passkey::Enrolled},
     log::Record,
+    vault::Of,
 };
 
 /// What a change gave.
@@ -273,9 +274,7 @@ pub async fn replace_bundle(
     let mut kept = Vec::new();
     for entry in gateway.store.directory_changes().await? {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
-        let Some(change) = bundle.lets_stand(change, &before.bundle, &before.directory) else {
-            continue;
-        };
+        let change = bundle.lets_stand(change, &directory);
         // What takes something away stays until it is reversed; what adds yields to the files.
         let named = !takes_away(&change) && concerns_files(&change, &of_files);
         if !named
@@ -394,22 +393,29 @@ pub(super) async fn change_directory(
             .unwrap_or("change")
             .into(),
     });
+    // What a provider says of somebody goes with them when they are erased.
+    let of = match change {
+        DirectoryChange::ProvidePerson { person, .. } => Of::Payload(person.clone()),
+        _ => Of::default(),
+    };
     let mut evidence = json!({ "change": value, "countersigned": countersigned });
     let store = gateway.store.as_ref();
     let world = World::changed_by(store, &gateway.world, change, at, countersigned).await?;
     if let Some(world) = world {
         evidence = world.beside(evidence);
     }
-    gateway
-        .log
-        .record(Record::control(at, body, evidence))
-        .await?;
+    let record = Record {
+        of,
+        ..Record::control(at, body, evidence)
+    };
+    gateway.log.record(record).await?;
     let mut writes = vec![Write::ChangeDirectory(DirectoryEntry {
         change: value,
         at,
         countersigned,
     })];
-    if is_stop(change) {
+    // Whose what they have is, is not sure any more once their account is another's.
+    if is_stop(change) || matches!(change, DirectoryChange::UnlinkAccount { .. }) {
         writes.push(Write::RevokeHolder {
             holder: subject_of(change).to_string(),
             at,

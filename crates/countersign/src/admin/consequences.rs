@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
+    count::counted,
     id::{PersonId, ProviderId},
     time::{Span, Timestamp},
 };
@@ -20,7 +21,7 @@ use countersign_policy::{
 };
 
 use super::{Proposal, erase};
-use crate::{gateway::Gateway, vault::Class};
+use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
 /// what is kept of a person, which machines don't learn.
@@ -45,6 +46,7 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     let mut lines = of_retention(gateway, &before.bundle, after, gateway.clock.now());
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
+    lines.extend(signed_out(&before, after));
     lines
 }
 
@@ -130,8 +132,19 @@ fn of_providers(
     let mut lines = Vec::new();
     for (name, provider) in after {
         let names = |one: &&Provider| {
-            (&one.issuer, &one.person_claim, &one.require)
-                == (&provider.issuer, &provider.person_claim, &provider.require)
+            (
+                &one.issuer,
+                &one.client_id,
+                &one.ca,
+                &one.person_claim,
+                &one.require,
+            ) == (
+                &provider.issuer,
+                &provider.client_id,
+                &provider.ca,
+                &provider.person_claim,
+                &provider.require,
+            )
         };
         let known = before.get(name).filter(names);
         if known.is_none() {
@@ -144,6 +157,14 @@ fn of_providers(
         if provider.creates_people && known.is_none_or(|known| !known.creates_people) {
             lines.push("Whomever it signs in becomes a person here.".into());
         }
+        if known.is_some_and(|known| known.session < provider.session) {
+            lines.push(format!(
+                "Whoever is removed there can act here for up to {} more.",
+                provider.session
+            ));
+        }
+        // The same name in another claim is another group.
+        let known = known.filter(|known| known.groups_claim == provider.groups_claim);
         let mapped = provider.groups.iter();
         let new = mapped.filter(|(theirs, ours)| {
             known.is_none_or(|known| known.groups.get(*theirs) != Some(*ours))
@@ -155,14 +176,48 @@ fn of_providers(
     lines
 }
 
+/// Who is signed out by other settings of their provider, and has nothing of it until they sign in anew.
+fn signed_out(before: &Active, after: &Bundle) -> Vec<String> {
+    let changed = before.bundle.providers().iter().filter_map(|(name, was)| {
+        let now = after.providers().get(name);
+        (now.map(Provider::settings) != Some(was.settings())).then_some((name, now.is_some()))
+    });
+    let told = changed.filter_map(|(name, stays)| {
+        let people = before.directory.people.values();
+        let count = people.filter(|one| one.accounts.contains_key(name)).count();
+        let who = counted(u64::try_from(count).ok()?, "person is", "people are");
+        let until = match stays {
+            true => "until they sign in anew",
+            false => "for good",
+        };
+        (count > 0)
+            .then(|| format!("{who} signed out of `{name}`, and lose what it gave them {until}."))
+    });
+    told.collect()
+}
+
+/// Where somebody who is erased would come back from.
+fn comes_back(gateway: &Gateway, person: &PersonId) -> Option<String> {
+    let active = gateway.active();
+    let known = active.directory.people.get(person)?;
+    let (provider, _) = known.accounts.first_key_value()?;
+    Some(format!(
+        "Their next sign-in with `{provider}` makes them somebody new here, even if they are disabled \
+         now: take their account away there first."
+    ))
+}
+
 /// How much an erasure makes unreadable, as far as it is known without reading the whole log.
 async fn of_erasure(gateway: &Gateway, person: &PersonId) -> Vec<String> {
     match erase::size(gateway, person).await {
-        Ok(size) => vec![format!(
+        Ok(size) => [format!(
             "As of now {} keys would be destroyed, and with them everything in the log that they \
              seal; {} requests and {} credentials would be deleted from the database.",
             size.keys, size.requests, size.credentials
-        )],
+        )]
+        .into_iter()
+        .chain(comes_back(gateway, person))
+        .collect(),
         // It was possible a moment ago; applying it says what is in the way.
         Err(error) => vec![format!(
             "How much this destroys can't be told now: {error:#}."

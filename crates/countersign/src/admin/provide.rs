@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use countersign_core::{
-    directory::Directory,
+    directory::{Account, Directory},
     id::{PersonId, ProviderId},
     subject::SubjectId,
 };
@@ -23,7 +23,7 @@ use countersign_store::CredentialKind;
 use super::apply::change_directory;
 use crate::{
     gateway::Gateway,
-    identity::{Account, Caller, IdentityError, Issue, Secret, provider::Vouched},
+    identity::{Caller, IdentityError, Issue, Secret, SignedInWith, provider::Vouched},
 };
 
 /// Why whom a provider vouches for is not taken in.
@@ -32,21 +32,13 @@ pub(crate) enum Unwelcome {
     /// Nobody is called that.
     #[error("nobody here is called `{0}`; an administrator adds you first")]
     Unknown(PersonId),
-    /// More than one is.
-    #[error("more than one person here is called `{0}`, with other letters small or capital")]
-    Ambiguous(PersonId),
 }
 
 /// The person of that name, however it is spelt here: nobody is two people because of a capital
 /// letter, who could then approve for each other.
-fn named(directory: &Directory, name: PersonId) -> Result<PersonId, Unwelcome> {
+fn named(directory: &Directory, name: PersonId) -> PersonId {
     let is_it = |one: &&PersonId| one.as_str().eq_ignore_ascii_case(name.as_str());
-    let mut found = directory.people.keys().filter(is_it);
-    match (found.next(), found.next()) {
-        (None, _) => Ok(name),
-        (Some(one), None) => Ok(one.clone()),
-        (Some(_), Some(_)) => Err(Unwelcome::Ambiguous(name)),
-    }
+    directory.people.keys().find(is_it).cloned().unwrap_or(name)
 }
 
 /// Begins a session of whom the provider vouches for.
@@ -67,22 +59,30 @@ pub(crate) async fn sign_in(
     let directory = &active.directory;
     let person = match holder(directory, id, vouched.account) {
         Some((person, _)) => person.clone(),
-        None => named(directory, vouched.person)?,
+        None => named(directory, vouched.person),
     };
     let subject = SubjectId::Person(person.clone());
-    if !provider.creates_people && !directory.knows(&subject) {
+    let known = directory.people.get(&person);
+    if !provider.creates_people && known.is_none_or(|known| known.provided) {
         return Err(Unwelcome::Unknown(person).into());
     }
     if directory.knows(&subject) && directory.resolve(&subject).is_none() {
         return Err(IdentityError::Disabled(subject).into());
     }
+    let now = gateway.clock.now();
+    let before = known.and_then(|known| known.accounts.get(id));
+    let which = (
+        provider.issuer.as_str(),
+        vouched.account,
+        provider.settings()?,
+    );
+    let account = Account::signed_in(which, vouched.groups, before, now);
+    let signed_in = SignedInWith::of(id, &account);
     let change = DirectoryChange::ProvidePerson {
         person,
         provider: id.clone(),
-        account: vouched.account,
-        groups: vouched.groups,
+        account,
     };
-    let now = gateway.clock.now();
     let changed = change_directory(gateway, &change, now, false, Vec::new()).await?;
     drop(changing);
     if changed {
@@ -95,10 +95,7 @@ pub(crate) async fn sign_in(
         issued_by: None,
         lineage: BTreeSet::new(),
         parent: None,
-        account: Some(Account {
-            provider: id.clone(),
-            account: vouched.account,
-        }),
+        account: Some(signed_in),
         valid_for: provider.session,
     };
     let (secret, _) = gateway.identity.issue(&issue).await?;
@@ -109,4 +106,23 @@ pub(crate) async fn sign_in(
         .await
         .context("the account was taken away in the meantime")?;
     Ok((secret, caller))
+}
+
+/// Unlinks every account of a person, so that a link can sign them in: for whoever has the machine.
+///
+/// # Errors
+/// It could not be recorded or stored.
+pub(crate) async fn unlink_all(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
+    let _one_after_the_other = gateway.changing.lock().await;
+    let active = gateway.active();
+    let known = active.directory.people.get(person);
+    for provider in known.into_iter().flat_map(|known| known.accounts.keys()) {
+        let unlink = DirectoryChange::UnlinkAccount {
+            person: person.clone(),
+            provider: provider.clone(),
+        };
+        let now = gateway.clock.now();
+        change_directory(gateway, &unlink, now, false, Vec::new()).await?;
+    }
+    Ok(())
 }

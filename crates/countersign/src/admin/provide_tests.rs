@@ -99,23 +99,101 @@ async fn a_session_ends_with_the_account_it_came_from() {
     sign_in(gateway, (&id, &provider), vouched(new, "2"))
         .await
         .unwrap();
-    // The session of before is not good for the account of now.
+    // The session of before is good neither for the account of now, nor once the old one is back.
     assert!(!opens(gateway, &secret).await);
+    let now = gateway.clock.now();
+    change_directory(gateway, &unlink, now, true, Vec::new())
+        .await
+        .unwrap();
+    sign_in(gateway, (&id, &provider), vouched(new, "1"))
+        .await
+        .unwrap();
+    assert!(!opens(gateway, &secret).await && !token_opens().await);
+}
+
+/// Makes a bundle with other text in its main file the active one, countersigned.
+async fn apply(gateway: &Gateway, change: impl FnOnce(&str) -> String) {
+    let mut files = gateway.active().bundle.files().clone();
+    let main = files.get_mut("countersign.toml").unwrap();
+    *main = change(main);
+    let bundle = countersign_policy::Bundle::from_files(&files);
+    let bundle = bundle
+        .map_err(|all| bundle_files::problems_error(&all))
+        .unwrap();
+    let (by, now) = (
+        countersign_evidence::body::ActivatedBy::Request,
+        gateway.clock.now(),
+    );
+    let done = crate::admin::apply::replace_bundle(gateway, bundle, None, now, true, by).await;
+    done.unwrap();
+}
+
+fn groups_of(gateway: &Gateway, person: &str) -> String {
+    let active = gateway.active();
+    let Some(person) = active
+        .directory
+        .people
+        .get(&person.parse::<PersonId>().unwrap())
+    else {
+        return "nobody".into();
+    };
+    let groups: Vec<_> = person.groups.keys().map(ToString::to_string).collect();
+    groups.join(" ")
+}
+
+const NEW: &str = "new@example.com";
+const KIM: &str = "kim@example.com";
+
+#[tokio::test]
+async fn other_settings_sign_everybody_out_and_give_nothing() {
+    let site = Site::open_with_more(PROVIDER).await;
+    let gateway = &site.gateway;
+    for more in [
+        "require = { tenant = \"t-1\" }\n",
+        "session = \"5m\"\n",
+        "groups_claim = \"roles\"\n",
+        "creates_people = false\n",
+    ] {
+        let (id, provider) = corp(gateway);
+        let (secret, _) = sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
+            .await
+            .unwrap();
+        assert_eq!(groups_of(gateway, NEW), "ops");
+        apply(gateway, |main| format!("{main}# nothing\n")).await;
+        assert!(opens(gateway, &secret).await, "{more}");
+        apply(gateway, |main| {
+            main.replace(PROVIDER, &format!("{PROVIDER}{more}"))
+        })
+        .await;
+        assert!(!opens(gateway, &secret).await, "{more}");
+        assert_eq!(groups_of(gateway, NEW), "", "{more}");
+        // Back again, what was signed in with before is not good again.
+        apply(gateway, |main| main.replace(more, "")).await;
+        assert_eq!(groups_of(gateway, NEW), "", "{more}");
+        let (again, _) = sign_in(gateway, corp_ref(&corp(gateway)), vouched(NEW, "1"))
+            .await
+            .unwrap();
+        assert!(opens(gateway, &again).await);
+    }
+}
+
+fn corp_ref(corp: &(ProviderId, Provider)) -> (&ProviderId, &Provider) {
+    (&corp.0, &corp.1)
 }
 
 #[tokio::test]
-async fn without_the_provider_its_people_are_nobody() {
+async fn without_the_provider_its_people_have_nothing_and_keep_their_names() {
     let site = Site::open_with_more(PROVIDER).await;
     let gateway = &site.gateway;
     let (id, provider) = corp(gateway);
-    let (new, gone) = ("new@example.com", "gone@example.com");
-    let (secret, _) = sign_in(gateway, (&id, &provider), vouched(new, "1"))
+    let gone = "gone@example.com";
+    let (secret, _) = sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
         .await
         .unwrap();
     sign_in(gateway, (&id, &provider), vouched(gone, "2"))
         .await
         .unwrap();
-    let (known, _) = sign_in(gateway, (&id, &provider), vouched("kim@example.com", "3"))
+    let (known, _) = sign_in(gateway, (&id, &provider), vouched(KIM, "3"))
         .await
         .unwrap();
     let disable = DirectoryChange::DisablePerson {
@@ -125,37 +203,18 @@ async fn without_the_provider_its_people_are_nobody() {
     change_directory(gateway, &disable, now, true, Vec::new())
         .await
         .unwrap();
-    let mut files = gateway.active().bundle.files().clone();
-    let main = files.get_mut("countersign.toml").unwrap();
-    let with = main.clone();
-    *main = main.replace(PROVIDER, "");
-    let apply = async |files| {
-        let bundle = countersign_policy::Bundle::from_files(&files)
-            .map_err(|all| bundle_files::problems_error(&all))
-            .unwrap();
-        let by = countersign_evidence::body::ActivatedBy::Request;
-        let now = gateway.clock.now();
-        crate::admin::apply::replace_bundle(gateway, bundle, None, now, true, by)
-            .await
-            .unwrap();
-    };
-    apply(files.clone()).await;
-    let knows = |person: &str| {
-        let subject = SubjectId::Person(person.parse().unwrap());
-        gateway.active().directory.knows(&subject)
-    };
-    assert!(!knows(new) && knows("kim@example.com"));
+    apply(gateway, |main| main.replace(PROVIDER, "")).await;
+    assert_eq!(groups_of(gateway, NEW), "");
     assert!(!opens(gateway, &secret).await && !opens(gateway, &known).await);
-    let refused = sign_in(gateway, (&id, &provider), vouched(new, "1"))
+    let refused = sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
         .await
         .unwrap_err();
     assert!(
         refused.to_string().contains("changed in the meantime"),
         "{refused}"
     );
-    // Whoever was disabled does not come back with it.
-    files.insert("countersign.toml".into(), with);
-    apply(files).await;
+    // With it back, who was disabled stays so, and an account is still whose it was.
+    apply(gateway, |main| format!("{main}{PROVIDER}")).await;
     let refused = sign_in(gateway, (&id, &provider), vouched(gone, "2"))
         .await
         .unwrap_err();
@@ -163,23 +222,73 @@ async fn without_the_provider_its_people_are_nobody() {
         refused.to_string().contains("stopped or disabled"),
         "{refused}"
     );
-    sign_in(gateway, (&id, &provider), vouched(new, "1"))
+    let refused = sign_in(gateway, (&id, &provider), vouched(NEW, "9"))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("another account"), "{refused}");
+    sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
         .await
         .unwrap();
+    assert!(!opens(gateway, &secret).await || groups_of(gateway, NEW) == "ops");
 }
 
 #[tokio::test]
-async fn a_passkey_signs_in_whom_the_files_know() {
+async fn whom_the_files_drop_goes_where_strangers_are_not_made_people() {
+    let more = format!("{PROVIDER}creates_people = false\n[person.\"dana@example.com\"]\n");
+    let site = Site::open_with_more(&more).await;
+    let gateway = &site.gateway;
+    let (id, provider) = corp(gateway);
+    let dana = || vouched("dana@example.com", "1");
+    let (secret, _) = sign_in(gateway, (&id, &provider), dana()).await.unwrap();
+    assert_eq!(groups_of(gateway, "dana@example.com"), "ops");
+    apply(gateway, |main| {
+        main.replace("[person.\"dana@example.com\"]\n", "")
+    })
+    .await;
+    assert_eq!(groups_of(gateway, "dana@example.com"), "");
+    assert!(!opens(gateway, &secret).await);
+    let refused = sign_in(gateway, (&id, &provider), dana())
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("adds you first"), "{refused}");
+}
+
+/// Whatever else they have, people with an account act with it: or they would outlive it.
+#[tokio::test]
+async fn people_with_an_account_sign_in_with_it_and_with_nothing_else() {
     let site = Site::open_with_more(PROVIDER).await;
     let gateway = &site.gateway;
     let (id, provider) = corp(gateway);
-    for (at, person) in ["new@example.com", "kim@example.com"]
-        .into_iter()
-        .enumerate()
-    {
-        sign_in(gateway, (&id, &provider), vouched(person, person))
-            .await
-            .unwrap();
+    let before = site.sign_in(KIM).await;
+    site.get("/inbox", &before).await.is(200);
+    let link = site.link(KIM).await;
+    sign_in(gateway, (&id, &provider), vouched(KIM, "1"))
+        .await
+        .unwrap();
+    site.get("/inbox", &before).await.is(401);
+    site.get(&link, "")
+        .await
+        .is(403)
+        .says("signs in with their account");
+    // Whoever has the machine can undo that, where the provider is in the way.
+    unlink_all(gateway, &KIM.parse().unwrap()).await.unwrap();
+    let link = site.link(KIM).await;
+    site.get(&link, "").await.is(200);
+    site.get("/inbox", &before).await.is(401);
+}
+
+#[tokio::test]
+async fn a_passkey_signs_in_whoever_has_no_account() {
+    let site = Site::open_with_more(PROVIDER).await;
+    let gateway = &site.gateway;
+    let (id, provider) = corp(gateway);
+    sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
+        .await
+        .unwrap();
+    sign_in(gateway, (&id, &provider), vouched(KIM, "2"))
+        .await
+        .unwrap();
+    for (at, person) in [NEW, KIM, "uma@example.com"].into_iter().enumerate() {
         let enrolled = Enrolled {
             passkey: format!("AAA{at}"),
             public_key: "AAAA".into(),
@@ -190,9 +299,10 @@ async fn a_passkey_signs_in_whom_the_files_know() {
             countersigned: true,
         };
         let lineage = BTreeSet::new();
+        let who = person.parse().unwrap();
         gateway
             .identity
-            .enrol(&person.parse().unwrap(), &enrolled, lineage)
+            .enrol(&who, &enrolled, lineage)
             .await
             .unwrap();
         let signed = crate::identity::passkey::Signed {
@@ -208,8 +318,10 @@ async fn a_passkey_signs_in_whom_the_files_know() {
             .sign_in(&party, "x", &signed)
             .await
             .unwrap_err();
-        let by_account = refused.to_string().contains("signs in with their account");
-        assert_eq!(by_account, person == "new@example.com", "{refused}");
+        let by_account = refused
+            .to_string()
+            .contains("you sign in with your account");
+        assert_eq!(by_account, person != "uma@example.com", "{refused}");
     }
 }
 
@@ -227,21 +339,28 @@ async fn nobody_is_two_people_by_their_spelling() {
     let unknown = sign_in(gateway, (&id, &provider), vouched("new@example.com", "2")).await;
     let unknown = unknown.unwrap_err().to_string();
     assert!(unknown.contains("adds you first"), "{unknown}");
+    // Nor by a change, nor by the files that name somebody whom the provider made a person before.
     let twin = DirectoryChange::AddPerson {
         person: "DANA@example.com".parse().unwrap(),
         groups: BTreeSet::new(),
         manager: None,
     };
     let now = gateway.clock.now();
-    change_directory(gateway, &twin, now, true, Vec::new())
+    let refused = change_directory(gateway, &twin, now, true, Vec::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("exists already"));
+    assert_eq!(gateway.active().directory.people.len(), before);
+    apply(gateway, |main| main.replace("creates_people = false\n", "")).await;
+    let corp = corp(gateway);
+    sign_in(gateway, corp_ref(&corp), vouched(NEW, "2"))
         .await
         .unwrap();
-    // The account is hers already; another one could be either's.
-    sign_in(gateway, (&id, &provider), vouched("dana@example.com", "1"))
-        .await
-        .unwrap();
-    let either = sign_in(gateway, (&id, &provider), vouched("dana@example.com", "3")).await;
-    let either = either.unwrap_err().to_string();
-    assert!(either.contains("more than one person"), "{either}");
+    apply(gateway, |main| {
+        format!("{main}[person.\"New@example.com\"]\n")
+    })
+    .await;
     assert_eq!(gateway.active().directory.people.len(), before + 1);
+    let (_, new) = sign_in(gateway, corp_ref(&corp), vouched(NEW, "2"))
+        .await
+        .unwrap();
+    assert_eq!(new.subject.id.name(), "New@example.com");
 }

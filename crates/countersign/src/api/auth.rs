@@ -7,6 +7,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
 };
+use countersign_core::subject::SubjectId;
 use countersign_evidence::body::{Body, Refused};
 use countersign_store::CredentialKind;
 use serde_json::json;
@@ -34,9 +35,14 @@ pub fn session_cookie<'a>(gateway: &Gateway, headers: &'a HeaderMap) -> Option<&
     cookie_named(headers, cookie_name(gateway))
 }
 
-/// The value of a cookie.
+/// The value of a cookie; of several with one name, the first.
 #[must_use]
 pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    cookies_named(headers, wanted).next()
+}
+
+/// The values of all cookies of a name.
+pub fn cookies_named<'a>(headers: &'a HeaderMap, wanted: &str) -> impl Iterator<Item = &'a str> {
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()
@@ -44,7 +50,7 @@ pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str>
     cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == wanted)
+        .filter(move |(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }
 
@@ -129,10 +135,17 @@ pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
         IdentityError::Disabled(holder) | IdentityError::Removed(holder) => {
             ("disabled", Some(holder))
         }
+        IdentityError::HasAccount(holder) => ("has_account", Some(holder)),
         _ => return,
     };
+    record_refused(api, code, holder).await;
+}
+
+/// Records that somebody was refused. Limited, so that strangers can't fill the log; whether it was
+/// within the limit.
+pub(crate) async fn record_refused(api: &Api, code: &str, holder: Option<&SubjectId>) -> bool {
     if !api.may_record_stranger() {
-        return;
+        return false;
     }
     let record = Record::control(
         api.gateway.clock.now(),
@@ -145,4 +158,5 @@ pub(crate) async fn record_stranger(api: &Api, error: &IdentityError) {
     if let Err(error) = api.gateway.log.record(record).await {
         tracing::error!(%error, "a refused attempt was not recorded");
     }
+    true
 }

@@ -168,6 +168,11 @@ impl From<IdentityError> for ApiError {
             }
             IdentityError::Removed(_) => Self::new(StatusCode::FORBIDDEN, "disabled", text)
                 .with_detail("Ask an administrator; nothing was done."),
+            IdentityError::HasAccount(_) => Self::new(StatusCode::FORBIDDEN, "has_account", text)
+                .with_detail(
+                    "Sign in with the account. Where that is not possible any more, an administrator \
+                     unlinks it first: countersign people unlink PERSON PROVIDER.",
+                ),
             IdentityError::Store(error) => EngineError::from(error).into(),
             IdentityError::Engine(error) => error.into(),
         }

@@ -103,6 +103,10 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
             person,
         )?;
     }
+    if let Some(person) = &person {
+        // Whoever has an account signs in with it alone, and it may be what is in the way.
+        admin::provide::unlink_all(&gateway, person).await?;
+    }
     let link = match &person {
         Some(person) => Some(sign_in_link(&gateway, person).await?),
         None => None,

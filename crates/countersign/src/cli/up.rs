@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use anyhow::Context;
 use countersign_core::{id::PersonId, subject::SubjectId};
 use countersign_store::CredentialKind;
+use serde_json::{Value, json};
 
 use super::{failure::Failure, output::Output};
 use crate::{
@@ -72,8 +73,16 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
             gateway.url()
         ));
     }
-    if gateway.is_first_start() {
-        for (person, link) in first_links(&gateway).await? {
+    let links = match gateway.is_first_start() {
+        true => first_links(&gateway).await?,
+        false => Vec::new(),
+    };
+    if output.is_json() {
+        // Links are shown once; a program that starts a gateway would lose them otherwise.
+        output.result(&started(&gateway, &links), |_, _| String::new())?;
+    }
+    if !links.is_empty() {
+        for (person, link) in &links {
             output.note(format!(
                 "sign-in link for {person}, once, within 24 hours: {link}"
             ));
@@ -94,6 +103,19 @@ async fn serve(args: Args, output: &mut Output) -> anyhow::Result<()> {
         );
     }
     server::serve(gateway, listeners, tls, server::told_to_stop()).await
+}
+
+/// What a program is told of a start.
+fn started(gateway: &Gateway, links: &[(String, String)]) -> Value {
+    let links = links
+        .iter()
+        .map(|(person, link)| json!({ "person": person, "link": link }));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "url": gateway.url(),
+        "first_start": gateway.is_first_start(),
+        "links": links.collect::<Vec<_>>(),
+    })
 }
 
 /// A sign-in link for every person, at the first start.

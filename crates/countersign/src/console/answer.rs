@@ -50,11 +50,16 @@ pub(super) fn stranger_error(api: &Api, error: &ApiError) -> Response {
 }
 
 fn error_page(shell: Shell, error: &ApiError) -> Response {
-    let problem = error.problem();
     let link = Link {
         href: "/inbox".into(),
         text: "Go to the inbox".into(),
     };
+    error_with(shell, error, link)
+}
+
+/// An error as a page that leads on somewhere.
+pub(super) fn error_with(shell: Shell, error: &ApiError, link: Link) -> Response {
+    let problem = error.problem();
     let shown = ErrorPage {
         shell,
         status: problem.status,

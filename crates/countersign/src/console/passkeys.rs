@@ -319,12 +319,15 @@ async fn begin(api: &Api, fields: Result<Fields, ApiError>) -> Result<Response, 
     Ok(response)
 }
 
-/// Where to go on: the request that somebody wanted to see, or the inbox.
+/// Where to go on: the page or the request that somebody wanted to see, or the inbox.
 pub(super) fn next(wanted: &str) -> String {
     let plain = |id: &&str| {
         let mut rest = id.strip_prefix("req_").unwrap_or_default().bytes();
         rest.len() > 0 && rest.all(|byte| byte.is_ascii_alphanumeric())
     };
+    if ["/people", "/passkeys"].contains(&wanted) {
+        return wanted.to_owned();
+    }
     let id = wanted.strip_prefix("/requests/").filter(plain);
     match id.and_then(|id| id.parse::<RequestId>().ok()) {
         Some(id) => request::path(&id),
@@ -337,14 +340,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signing_in_goes_on_to_pages_of_requests_only() {
+    fn signing_in_goes_on_to_known_pages_only() {
         let id = RequestId::from_bits(7);
         assert_eq!(next(&format!("/requests/{id}")), format!("/requests/{id}"));
+        assert_eq!(next("/people"), "/people");
         for wanted in [
             "",
             "//evil.example",
             "/requests/../x",
-            "/people",
+            "/people/x",
             "https://x",
         ] {
             assert_eq!(next(wanted), "/inbox", "{wanted}");

@@ -20,7 +20,7 @@ use crate::{
     admin::provide,
     api::{
         Api,
-        auth::{cookie_named, record_stranger},
+        auth::{cookies_named, record_refused, record_stranger},
         problem::ApiError,
     },
     identity::{
@@ -29,25 +29,37 @@ use crate::{
     },
 };
 
+/// The longest text about a failure that is written to the diagnostics.
+const MAX_SAID: usize = 500;
+
 /// Sends the browser to the provider. Whatever site sends people here: it decides nothing.
 pub(super) async fn leave(
     State(api): State<Api>,
     Path(provider): Path<String>,
     Asked(asked): Asked,
 ) -> Response {
-    match try_leave(&api, &provider, asked.text("next")).await {
+    let again = !asked.text("again").is_empty();
+    match try_leave(&api, &provider, (asked.text("next"), again)).await {
         Ok(response) => response,
-        Err(error) => answer::stranger_error(&api, &error),
+        Err(error) => refusal(&api, &provider, &error),
     }
 }
 
-async fn try_leave(api: &Api, named: &str, wanted: &str) -> Result<Response, ApiError> {
+async fn try_leave(
+    api: &Api,
+    named: &str,
+    (wanted, again): (&str, bool),
+) -> Result<Response, ApiError> {
     let (id, provider) = find(api, named)?;
     let (back, now) = (address_of(api, &id), api.gateway.clock.now());
     let providers = api.gateway.identity.providers();
     let leaving = providers
-        .leave((&id, &provider), (&back, &next(wanted)), now)
-        .await?;
+        .leave((&id, &provider), (&back, &next(wanted), again), now)
+        .await;
+    let leaving = match leaving {
+        Ok(leaving) => leaving,
+        Err(error) => return Err(not_taken(api, error).await),
+    };
     let mut response = Redirect::to(&leaving.to).into_response();
     keep(api, &leaving.keeps, challenge::FRESH / 1_000, &mut response);
     Ok(response)
@@ -60,19 +72,46 @@ pub(super) async fn come_back(
     Asked(asked): Asked,
     headers: HeaderMap,
 ) -> Response {
+    // Of two, another page of this host may have set one.
+    let mut kept = cookies_named(&headers, keeps(&api));
+    let kept = kept.next().filter(|_| kept.next().is_none());
     let brought = Return {
-        kept: cookie_named(&headers, keeps(&api)).unwrap_or_default(),
+        kept: kept.unwrap_or_default(),
         state: asked.text("state"),
         code: asked.text("code"),
         issuer: asked.text("iss"),
         error: asked.text("error"),
     };
-    let mut response = match try_come_back(&api, &provider, &brought).await {
-        Ok((secret, caller, next)) => welcome(&api, &secret, &caller, &next),
-        Err(error) => answer::stranger_error(&api, &error),
+    let error = match try_come_back(&api, &provider, &brought).await {
+        Ok((secret, caller, next)) => {
+            let mut response = welcome(&api, &secret, &caller, &next);
+            keep(&api, "", 0, &mut response);
+            return response;
+        }
+        Err(error) => error,
     };
-    keep(&api, "", 0, &mut response);
+    // Another window may have left later, or this one may try again.
+    let still_good = ["stale_sign_in", "busy"].contains(&error.problem().kind.as_str());
+    let mut response = refusal(&api, &provider, &error);
+    if !still_good {
+        keep(&api, "", 0, &mut response);
+    }
     response
+}
+
+/// The page for whoever was refused, with a way on that does not lead to the same account again.
+fn refusal(api: &Api, named: &str, error: &ApiError) -> Response {
+    let link = match find(api, named) {
+        Ok((id, provider)) => Link {
+            href: format!("/sign-in/with/{id}?again=1"),
+            text: format!("Sign in with {}, as somebody else", provider.title),
+        },
+        Err(_) => Link {
+            href: "/sign-in".into(),
+            text: "Sign in".into(),
+        },
+    };
+    answer::error_with(viewer::strangers_shell(api), error, link)
 }
 
 async fn try_come_back(
@@ -89,10 +128,7 @@ async fn try_come_back(
     let (vouched, next) = match returned {
         Ok(returned) => returned,
         Err(error) => {
-            if let SignInError::Disbelieved { .. } | SignInError::Stale(_) = error {
-                record_stranger(api, &IdentityError::Invalid).await;
-            }
-            return Err(error.into());
+            return Err(not_taken(api, error).await);
         }
     };
     let signed_in = provide::sign_in(&api.gateway, (&id, &provider), vouched).await;
@@ -101,6 +137,20 @@ async fn try_come_back(
         Err(error) => return Err(refused(api, error).await),
     };
     Ok((secret, caller, next))
+}
+
+/// Says and records that nobody came back whom the provider vouches for, both within limits.
+async fn not_taken(api: &Api, error: SignInError) -> ApiError {
+    let code = match &error {
+        SignInError::Stale(_) | SignInError::Disbelieved { .. } => "invalid_credential",
+        SignInError::Refused(_) => "account_refused",
+        _ => "not_signed_in",
+    };
+    if record_refused(api, code, None).await {
+        let error: String = crate::explain(&error).chars().take(MAX_SAID).collect();
+        tracing::warn!(error, "a sign-in with a provider failed");
+    }
+    error.into()
 }
 
 async fn refused(api: &Api, error: anyhow::Error) -> ApiError {
@@ -113,12 +163,16 @@ async fn refused(api: &Api, error: anyhow::Error) -> ApiError {
     };
     let error = match error.downcast::<provide::Unwelcome>() {
         Ok(unwelcome) => {
+            record_refused(api, "account_refused", None).await;
             return ApiError::new(StatusCode::FORBIDDEN, "not_admitted", unwelcome.to_string());
         }
         Err(error) => error,
     };
     match error.downcast::<RefusedChange>() {
-        Ok(refused) => ApiError::new(StatusCode::CONFLICT, "other_account", refused.to_string()),
+        Ok(refused) => {
+            record_refused(api, "other_account", None).await;
+            ApiError::new(StatusCode::CONFLICT, "other_account", refused.to_string())
+        }
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "nobody could be signed in");
             let title = "you could not be signed in";
@@ -142,15 +196,12 @@ impl From<SignInError> for ApiError {
                 "declined",
                 "Sign in again; if it says the same, ask whoever runs it.",
             ),
-            SignInError::Unreachable { .. } | SignInError::Disbelieved { .. } => {
-                tracing::warn!(error = crate::explain(&error), "a sign-in failed");
-                (
-                    StatusCode::BAD_GATEWAY,
-                    "provider",
-                    "Sign in again; if it says the same, an administrator finds out more in the \
-                     gateway's diagnostics. Passkeys and sign-in links go on working.",
-                )
-            }
+            SignInError::Unreachable { .. } | SignInError::Disbelieved { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "provider",
+                "Sign in again; if it says the same, an administrator finds out more in what the \
+                 gateway writes to its standard error.",
+            ),
             SignInError::Refused(_) => (
                 StatusCode::FORBIDDEN,
                 "not_admitted",

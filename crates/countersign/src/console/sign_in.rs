@@ -105,7 +105,7 @@ pub(super) async fn leave(
     match end(&api, &session, fields).await {
         Ok(()) => {
             let shown = SignedOutPage {
-                elsewhere: elsewhere(&api, &session).await,
+                elsewhere: elsewhere(&api, &session),
                 ..signed_out_page(&api, Left::SignedOut, "")
             };
             let mut response = answer::page(StatusCode::OK, &shown);
@@ -119,12 +119,12 @@ pub(super) async fn leave(
 }
 
 /// Where whoever signed in with a provider signs out of it.
-async fn elsewhere(api: &Api, session: &Session) -> Option<Link> {
+fn elsewhere(api: &Api, session: &Session) -> Option<Link> {
     let account = session.caller.account()?;
     let active = api.gateway.active();
     let provider = active.bundle.providers().get(&account.provider)?;
     let providers = api.gateway.identity.providers();
-    let href = providers.sign_out(&account.provider, provider).await?;
+    let href = providers.sign_out(&account.provider, provider)?;
     Some(Link {
         href,
         text: format!("sign out of {}", provider.title),

@@ -19,12 +19,13 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use countersign_core::{
     approval::rule::Assurance,
     canonical::Hash,
-    directory::{AccountId, Directory},
+    directory::{Account, AccountId},
     id::{CredentialId, PersonId, ProviderId},
     subject::{Subject, SubjectId},
     time::{Span, Timestamp},
 };
 use countersign_evidence::body::{self, Body, CredentialIssued};
+use countersign_policy::Provider;
 use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,7 +36,7 @@ use provider::Providers;
 pub use secret::{Kind, Secret};
 
 use crate::{
-    active::ActivePolicy,
+    active::{Active, ActivePolicy},
     clock::Clock,
     engine::EngineError,
     ids,
@@ -71,6 +72,9 @@ pub enum IdentityError {
     /// It would be good if there still were its holder.
     #[error("`{0}` was removed")]
     Removed(SubjectId),
+    /// It would be good if its holder did not sign in elsewhere.
+    #[error("`{0}` signs in with their account, and not with a link")]
+    HasAccount(SubjectId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -109,7 +113,7 @@ impl Caller {
 
     /// The account that they signed in with, if it was with one.
     #[must_use]
-    pub fn account(&self) -> Option<Account> {
+    pub fn account(&self) -> Option<SignedInWith> {
         account_of(&self.credential)
     }
 
@@ -162,18 +166,35 @@ pub struct Issue {
     /// The credential it comes from.
     pub parent: Option<CredentialId>,
     /// The account that its holder signed in with; it ends with it.
-    pub account: Option<Account>,
+    pub account: Option<SignedInWith>,
     /// How long it lasts.
     pub valid_for: Span,
 }
 
-/// An account with a provider that somebody signed in with.
+/// An account with a provider that somebody signed in with, and how it was believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub struct SignedInWith {
     /// The provider.
     pub provider: ProviderId,
     /// The account there.
     pub account: AccountId,
+    /// Since when it is theirs.
+    pub linked: Timestamp,
+    /// The provider's settings.
+    pub settings: Hash,
+}
+
+impl SignedInWith {
+    /// An account as it is now.
+    #[must_use]
+    pub fn of(provider: &ProviderId, account: &Account) -> Self {
+        Self {
+            provider: provider.clone(),
+            account: account.id,
+            linked: account.linked,
+            settings: account.settings,
+        }
+    }
 }
 
 impl Identity {
@@ -225,7 +246,8 @@ impl Identity {
             return Err(IdentityError::Invalid);
         }
         let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
-        let directory = self.active.borrow().directory.clone();
+        let active = self.active.borrow().clone();
+        let directory = &active.directory;
         let Some(subject) = directory.resolve(&id) else {
             return Err(match directory.knows(&id) {
                 true => IdentityError::Disabled(id),
@@ -233,11 +255,14 @@ impl Identity {
             });
         };
         // Whoever goes on after a stop does so with new credentials.
-        if ended(&credential, now)
-            || session.as_ref().is_some_and(|one| one.revoked.is_some())
-            || !account_stands(&directory, session.as_ref().unwrap_or(&credential))
-        {
+        if ended(&credential, now) || session.as_ref().is_some_and(|one| one.revoked.is_some()) {
             return Err(IdentityError::Invalid);
+        }
+        if !account_stands(&active, session.as_ref().unwrap_or(&credential)) {
+            return Err(match kind {
+                CredentialKind::Link => IdentityError::HasAccount(id),
+                _ => IdentityError::Invalid,
+            });
         }
         let passkeys = match (&subject.id, kind) {
             (SubjectId::Person(person), CredentialKind::Session) => self.passkeys(person).await?,
@@ -273,11 +298,11 @@ impl Identity {
         let Ok(session) = self.session_of(&stored).await else {
             return false;
         };
-        let directory = self.active.borrow().directory.clone();
+        let active = self.active.borrow().clone();
         session.as_ref().is_none_or(|one| one.revoked.is_none())
-            && account_stands(&directory, session.as_ref().unwrap_or(&stored))
+            && account_stands(&active, session.as_ref().unwrap_or(&stored))
             && !ended(&stored, self.clock.now())
-            && directory.resolve(&caller.subject.id).is_some()
+            && active.directory.resolve(&caller.subject.id).is_some()
     }
 
     /// Makes a credential and the writes and record that issue it. Nothing is stored yet.
@@ -438,23 +463,32 @@ impl Identity {
 /// Where a credential has the account it came from.
 const ACCOUNT: &str = "account";
 
-fn account_of(credential: &StoredCredential) -> Option<Account> {
+fn account_of(credential: &StoredCredential) -> Option<SignedInWith> {
     serde_json::from_value(credential.extra.get(ACCOUNT)?.clone()).ok()
 }
 
-/// Whether the account that somebody signed in with is still theirs; so it is where there is none.
-fn account_stands(directory: &Directory, session: &StoredCredential) -> bool {
-    if session.extra.get(ACCOUNT).is_none() {
+/// Whether somebody who has an account signed in with it as it is now, and somebody who has none did
+/// not. With anything else they would outlive what the provider says of them.
+fn account_stands(active: &Active, began_with: &StoredCredential) -> bool {
+    let Some(SubjectId::Person(person)) = parse_subject(&began_with.holder) else {
         return true;
-    }
-    let Some(SubjectId::Person(person)) = parse_subject(&session.holder) else {
+    };
+    let Some(known) = active.directory.people.get(&person) else {
         return false;
     };
-    let has = |Account { provider, account }: Account| {
-        let known = directory.people.get(&person)?;
-        (known.accounts.get(&provider) == Some(&account)).then_some(())
+    let providers = active.bundle.providers();
+    let mut accounts = known.accounts.iter();
+    if began_with.extra.get(ACCOUNT).is_none() {
+        return !accounts.any(|(provider, _)| providers.contains_key(provider));
+    }
+    let Some(with) = account_of(began_with) else {
+        return false;
     };
-    account_of(session).and_then(has).is_some()
+    let believed = |provider: &Provider| {
+        provider.settings() == Ok(with.settings) && (provider.creates_people || !known.provided)
+    };
+    providers.get(&with.provider).is_some_and(believed)
+        && accounts.any(|(provider, account)| SignedInWith::of(provider, account) == with)
 }
 
 /// Whether a credential is over.

@@ -68,8 +68,8 @@ pub enum PasskeyError {
     Alone,
     /// Its holder signs in elsewhere.
     #[error(
-        "{0} signs in with their account, which is how it is known that they still have one; this \
-         passkey signs what they decide"
+        "you sign in with your account, {0}, which is how it is known that you still have one; your \
+         passkey signs what you decide"
     )]
     SignsOnly(PersonId),
     /// Its counter went back.
@@ -319,7 +319,7 @@ impl Identity {
         let holder = super::parse_subject(&passkey.holder);
         if let Some(SubjectId::Person(person)) = holder
             && let Some(known) = self.active.borrow().directory.people.get(&person)
-            && known.provided
+            && (known.provided || !known.accounts.is_empty())
         {
             return Err(PasskeyError::SignsOnly(person));
         }

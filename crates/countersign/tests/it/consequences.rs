@@ -142,18 +142,21 @@ async fn reviewers_are_pointed_to_whom_is_believed_about_people() {
         let action = seen["action"].as_str().unwrap().to_owned();
         action.lines().filter(|line| line.starts_with("! ")).count()
     };
-    assert_eq!(changed("client_id = \"c\"", "client_id = \"d\"").await, 0);
-    assert_eq!(
-        changed("https://login.example.com", "https://login.example.org").await,
-        1
-    );
-    assert_eq!(
-        changed("creates_people = false", "creates_people = true").await,
-        1
-    );
-    assert_eq!(changed(CORP, &mapped).await, 1);
-    assert_eq!(
-        changed("creates_people", "person_claim = \"upn\"\ncreates_people").await,
-        1
-    );
+    for (from, to, lines) in [
+        ("client_id = \"c\"", "client_id = \"d\"", 1),
+        ("https://login.example.com", "https://login.example.org", 1),
+        ("creates_people = false", "creates_people = true", 1),
+        (
+            "creates_people",
+            "person_claim = \"upn\"\ncreates_people",
+            1,
+        ),
+        ("creates_people", "ca = \"ca.pem\"\ncreates_people", 1),
+        ("creates_people", "session = \"7d\"\ncreates_people", 1),
+        ("creates_people", "session = \"1h\"\ncreates_people", 0),
+        ("creates_people", "title = \"Corp\"\ncreates_people", 0),
+        (CORP, &mapped, 1),
+    ] {
+        assert_eq!(changed(from, to).await, lines, "{to}");
+    }
 }

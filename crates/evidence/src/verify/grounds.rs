@@ -24,6 +24,9 @@ use crate::{
 /// How long a decision that was under way may rest on the bundle that was active before.
 const UNDER_WAY: Span = Span::minutes(1);
 
+/// Changes with which everything ends that its subject had to prove who they are.
+const ENDS_CREDENTIALS: [&str; 3] = ["disable_", "stop_", "unlink_"];
+
 #[derive(Debug)]
 struct Credential {
     holder: Ref,
@@ -83,7 +86,9 @@ impl Grounds {
                 }
             }
             Body::DirectoryChanged(changed)
-                if changed.what.starts_with("disable_") || changed.what.starts_with("stop_") =>
+                if ENDS_CREDENTIALS
+                    .iter()
+                    .any(|what| changed.what.starts_with(what)) =>
             {
                 // What they had is void for good, also once they may act again.
                 let of_theirs = |one: &&mut Credential| one.holder == changed.subject;

@@ -129,7 +129,9 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         groups: &config.groups.keys().cloned().collect(),
     };
     for entry in sections.people {
+        let line = entry.line;
         if let Some((id, person)) = read_person(&mut reader, &names, entry) {
+            one_spelling(&mut reader, line, &id, &config.people);
             config.people.insert(id, person);
         }
     }
@@ -269,6 +271,21 @@ fn known_groups(
         }
     }
     groups
+}
+
+/// Notes a name that another one differs from in small and capital letters only: one human could be
+/// both, and approve for themselves.
+fn one_spelling(
+    reader: &mut Reader<'_>,
+    line: u32,
+    id: &PersonId,
+    people: &BTreeMap<PersonId, PersonEntry>,
+) {
+    let same = |other: &&PersonId| other.as_str().eq_ignore_ascii_case(id.as_str());
+    if let Some(other) = people.keys().find(same) {
+        let message = format!("`{id}` and `{other}` differ in capital letters only");
+        reader.error(line, message, "name each person once");
+    }
 }
 
 /// A person who is in the file; others are noted.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
-    directory::{AccountId, Directory, Machine, Membership, Person},
+    directory::{Account, Directory, Machine, Membership, Person},
     id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
     time::Timestamp,
 };
@@ -137,10 +137,8 @@ pub enum DirectoryChange {
         person: PersonId,
         /// Who says so.
         provider: ProviderId,
-        /// Their account there.
-        account: AccountId,
-        /// Their groups, each with the provider's group that it stands for.
-        groups: BTreeMap<GroupId, String>,
+        /// Their account there, and all that it says.
+        account: Account,
     },
     /// A person whose account with a provider is theirs no more.
     UnlinkAccount {
@@ -202,6 +200,17 @@ pub enum RefusedChange {
         /// Its name.
         name: String,
     },
+    /// A provider gives it, and would give it again.
+    #[error(
+        "`{person}` is in `{group}` because the provider who signs them in says so; take them out \
+         there, or the group out of `groups` of the provider"
+    )]
+    Provided {
+        /// Who.
+        person: PersonId,
+        /// The group.
+        group: GroupId,
+    },
     /// The person has another account with the provider.
     #[error(
         "`{person}` has another account with `{provider}`; if that one is gone for good, an \
@@ -227,6 +236,16 @@ pub(super) fn unknown(kind: &'static str, name: impl ToString) -> RefusedChange 
     RefusedChange::Unknown {
         kind,
         name: name.to_string(),
+    }
+}
+
+/// Refuses a name that somebody has in other small and capital letters: one human could be both.
+pub(super) fn one_spelling(directory: &Directory, name: &PersonId) -> Result<(), RefusedChange> {
+    let twin =
+        |known: &&PersonId| *known != name && known.as_str().eq_ignore_ascii_case(name.as_str());
+    match directory.people.keys().find(twin) {
+        Some(known) => Err(exists("person", known)),
+        None => Ok(()),
     }
 }
 
@@ -272,6 +291,7 @@ impl DirectoryChange {
                     manager: manager.clone(),
                     ..Person::default()
                 };
+                one_spelling(directory, person)?;
                 add(&mut directory.people, person, new, "person")
             }
             Self::DisablePerson { person } => {
@@ -291,6 +311,11 @@ impl DirectoryChange {
             }
             Self::RemoveMembership { person, group } => {
                 let found = find(&mut directory.people, person, "person")?;
+                let provided = |known: &Membership| known.provided;
+                if found.groups.get(group).is_some_and(provided) {
+                    let (person, group) = (person.clone(), group.clone());
+                    return Err(RefusedChange::Provided { person, group });
+                }
                 let removed = found.groups.remove(group).map(drop);
                 removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))
             }
@@ -298,11 +323,7 @@ impl DirectoryChange {
                 person,
                 provider,
                 account,
-                groups,
-            } => {
-                let account = (provider, *account);
-                provided::provide(directory, person, account, groups, now)
-            }
+            } => provided::provide(directory, person, provider, account),
             Self::UnlinkAccount { person, provider } => {
                 provided::unlink(directory, person, provider)
             }

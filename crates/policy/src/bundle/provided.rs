@@ -6,34 +6,35 @@
 //! it counts for no request that was open before; and it lasts no longer than the bundle says that the
 //! provider may give it.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::btree_map::Entry;
 
 use countersign_core::{
-    directory::{AccountId, Directory, Membership, Person},
-    id::{GroupId, PersonId, ProviderId},
-    time::Timestamp,
+    directory::{Account, AccountId, Directory, Membership, Person},
+    id::{PersonId, ProviderId},
 };
 
 use super::{
     Bundle,
-    people::{DirectoryChange, RefusedChange, find, known_groups, unknown},
+    people::{DirectoryChange, RefusedChange, find, known_groups, one_spelling, unknown},
 };
 
-/// Takes what a provider says of a person.
+/// Takes what a provider says of a person, in place of what it said before.
 ///
 /// # Errors
-/// [`RefusedChange`] when the person has another account there, or a group is unknown.
+/// [`RefusedChange`] when the person has another account there or a name that is somebody's, or a group
+/// is unknown.
 pub(super) fn provide(
     directory: &mut Directory,
     person: &PersonId,
-    (provider, account): (&ProviderId, AccountId),
-    groups: &BTreeMap<GroupId, String>,
-    now: Timestamp,
+    provider: &ProviderId,
+    account: &Account,
 ) -> Result<(), RefusedChange> {
-    known_groups(directory, groups.keys())?;
+    known_groups(directory, account.groups.keys())?;
+    one_spelling(directory, person)?;
     let known = directory.people.get(person);
     let linked = known.and_then(|known| known.accounts.get(provider));
-    if linked.is_some_and(|linked| *linked != account) {
+    let is_other = |linked: &Account| linked.issuer == account.issuer && linked.id != account.id;
+    if linked.is_some_and(is_other) {
         let (person, provider) = (person.clone(), provider.clone());
         return Err(RefusedChange::OtherAccount { person, provider });
     }
@@ -45,14 +46,12 @@ pub(super) fn provide(
         .people
         .entry(person.clone())
         .or_insert_with(unknown);
-    found.accounts.insert(provider.clone(), account);
-    found
-        .groups
-        .retain(|group, membership| !membership.provided || groups.contains_key(group));
-    for group in groups.keys() {
+    found.accounts.insert(provider.clone(), account.clone());
+    found.groups.retain(|_, membership| !membership.provided);
+    for (group, given) in &account.groups {
         if let Entry::Vacant(new) = found.groups.entry(group.clone()) {
             new.insert(Membership {
-                since: now,
+                since: given.since,
                 countersigned: false,
                 provided: true,
             });
@@ -85,68 +84,92 @@ pub fn holder<'a>(
     account: AccountId,
 ) -> Option<(&'a PersonId, &'a Person)> {
     let mut people = directory.people.iter();
-    people.find(|(_, person)| person.accounts.get(provider) == Some(&account))
+    people.find(|(_, person)| {
+        let known = person.accounts.get(provider);
+        known.is_some_and(|known| known.id == account)
+    })
 }
 
 impl Bundle {
-    /// What this bundle lets stand of a change that was made under the one `before`; `None` where that
-    /// is nothing. Somebody whose provider is gone, or is another one of that name, is no person any
-    /// more unless the files name them; if they were disabled, they stay known, and disabled.
+    /// What this bundle lets stand of a change that was made under another one. `people` are those whom
+    /// its files, and changes that stand, name.
+    ///
+    /// Whose an account is stays. What the provider gave goes where it is not believed as it was then:
+    /// where it is gone or has other settings, and where it does not make people of strangers and nobody
+    /// names them.
     #[must_use]
-    pub fn lets_stand(
-        &self,
-        change: DirectoryChange,
-        before: &Bundle,
-        people: &Directory,
-    ) -> Option<DirectoryChange> {
-        let DirectoryChange::ProvidePerson {
+    pub fn lets_stand(&self, mut change: DirectoryChange, people: &Directory) -> DirectoryChange {
+        if let DirectoryChange::ProvidePerson {
             person,
             provider,
             account,
-            mut groups,
-        } = change
-        else {
-            return Some(change);
-        };
-        let issuer = |bundle: &Bundle| {
-            bundle
-                .providers()
-                .get(&provider)
-                .map(|one| one.issuer.clone())
-        };
-        match self.providers().get(&provider) {
-            Some(now) if Some(&now.issuer) == issuer(before).as_ref() => {
-                groups.retain(|ours, theirs| now.groups.get(theirs) == Some(ours));
-            }
-            _ if people.people.get(&person).is_some_and(|one| one.disabled) => groups.clear(),
-            _ => return None,
+        } = &mut change
+        {
+            let named = people.people.get(person).is_some_and(|one| !one.provided);
+            let believed = self.providers().get(provider).filter(|now| {
+                now.settings() == Ok(account.settings) && (named || now.creates_people)
+            });
+            account.groups.retain(|ours, given| {
+                believed.is_some_and(|now| now.groups.get(&given.theirs) == Some(ours))
+            });
         }
-        Some(DirectoryChange::ProvidePerson {
-            person,
-            provider,
-            account,
-            groups,
-        })
+        change
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use countersign_core::{canonical::Hash, id::GroupId, time::Timestamp};
+
     use super::*;
+
+    const HERE: &str = "https://login.example.com";
+    const BOTH: &str = "groups = { their-dba = \"dba\", their-ops = \"ops\" }";
 
     fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
         text.parse().unwrap()
     }
 
-    fn provide(person: &str, account: &str, groups: &[&str]) -> DirectoryChange {
+    fn corp(issuer: &str, more: &str) -> Bundle {
+        bundle(&format!(
+            "[provider.corp]\nissuer = \"{issuer}\"\nclient_id = \"c\"\n\
+             client_secret = {{ env = \"S\" }}\n{more}\n"
+        ))
+    }
+
+    fn bundle(more: &str) -> Bundle {
+        let text = format!("[group.dba]\n[group.ops]\n{more}");
+        Bundle::from_files(&BTreeMap::from([("countersign.toml".to_owned(), text)])).unwrap()
+    }
+
+    fn settings(bundle: &Bundle) -> Hash {
+        let provider = bundle.providers().values().next().unwrap();
+        provider.settings().unwrap()
+    }
+
+    /// What the gateway makes of a sign-in.
+    fn provide(
+        directory: &Directory,
+        (person, account): (&str, &str),
+        groups: &[&str],
+        now: i64,
+    ) -> DirectoryChange {
+        let known = directory.people.get(&id::<PersonId>(person));
+        let before = known.and_then(|known| known.accounts.get(&id::<ProviderId>("corp")));
+        let groups = groups
+            .iter()
+            .map(|group| (id(group), format!("their-{group}")));
+        let which = (
+            HERE,
+            AccountId::of(HERE, account),
+            settings(&corp(HERE, BOTH)),
+        );
         DirectoryChange::ProvidePerson {
             person: id(person),
             provider: id("corp"),
-            account: AccountId::of("https://login.example.com", account),
-            groups: groups
-                .iter()
-                .map(|group| (id(group), format!("their-{group}")))
-                .collect(),
+            account: Account::signed_in(which, groups.collect(), before, Timestamp(now)),
         }
     }
 
@@ -174,44 +197,71 @@ mod tests {
             group: id("ops"),
         };
         add.apply(&mut directory, Timestamp(1), true).unwrap();
-        let mut at = |change: DirectoryChange, time| {
+        let mut at = |groups: &[&str], time| {
+            let change = provide(&directory, ("ann", "1"), groups, time);
+            // Even an apply that somebody countersigned makes it no countersigned membership.
             change.apply(&mut directory, Timestamp(time), true).unwrap();
             groups_of(&directory, "ann")
         };
         let ops = ("ops".to_owned(), 1, true, false);
         let dba = |since| ("dba".to_owned(), since, false, true);
-        // Even an apply that somebody countersigned makes it no countersigned membership.
-        let found = at(provide("ann", "1", &["dba", "ops"]), 2);
-        assert_eq!(found, [dba(2), ops.clone()]);
+        assert_eq!(at(&["dba", "ops"], 2), [dba(2), ops.clone()]);
         // It keeps its beginning for as long as it lasts, and begins anew after a break.
-        let found = at(provide("ann", "1", &["dba"]), 3);
-        assert_eq!(found, [dba(2), ops.clone()]);
-        assert_eq!(at(provide("ann", "1", &[]), 4), vec![ops.clone()]);
-        let found = at(provide("ann", "1", &["dba"]), 5);
-        assert_eq!(found, [dba(5), ops.clone()]);
+        assert_eq!(at(&["dba"], 3), [dba(2), ops.clone()]);
+        assert_eq!(at(&[], 4), vec![ops.clone()]);
+        assert_eq!(at(&["dba"], 5), [dba(5), ops.clone()]);
         let unlink = DirectoryChange::UnlinkAccount {
             person: id("ann"),
             provider: id("corp"),
         };
-        assert_eq!(at(unlink.clone(), 6), [ops]);
+        unlink.apply(&mut directory, Timestamp(6), true).unwrap();
+        assert_eq!(groups_of(&directory, "ann"), [ops]);
         assert!(unlink.apply(&mut directory, Timestamp(7), true).is_err());
+    }
+
+    #[test]
+    fn only_the_last_word_counts_whatever_was_said_before() {
+        let (mut lived, mut again) = (directory(), directory());
+        let mut said = Vec::new();
+        for (time, groups) in [
+            (1, &["dba"][..]),
+            (2, &[]),
+            (3, &["dba", "ops"]),
+            (4, &["ops"]),
+        ] {
+            let change = provide(&lived, ("ann", "1"), groups, time);
+            change.apply(&mut lived, Timestamp(time), false).unwrap();
+            said.push(change);
+        }
+        // The files name her in what a sign-in of before gave, and no longer do: nothing is left of it.
+        for change in &said {
+            change.apply(&mut again, Timestamp(9), false).unwrap();
+        }
+        assert_eq!(again, lived);
+        let mut last = directory();
+        said[3].apply(&mut last, Timestamp(9), false).unwrap();
+        assert_eq!(last, lived);
+        assert_eq!(
+            groups_of(&last, "ann"),
+            [("ops".to_owned(), 3, false, true)]
+        );
     }
 
     #[test]
     fn an_account_is_one_persons_and_a_person_has_one() {
         let mut directory = directory();
-        let mut apply = |change: DirectoryChange| {
+        let mut apply = |who, groups: &[&str]| {
             let before = directory.clone();
-            let done = change.apply(&mut directory, Timestamp(1), false);
-            assert_eq!(done.is_err(), before == directory, "{change:?}");
+            let done = provide(&before, who, groups, 1).apply(&mut directory, Timestamp(1), false);
+            assert_eq!(done.is_err(), before == directory, "{who:?}");
             done
         };
-        apply(provide("ann", "1", &["dba"])).unwrap();
-        apply(provide("new", "2", &[])).unwrap();
-        let other = apply(provide("ann", "3", &[])).unwrap_err().to_string();
+        apply(("ann", "1"), &["dba"]).unwrap();
+        apply(("new", "2"), &[]).unwrap();
+        let other = apply(("ann", "3"), &[]).unwrap_err().to_string();
         assert!(other.contains("people unlink ann corp"), "{other}");
-        apply(provide("ann", "1", &["missing"])).unwrap_err();
-        let account = |name| AccountId::of("https://login.example.com", name);
+        apply(("ann", "1"), &["missing"]).unwrap_err();
+        let account = |name| AccountId::of(HERE, name);
         let whose =
             |name| holder(&directory, &id("corp"), account(name)).map(|(id, _)| id.as_str());
         assert_eq!(whose("1"), Some("ann"));
@@ -221,49 +271,86 @@ mod tests {
         assert!(elsewhere.is_none());
     }
 
-    fn bundle(provider: &str) -> Bundle {
-        let text = format!("[group.dba]\n[group.ops]\n{provider}");
-        let files = BTreeMap::from([("countersign.toml".to_owned(), text)]);
-        Bundle::from_files(&files).unwrap()
+    #[test]
+    fn what_a_provider_gave_lasts_no_longer_than_it_may_give_it() {
+        let mut known = directory();
+        let change = provide(&known, ("new", "1"), &["dba", "ops"], 1);
+        change.apply(&mut known, Timestamp(1), false).unwrap();
+        let left = |after: &Bundle, people: &Directory| {
+            let stands = after.lets_stand(change.clone(), people);
+            let mut people = people.clone();
+            stands.apply(&mut people, Timestamp(2), false).unwrap();
+            let groups = groups_of(&people, "new").into_iter().map(|(name, ..)| name);
+            let new = &people.people[&id::<PersonId>("new")];
+            // Whose an account is stays, whatever it gives.
+            assert!(new.accounts.contains_key(&id::<ProviderId>("corp")));
+            groups.collect::<Vec<_>>().join(" ")
+        };
+        let files = directory();
+        let mut named = directory();
+        named.people.insert(id("new"), Person::default());
+        let fewer = "groups = { their-dba = \"dba\" }";
+        let moved = "groups = { their-dba = \"ops\", their-ops = \"ops\" }";
+        let with = |more: &str| format!("{BOTH}\n{more}");
+        for (more, stranger, of_named) in [
+            (BOTH.to_owned(), "dba ops", "dba ops"),
+            (fewer.to_owned(), "dba", "dba"),
+            (moved.to_owned(), "ops", "ops"),
+            (with("title = \"Corp\""), "dba ops", "dba ops"),
+            // Under other settings everybody signs in anew.
+            (with("require = { tenant = \"t-1\" }"), "", ""),
+            (with("groups_claim = \"roles\""), "", ""),
+            (with("session = \"5m\""), "", ""),
+            (with("creates_people = false"), "", ""),
+        ] {
+            let after = corp(HERE, &more);
+            assert_eq!(left(&after, &files), stranger, "{more}");
+            assert_eq!(left(&after, &named), of_named, "{more}");
+        }
+        for gone in [bundle(""), corp("https://elsewhere.example.com", BOTH)] {
+            assert_eq!(left(&gone, &files), "");
+            assert_eq!(left(&gone, &named), "");
+        }
     }
 
     #[test]
-    fn what_a_provider_gave_lasts_no_longer_than_it_may_give_it() {
-        let corp = |issuer: &str, groups: &str| {
-            bundle(&format!(
-                "[provider.corp]\nissuer = \"{issuer}\"\nclient_id = \"c\"\n\
-                 client_secret = {{ env = \"S\" }}\ngroups = {{ {groups} }}\n"
-            ))
+    fn whom_the_files_drop_has_nothing_of_a_provider_that_makes_no_people() {
+        let closed = corp(HERE, &format!("{BOTH}\ncreates_people = false"));
+        let given = Account::signed_in(
+            (HERE, AccountId::of(HERE, "1"), settings(&closed)),
+            BTreeMap::from([(id("dba"), "their-dba".to_owned())]),
+            None,
+            Timestamp(1),
+        );
+        let change = DirectoryChange::ProvidePerson {
+            person: id("ann"),
+            provider: id("corp"),
+            account: given,
         };
-        let here = "https://login.example.com";
-        let both = "their-dba = \"dba\", their-ops = \"ops\"";
-        let before = corp(here, both);
+        for (named, expected) in [(true, 1), (false, 0)] {
+            let mut people = directory();
+            if !named {
+                people.people.clear();
+            }
+            let stands = closed.lets_stand(change.clone(), &people);
+            stands.apply(&mut people, Timestamp(2), false).unwrap();
+            assert_eq!(groups_of(&people, "ann").len(), expected, "{named}");
+        }
+    }
+
+    #[test]
+    fn an_account_elsewhere_is_no_other_account_here() {
         let mut people = directory();
-        let change = provide("new", "1", &["dba", "ops"]);
-        change.apply(&mut people, Timestamp(1), false).unwrap();
-        let left = |after: &Bundle, people: &Directory| {
-            let stands = after.lets_stand(change.clone(), &before, people)?;
-            let DirectoryChange::ProvidePerson { groups, .. } = stands else {
-                return None;
-            };
-            Some(groups.into_keys().map(String::from).collect::<Vec<_>>())
+        let here = provide(&people, ("ann", "1"), &[], 1);
+        here.apply(&mut people, Timestamp(1), false).unwrap();
+        let there = "https://elsewhere.example.com";
+        let which = (there, AccountId::of(there, "1"), Hash([0; 32]));
+        let moved = DirectoryChange::ProvidePerson {
+            person: id("ann"),
+            provider: id("corp"),
+            account: Account::signed_in(which, BTreeMap::new(), None, Timestamp(2)),
         };
-        let some = |groups: &[&str]| Some(groups.iter().map(|one| (*one).to_owned()).collect());
-        assert_eq!(left(&corp(here, both), &people), some(&["dba", "ops"]));
-        let fewer = corp(here, "their-dba = \"dba\"");
-        assert_eq!(left(&fewer, &people), some(&["dba"]));
-        let moved = corp(here, "their-dba = \"ops\", their-ops = \"ops\"");
-        assert_eq!(left(&moved, &people), some(&["ops"]));
-        let gone = bundle("");
-        let other = corp("https://elsewhere.example.com", both);
-        assert_eq!(left(&gone, &people), None);
-        assert_eq!(left(&other, &people), None);
-        people
-            .people
-            .get_mut(&id::<PersonId>("new"))
-            .unwrap()
-            .disabled = true;
-        assert_eq!(left(&gone, &people), some(&[]));
-        assert_eq!(left(&other, &people), some(&[]));
+        moved.apply(&mut people, Timestamp(2), false).unwrap();
+        assert!(here.apply(&mut people, Timestamp(3), false).is_ok());
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     gateway::opening,
     identity::passkey,
-    server,
+    outbound, server,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -91,6 +91,23 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
                 )));
             }
         }
+    }
+    for (name, provider) in bundle.providers() {
+        let failed = |error: anyhow::Error| {
+            warning(format!("nobody could sign in with `{name}`: {error:#}"))
+        };
+        if let CredentialSource::File(file) = &provider.client_secret
+            && let Err(error) = Source::File(directory.join(file)).fetch().await
+        {
+            problems.push(failed(error.into()));
+        }
+        let reached = provider
+            .issuer
+            .parse::<reqwest::Url>()
+            .map_err(anyhow::Error::from);
+        let ca = provider.ca.as_deref();
+        let reached = reached.and_then(|issuer| outbound::client(&issuer, ca, directory));
+        problems.extend(reached.err().map(failed));
     }
     for (name, stream) in bundle.streams() {
         let (secret, check): (_, fn(&Secret) -> _) = match &stream.kind {
@@ -227,6 +244,23 @@ mod tests {
                 out.text()
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_provider_whose_files_can_not_be_used_is_warned_about() {
+        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let main = "[provider.corp]\nissuer = \"https://login.example.com\"\nclient_id = \"c\"\n\
+                    client_secret = { file = \"corp.secret\" }\nca = \"corp.pem\"\n";
+        let directory = bundle_files::example::directory(&[("countersign.toml", main)]);
+        let args = Directory {
+            directory: directory.path().to_owned(),
+        };
+        let (mut output, out, _) = captured(false, false);
+        assert_eq!(run(&args, &mut output).await, Ok(0), "{}", out.text());
+        for missing in ["corp.secret", "corp.pem"] {
+            assert!(out.text().contains(missing), "{}", out.text());
+        }
+        assert_eq!(out.text().matches("nobody could sign in").count(), 2);
     }
 
     #[tokio::test]

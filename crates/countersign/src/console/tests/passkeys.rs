@@ -358,7 +358,7 @@ async fn a_passkey_signs_in_and_ends_with_what_it_began() {
         let site = &site;
         async move {
             let mut more = fields(&signed).to_vec();
-            more.push(("next", "/people"));
+            more.push(("next", "//people"));
             site.post("/sign-in", "", form(&more)).await
         }
     };

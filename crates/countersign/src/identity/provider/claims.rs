@@ -14,10 +14,10 @@ use countersign_core::{
 use countersign_policy::Provider;
 use serde_json::{Map, Value};
 
-use super::Vouched;
-
-const EMAIL: &str = "email";
-const VERIFIED: &str = "email_verified";
+use super::{
+    Vouched,
+    id_token::{EMAIL, VERIFIED},
+};
 
 /// Why somebody whom a provider knows is nobody here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -67,7 +67,8 @@ impl Metadata {
         let read: Self =
             serde_json::from_slice(document).context("its discovery document can't be read")?;
         if read.issuer != issuer {
-            bail!("its discovery document has another `issuer`; write exactly that one");
+            let shown: String = read.issuer.chars().take(200).collect();
+            bail!("its discovery document has the `issuer` {shown:?}; write exactly that one");
         }
         Ok(read)
     }

@@ -32,6 +32,10 @@ const MAX_TOKEN: usize = 64 << 10;
 /// The longest name of an account, in bytes (Core, section 2).
 const MAX_SUBJECT: usize = 255;
 
+/// An address, and whether it was verified.
+pub(super) const EMAIL: &str = "email";
+pub(super) const VERIFIED: &str = "email_verified";
+
 /// What a token must say.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
@@ -162,8 +166,17 @@ pub(super) fn complete(
         more.is_empty() || more.get("sub") == told.get("sub"),
         "its user info is of another account"
     );
+    // Which address was verified, one of the two says and not both together.
+    let same = told
+        .get(EMAIL)
+        .is_none_or(|email| more.get(EMAIL) == Some(email));
+    if !told.contains_key(EMAIL) {
+        told.remove(VERIFIED);
+    }
     for (claim, value) in more {
-        told.entry(claim).or_insert(value);
+        if same || claim != VERIFIED {
+            told.entry(claim).or_insert(value);
+        }
     }
     Ok(())
 }

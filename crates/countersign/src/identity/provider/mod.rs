@@ -10,11 +10,16 @@
 mod claims;
 mod discovery;
 mod id_token;
+mod kept;
 mod speaking;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Context;
 use countersign_core::{
@@ -23,7 +28,7 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_policy::Provider;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
 pub use claims::Refused;
 use speaking::Connection;
@@ -134,24 +139,23 @@ impl Providers {
     }
 
     /// Sends a browser to a provider. `back` is the address that it returns to, `next` where it wants
-    /// to go from there.
+    /// to go from there. With `again` the provider is to ask who it is, whoever is signed in there.
     ///
     /// # Errors
     /// [`SignInError`] when the provider can't be asked where.
     pub async fn leave(
         &self,
         (id, provider): (&ProviderId, &Provider),
-        (back, next): (&str, &str),
+        (back, next, again): (&str, &str, bool),
         now: Timestamp,
     ) -> Result<Leaving, SignInError> {
-        let _place = self.places.try_acquire().map_err(|_| SignInError::Busy)?;
         let unreachable = |why| SignInError::Unreachable {
             provider: provider.title.clone(),
             why,
         };
-        let connection = self.connection(id, provider).await.map_err(unreachable)?;
+        let connection = self.connection(id, provider).map_err(unreachable)?;
         let metadata = connection.metadata().await.map_err(unreachable)?;
-        let purpose = purpose(id, next);
+        let purpose = purpose((id, provider), next).map_err(unreachable)?;
         let made = self.challenges.make(&purpose, now).map_err(unreachable)?;
         let mut to = metadata.authorization_endpoint.0.clone();
         to.query_pairs_mut()
@@ -163,6 +167,9 @@ impl Providers {
             .append_pair("nonce", &self.challenges.derived(&made, "nonce"))
             .append_pair("code_challenge", &self.code_challenge(&made))
             .append_pair("code_challenge_method", "S256");
+        if again {
+            to.query_pairs_mut().append_pair("prompt", "login");
+        }
         Ok(Leaving {
             to: to.into(),
             keeps: format!("{made}{SEPARATOR}{}", encode(next.as_bytes())),
@@ -187,7 +194,6 @@ impl Providers {
             return Err(StaleChallenge.into());
         }
         let _place = self.places.try_acquire().map_err(|_| SignInError::Busy)?;
-        self.challenges.spend(made, &purpose(id, &next), now)?;
         let title = || provider.title.clone();
         let unreachable = |why| SignInError::Unreachable {
             provider: title(),
@@ -197,7 +203,9 @@ impl Providers {
             provider: title(),
             why,
         };
-        let connection = self.connection(id, provider).await.map_err(unreachable)?;
+        let purpose = purpose((id, provider), &next).map_err(unreachable)?;
+        self.challenges.spend(made, &purpose, now)?;
+        let connection = self.connection(id, provider).map_err(unreachable)?;
         let metadata = connection.metadata().await.map_err(unreachable)?;
         metadata.check_issuer(brought.issuer).map_err(disbelieved)?;
         if !brought.error.is_empty() || brought.code.is_empty() {
@@ -224,20 +232,16 @@ impl Providers {
         Ok((claims::vouched(&told, provider)?, next))
     }
 
-    /// Where people sign out of the provider, where it has such a page.
-    pub async fn sign_out(&self, id: &ProviderId, provider: &Provider) -> Option<String> {
-        let known = self.known.lock().await.get(id).cloned();
-        let connection = known.filter(|known| known.is_of(provider))?;
-        connection.sign_out().await
+    /// Where people sign out of the provider, where it has such a page and has said so lately. Nobody
+    /// waits for it.
+    #[must_use]
+    pub fn sign_out(&self, id: &ProviderId, provider: &Provider) -> Option<String> {
+        self.connection(id, provider).ok()?.sign_out()
     }
 
     /// The connection to a provider with these settings.
-    async fn connection(
-        &self,
-        id: &ProviderId,
-        provider: &Provider,
-    ) -> anyhow::Result<Arc<Connection>> {
-        let mut known = self.known.lock().await;
+    fn connection(&self, id: &ProviderId, provider: &Provider) -> anyhow::Result<Arc<Connection>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(id).filter(|found| found.is_of(provider)) {
             return Ok(found.clone());
         }
@@ -253,8 +257,9 @@ impl Providers {
     }
 }
 
-fn purpose(id: &ProviderId, next: &str) -> String {
-    format!("provider\0{id}\0{next}")
+/// What a browser leaves for: a return under other settings is none.
+fn purpose((id, provider): (&ProviderId, &Provider), next: &str) -> anyhow::Result<String> {
+    Ok(format!("provider\0{id}\0{}\0{next}", provider.settings()?))
 }
 
 fn scope(provider: &Provider) -> String {

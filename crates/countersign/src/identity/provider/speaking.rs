@@ -6,14 +6,10 @@
 //! Invariant: the client's secret goes to the token endpoint alone, an access token to the user info
 //! alone. A key that is not known has the keys fetched again, but not for everybody who names one.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use countersign_policy::Provider;
-use countersign_runner::vault::Source;
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{
     Client, RequestBuilder, StatusCode,
@@ -21,14 +17,14 @@ use reqwest::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{
     discovery::{self, Metadata},
     id_token::{self, Expected},
+    kept::Kept,
 };
-use crate::outbound;
+use crate::outbound::{self, FreshSecret};
 
 /// How much of an answer is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -68,9 +64,9 @@ struct Refusal {
 pub(super) struct Connection {
     settings: Provider,
     http: Client,
-    secret: Source,
-    metadata: Mutex<Option<(Instant, Metadata)>>,
-    keys: Mutex<Option<(Instant, JwkSet)>>,
+    secret: FreshSecret,
+    metadata: Kept<Metadata>,
+    keys: Kept<Arc<JwkSet>>,
 }
 
 impl Connection {
@@ -82,10 +78,10 @@ impl Connection {
         let address = discovery::address(&settings.issuer)?;
         Ok(Self {
             http: outbound::client(&address, settings.ca.as_deref(), config)?,
-            secret: outbound::source(&settings.client_secret, config),
+            secret: FreshSecret::of(&settings.client_secret, config),
             settings: settings.clone(),
-            metadata: Mutex::default(),
-            keys: Mutex::default(),
+            metadata: Kept::default(),
+            keys: Kept::default(),
         })
     }
 
@@ -99,24 +95,25 @@ impl Connection {
     /// # Errors
     /// It can't be had, or is somebody else's.
     pub(super) async fn metadata(&self) -> anyhow::Result<Metadata> {
-        let mut kept = self.metadata.lock().await;
-        if let Some((since, found)) = &*kept
-            && since.elapsed() < FRESH
-        {
-            return Ok(found.clone());
-        }
+        let fresh = |age, _: &Metadata| age < FRESH;
+        self.metadata.get(fresh, || self.discover()).await
+    }
+
+    async fn discover(&self) -> anyhow::Result<Metadata> {
         let address = discovery::address(&self.settings.issuer)?;
-        let document = answer(self.http.get(address)).await?;
-        let found = Metadata::read(&good(document)?, &self.settings.issuer)?;
-        *kept = Some((Instant::now(), found.clone()));
-        Ok(found)
+        let document = good(answer(self.http.get(address)).await?)?;
+        Metadata::read(&document, &self.settings.issuer)
+    }
+
+    async fn fetch_keys(&self, metadata: &Metadata) -> anyhow::Result<Arc<JwkSet>> {
+        let keys = answer(self.http.get(metadata.jwks_uri.0.clone())).await?;
+        let keys = serde_json::from_slice(&good(keys)?).context("its keys can't be read")?;
+        Ok(Arc::new(keys))
     }
 
     /// Where people sign out of it, as far as that is known.
-    pub(super) async fn sign_out(&self) -> Option<String> {
-        let kept = self.metadata.lock().await;
-        let (_, metadata) = kept.as_ref()?;
-        let mut address = metadata.end_session_endpoint.clone()?.0;
+    pub(super) fn sign_out(&self) -> Option<String> {
+        let mut address = self.metadata.fresh(FRESH)?.end_session_endpoint?.0;
         address
             .query_pairs_mut()
             .append_pair("client_id", &self.settings.client_id);
@@ -133,7 +130,11 @@ impl Connection {
         metadata: &Metadata,
         (code, verifier, back): (&str, &str, &str),
     ) -> anyhow::Result<Tokens> {
-        let secret = self.secret.fetch().await.context("the client's secret")?;
+        let secret = self
+            .secret
+            .get(|_| Ok(()))
+            .await
+            .context("the client's secret")?;
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -175,24 +176,12 @@ impl Connection {
             client: &self.settings.client_id,
             nonce,
         };
-        let mut kept = self.keys.lock().await;
-        let age = kept.as_ref().map(|(since, _)| since.elapsed());
-        let known = |kept: &Option<(Instant, JwkSet)>| {
-            kept.as_ref()
-                .is_some_and(|(_, keys)| id_token::names_one_of(token, keys))
+        let good = |age, keys: &Arc<JwkSet>| {
+            let known = age < AGAIN || id_token::names_one_of(token, keys);
+            age < FRESH_KEYS && known
         };
-        let fetch = match age {
-            None => true,
-            Some(age) if age > FRESH_KEYS => true,
-            Some(age) => age > AGAIN && !known(&kept),
-        };
-        if fetch {
-            let answer = answer(self.http.get(metadata.jwks_uri.0.clone())).await?;
-            let keys = serde_json::from_slice(&good(answer)?).context("its keys can't be read")?;
-            *kept = Some((Instant::now(), keys));
-        }
-        let (_, keys) = kept.as_ref().context("it has no keys")?;
-        id_token::verify(token, keys, &expected)
+        let keys = self.keys.get(good, || self.fetch_keys(metadata)).await?;
+        id_token::verify(token, &keys, &expected)
     }
 
     /// What it says more of whom it signed in; nothing where it has no place to ask.
@@ -238,7 +227,14 @@ async fn answer(asked: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> 
     let asked = asked
         .header(USER_AGENT, outbound::USER_AGENT)
         .header(ACCEPT, "application/json");
-    let mut answer = asked.send().await.map_err(reqwest::Error::without_url)?;
+    let mut answer = asked.send().await.map_err(|error| {
+        // Its address is in the configuration or its own document; a query could hold anything.
+        let host = error
+            .url()
+            .and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.unwrap_or_default();
+        anyhow::Error::new(error.without_url()).context(format!("{host} does not answer"))
+    })?;
     let body = outbound::body(&mut answer, MAX_ANSWER).await;
     let body = body.map_err(reqwest::Error::without_url)?;
     Ok((answer.status(), body.context("its answer is too long")?))

@@ -372,6 +372,36 @@ fn user_info_adds_and_never_changes() {
 }
 
 #[test]
+fn an_address_was_verified_by_whoever_names_it() {
+    let both = |token: Value, beside: Value| {
+        let mut told = claims_with(json!({ "email": null, "email_verified": null }));
+        let told = told.as_object_mut().unwrap();
+        told.extend(token.as_object().unwrap().clone());
+        let mut more = beside.as_object().unwrap().clone();
+        more.insert("sub".into(), json!("248"));
+        id_token::complete(told, more).unwrap();
+        (told["email"].clone(), told.get("email_verified").cloned())
+    };
+    let (ann, eve) = ("ann@example.com", "eve@example.com");
+    let yes = || Some(json!(true));
+    let beside = json!({ "email": eve, "email_verified": true });
+    assert_eq!(
+        both(json!({ "email": ann }), beside.clone()),
+        (json!(ann), None)
+    );
+    assert_eq!(
+        both(json!({ "email": eve }), beside.clone()),
+        (json!(eve), yes())
+    );
+    assert_eq!(both(json!({}), beside), (json!(eve), yes()));
+    let unverified = json!({ "email": eve });
+    assert_eq!(
+        both(json!({ "email_verified": true }), unverified),
+        (json!(eve), None)
+    );
+}
+
+#[test]
 fn a_discovery_document_is_the_issuers_own() {
     let document = |more: Value| {
         let mut document = json!({

@@ -7,27 +7,21 @@
 //! environment used. In the clear that is this machine, or nothing is sent. How much of an answer is
 //! read has a limit.
 
-use std::{
-    path::Path,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use countersign_policy::target::exec::CredentialSource;
-use countersign_runner::vault::{Secret, Source, VaultError};
+use countersign_runner::vault::{Secret, VaultError};
 use reqwest::{
     RequestBuilder, StatusCode, Url,
     header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT},
 };
 
-use crate::{outbound, streams::lock};
+use crate::outbound::{self, FreshSecret};
 
 /// How long a receiver is left alone that did not answer in time. One that goes on sending
 /// preliminary answers (status 103) keeps this end busy as long as an attempt lasts.
 const HUNG: Duration = Duration::from_secs(30);
-/// How long a secret is used before it is fetched again.
-const FRESH: Duration = Duration::from_secs(60);
 /// The longest pause that a receiver can ask for.
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// How much of an answer is read; also so that the connection can be used again.
@@ -70,8 +64,7 @@ pub(in crate::streams) struct Answered {
 pub(in crate::streams) struct Client {
     url: Url,
     http: reqwest::Client,
-    source: Option<Source>,
-    secret: Mutex<Option<(Instant, Secret)>>,
+    secret: Option<FreshSecret>,
 }
 
 impl Client {
@@ -91,8 +84,7 @@ impl Client {
         Ok(Self {
             url,
             http,
-            source: secret.map(|secret| outbound::source(secret, config)),
-            secret: Mutex::default(),
+            secret: secret.map(|secret| FreshSecret::of(secret, config)),
         })
     }
 
@@ -104,22 +96,11 @@ impl Client {
         &self,
         good: impl Fn(&Secret) -> Result<(), VaultError> + Send,
     ) -> anyhow::Result<Option<Secret>> {
-        let Some(source) = &self.source else {
+        let Some(secret) = &self.secret else {
             return Ok(None);
         };
-        let known = lock(&self.secret).clone();
-        if let Some((since, secret)) = known
-            && since.elapsed() < FRESH
-        {
-            return Ok(Some(secret));
-        }
-        let secret = source
-            .fetch()
-            .await
-            .context("no secret to prove who tells")?;
-        good(&secret)?;
-        *lock(&self.secret) = Some((Instant::now(), secret.clone()));
-        Ok(Some(secret))
+        let found = secret.get(good).await;
+        found.context("no secret to prove who tells").map(Some)
     }
 
     /// A post of a body to the address.
