@@ -43,9 +43,13 @@ fn ended_for(case: &Case, other: &RequestId) -> bool {
 }
 
 impl Turn {
-    /// Remembers a new request until its original ended for it, in one commit with holding it.
+    /// Remembers a new request until its original ended for it, in one commit with holding it. What
+    /// replaces another request is replaced only once that one ended for it, so that chains end in their
+    /// order, which the verifier follows.
     pub(super) async fn begins(&mut self, parts: &Parts, case: &Case) -> Result<(), EngineError> {
-        if case.request.amends.is_some() {
+        if let Some(Amends { request, .. }) = &case.request.amends {
+            let original = self.load(parts, request).await?;
+            self.check_original(parts, &original.case).await?;
             let mut ids = self.under_way(parts).await?;
             ids.insert(case.request.id.clone());
             self.writes.push(set_under_way(&ids));

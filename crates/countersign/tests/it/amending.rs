@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    engine::{Admitted, Asked},
+    engine::{Admitted, Asked, EngineError},
     secrets::Secrets,
 };
 use countersign_core::request::{Amends, Closure, Phase};
@@ -17,6 +17,21 @@ use crate::{
 /// Has the first half of an amendment done, as far as a crash can leave it: the new request is held,
 /// and the original knows nothing of it.
 async fn half_amended(lab: &Lab, original: &str, editor: &str, command: &str) -> String {
+    match try_half_amended(lab, original, editor, command)
+        .await
+        .unwrap()
+    {
+        Admitted::Held(case) => case.request.id.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn try_half_amended(
+    lab: &Lab,
+    original: &str,
+    editor: &str,
+    command: &str,
+) -> Result<Admitted, EngineError> {
     let bot = lab.bot().await;
     let like = bot.held(command).await;
     bot.post(&format!("/v1/requests/{like}/cancel"), &json!({}))
@@ -45,10 +60,7 @@ async fn half_amended(lab: &Lab, original: &str, editor: &str, command: &str) ->
         trace: None,
         secrets: Secrets::default(),
     };
-    match lab.gateway.admission.ask(asked).await.unwrap() {
-        Admitted::Held(case) => case.request.id.to_string(),
-        other => panic!("{other:?}"),
-    }
+    lab.gateway.admission.ask(asked).await
 }
 
 async fn states<const N: usize>(lab: &Lab, ids: [&String; N]) -> [String; N] {
@@ -137,6 +149,13 @@ async fn a_start_finishes_a_chain_of_amendments() {
     let lab = Lab::new().await;
     let first = lab.bot().await.held("./tally one a").await;
     let second = half_amended(&lab, &first, "ann", "./tally one b").await;
+    // Chains end in their order: nothing replaces what has not taken its own original's place.
+    let early = try_half_amended(&lab, &second, "bob", "./tally one c").await;
+    assert!(
+        matches!(&early, Err(EngineError::OriginalNotClosed(id)) if id.as_str() == first),
+        "{early:?}"
+    );
+    let lab = lab.restart().await;
     let third = half_amended(&lab, &second, "bob", "./tally one c").await;
     let lab = lab.restart().await;
     assert_eq!(
