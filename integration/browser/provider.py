@@ -257,6 +257,9 @@ def check_accounts(gateway: Gateway, provider: Provider, browser, olga: Olga) ->
     one.comes_in("ann")
     assert "ann.new" not in olga.does("people", "list")
     olga.does("people", "unlink", "ann@example.com", "corp", "--reason", "left")
+    # Whoever only looks at an open page sees it, too.
+    expect(one.page.get_by_text("You are signed out.").first).to_be_visible(timeout=30_000)
+    shoot(one.page, "signed-out-while-open")
     one.page.goto(gateway.url + "/inbox")
     expect(one.page.get_by_role("button", name="Sign out")).to_have_count(0)
     one.comes_in("other-ann")

@@ -361,6 +361,26 @@
     timer = setTimeout(refresh, delay);
   };
 
+  // Whoever waits in an open page for something to decide must see that nothing comes any more.
+  const signedOut = () => {
+    if (document.getElementById("signed-out")) return;
+    const notice = document.createElement("div");
+    notice.id = "signed-out";
+    notice.className = "flash refused";
+    notice.setAttribute("role", "alert");
+    const text = document.createElement("p");
+    const strong = document.createElement("strong");
+    strong.textContent = "You are signed out.";
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = "Sign in again";
+    text.append(strong, " Nothing on this page can be decided any more, and it is not updated. ", link);
+    notice.append(text);
+    document.getElementById("main").before(notice);
+    for (const button of document.querySelectorAll("#main button")) button.disabled = true;
+    showState("You are signed out.");
+  };
+
   const refresh = async () => {
     if (busy) { again = true; return; }
     // An act is under way; its answer is a whole page.
@@ -370,6 +390,7 @@
       const answer = await fetch(document.body.dataset.page, {
         headers: { Accept: "text/html" }, credentials: "same-origin", cache: "no-store",
       });
+      if (answer.status === 401) { signedOut(); return; }
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (!document.querySelector("form[data-sent]")) apply(fresh);
     } catch {
@@ -393,6 +414,7 @@
     });
     source.addEventListener("error", () => {
       showState("Updates are interrupted; trying again. What you see may be out of date.");
+      refreshSoon(500);
     });
     for (const name of ["message", "request", "directory", "missed"]) {
       source.addEventListener(name, () => refreshSoon(150));
