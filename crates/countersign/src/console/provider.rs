@@ -101,10 +101,17 @@ pub(super) async fn come_back(
 
 /// The page for whoever was refused, with a way on that does not lead to the same account again.
 fn refusal(api: &Api, named: &str, error: &ApiError) -> Response {
+    // Whom it vouches for is refused; otherwise nobody knows yet who it is.
+    let known = ["not_admitted", "other_account", "disabled"];
+    let known = known.contains(&error.problem().kind.as_str());
     let link = match find(api, named) {
-        Ok((id, provider)) => Link {
+        Ok((id, provider)) if known => Link {
             href: format!("/sign-in/with/{id}?again=1"),
             text: format!("Sign in with {}, as somebody else", provider.title),
+        },
+        Ok((id, provider)) => Link {
+            href: format!("/sign-in/with/{id}"),
+            text: format!("Sign in with {}", provider.title),
         },
         Err(_) => Link {
             href: "/sign-in".into(),
@@ -207,11 +214,7 @@ impl From<SignInError> for ApiError {
                 "not_admitted",
                 "Sign in with another account, or ask an administrator.",
             ),
-            SignInError::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "Nothing was decided.",
-            ),
+            SignInError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Reload this page."),
         };
         Self::new(status, kind, title).with_detail(next)
     }
