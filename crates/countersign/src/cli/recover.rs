@@ -34,7 +34,8 @@ pub(crate) struct Args {
     /// The data directory; the configuration's own when absent
     #[arg(long, short, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where `countersign up` will listen, if it is told so: the link leads there
+    /// Where `countersign up` will listen, if it is told so: the link leads there, unless `public_url` says
+    /// where people come from
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Issue a sign-in link for this person; needed without --bundle

@@ -1,9 +1,14 @@
 //! What a start trusts, and when.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::Stdio,
+};
 
 use countersign_store::CredentialKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     Lab, Place,
@@ -129,4 +134,34 @@ async fn settings_of_the_server_are_changed_by_proposals() {
 
     let lab = lab.restart().await;
     assert_eq!(lab.gateway.active().bundle.server().limits.max_held, 80);
+}
+
+/// The links of the first start are shown once: a program that starts a gateway gets them, too.
+#[tokio::test]
+async fn a_program_that_starts_a_gateway_gets_its_links() {
+    let place = listening_on(free_port());
+    for first in [true, false] {
+        let mut up = countersign();
+        up.args(["--json", "up", "--config"]).arg(place.config());
+        up.arg("--data").arg(place.data());
+        let mut up = up
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(up.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        up.kill().unwrap();
+        up.wait().unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(said["first_start"], first, "{said}");
+        let links = said["links"].as_array().unwrap();
+        assert_eq!(links.is_empty(), !first, "{said}");
+        for link in links {
+            let address = link["link"].as_str().unwrap();
+            assert!(address.starts_with(said["url"].as_str().unwrap()), "{said}");
+            assert!(address.contains("/sign-in/csl_"), "{said}");
+        }
+    }
 }

@@ -225,7 +225,7 @@ pub enum RefusedChange {
     /// Nobody has that name.
     #[error("there is no {kind} `{name}`; check the name")]
     Unknown {
-        /// `person`, `group`, `agent`, `workload` or `membership`.
+        /// `person`, `group`, `agent`, `workload`, `membership` or `account with`.
         kind: &'static str,
         /// Its name.
         name: String,

@@ -71,7 +71,7 @@ pub(super) fn unlink(
 ) -> Result<(), RefusedChange> {
     let found = find(&mut directory.people, person, "person")?;
     let removed = found.accounts.remove(provider);
-    removed.ok_or_else(|| unknown("account", format_args!("of {person} with {provider}")))?;
+    removed.ok_or_else(|| unknown("account with", provider))?;
     found.groups.retain(|_, membership| !membership.provided);
     Ok(())
 }

@@ -60,7 +60,10 @@ pub(super) struct RawProvider {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
+)]
 struct RawSecret {
     env: Option<String>,
     file: Option<String>,

@@ -71,7 +71,10 @@ pub(super) struct RawStream {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
+)]
 struct RawSecret {
     env: Option<String>,
     file: Option<String>,
