@@ -43,10 +43,13 @@ pub struct Account {
     pub id: AccountId,
     /// Where it is.
     pub issuer: String,
-    /// Since when it is theirs.
-    pub linked: Timestamp,
     /// The settings under which the provider was believed.
     pub settings: Hash,
+    /// Since when it is theirs, and believed under these settings: whatever was signed in with before
+    /// is not signed in any more.
+    pub believed: Timestamp,
+    /// Whether it makes a person of somebody whom nobody else names.
+    pub admits: bool,
     /// What it says of their groups.
     pub groups: BTreeMap<GroupId, Given>,
 }
@@ -61,8 +64,7 @@ impl Account {
         before: Option<&Self>,
         now: Timestamp,
     ) -> Self {
-        let before = before.filter(|before| before.id == id);
-        let known = before.filter(|before| before.settings == settings);
+        let known = before.filter(|before| (before.id, before.settings) == (id, settings));
         let given = |(group, theirs): (GroupId, String)| {
             let kept = known.and_then(|known| known.groups.get(&group));
             let since = kept.map_or(now, |kept| kept.since);
@@ -71,8 +73,9 @@ impl Account {
         Self {
             id,
             issuer: issuer.to_owned(),
-            linked: before.map_or(now, |before| before.linked),
             settings,
+            believed: known.map_or(now, |known| known.believed),
+            admits: true,
             groups: groups.into_iter().map(given).collect(),
         }
     }
@@ -121,9 +124,21 @@ pub struct Person {
     /// Whether they are a person only because the provider who signs them in says so.
     #[serde(default, skip_serializing_if = "is_false")]
     pub provided: bool,
+    /// Whether no provider makes a person of them any more: then they can do nothing, like somebody who
+    /// is disabled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unwelcome: bool,
     /// The person's account with each provider who signs them in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<ProviderId, Account>,
+}
+
+impl Person {
+    /// Whether they can do anything.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        !self.disabled && !self.unwelcome
+    }
 }
 
 /// An agent or a workload.
@@ -194,17 +209,17 @@ impl Directory {
         }
     }
 
-    /// A person who exists and is not disabled.
+    /// A person who exists and can act.
     #[must_use]
     pub fn active_person(&self, id: &PersonId) -> Option<&Person> {
-        self.people.get(id).filter(|person| !person.disabled)
+        self.people.get(id).filter(|person| person.acts())
     }
 
     /// The active members of a group.
     pub fn members<'a>(&'a self, group: &'a GroupId) -> impl Iterator<Item = &'a PersonId> {
         self.people
             .iter()
-            .filter(move |(_, person)| !person.disabled && person.groups.contains_key(group))
+            .filter(move |(_, person)| person.acts() && person.groups.contains_key(group))
             .map(|(id, _)| id)
     }
 }

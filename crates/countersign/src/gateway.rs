@@ -250,7 +250,7 @@ impl Gateway {
             .directory
             .people
             .values()
-            .filter(|person| !person.disabled)
+            .filter(|person| person.acts())
             .count();
         let mut notices = Vec::new();
         if people < 2 {

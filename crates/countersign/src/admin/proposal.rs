@@ -222,7 +222,8 @@ impl Proposal {
             .map_err(|error| wrong(error.to_string()))?;
         let mut trial = active.directory.as_ref().clone();
         change
-            .apply(&mut trial, active.activated, false)
+            .check_proposed(&trial)
+            .and_then(|()| change.apply(&mut trial, active.activated, false))
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Self::Directory {
             name: operation.into(),

@@ -30,8 +30,14 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unwelcome {
     /// Nobody is called that.
-    #[error("nobody here is called `{0}`; an administrator adds you first")]
+    #[error(
+        "`{0}` is nobody here: an administrator adds you first; or, if that is not your name here, \
+         unlinks your account: countersign people unlink {0} PROVIDER"
+    )]
     Unknown(PersonId),
+    /// What was asked for is not what counts by now.
+    #[error("the settings of `{0}` changed in the meantime; sign in again")]
+    Changed(ProviderId),
 }
 
 /// The person of that name, however it is spelt here: nobody is two people because of a capital
@@ -54,7 +60,7 @@ pub(crate) async fn sign_in(
     let active = gateway.active();
     let settings = active.bundle.providers().get(id);
     if settings != Some(provider) {
-        anyhow::bail!("the settings of `{id}` changed in the meantime; sign in again");
+        return Err(Unwelcome::Changed(id.clone()).into());
     }
     let directory = &active.directory;
     let person = match holder(directory, id, vouched.account) {
@@ -108,21 +114,31 @@ pub(crate) async fn sign_in(
     Ok((secret, caller))
 }
 
-/// Unlinks every account of a person, so that a link can sign them in: for whoever has the machine.
+/// Unlinks every account of a person and lets them act again, so that a link can sign them in: for
+/// whoever has the machine. Whether there was anything to do.
 ///
 /// # Errors
 /// It could not be recorded or stored.
-pub(crate) async fn unlink_all(gateway: &Gateway, person: &PersonId) -> anyhow::Result<()> {
+pub(crate) async fn let_in(gateway: &Gateway, person: &PersonId) -> anyhow::Result<bool> {
     let _one_after_the_other = gateway.changing.lock().await;
     let active = gateway.active();
-    let known = active.directory.people.get(person);
-    for provider in known.into_iter().flat_map(|known| known.accounts.keys()) {
-        let unlink = DirectoryChange::UnlinkAccount {
+    let Some(known) = active.directory.people.get(person) else {
+        return Ok(false);
+    };
+    let unlink = known
+        .accounts
+        .keys()
+        .map(|provider| DirectoryChange::UnlinkAccount {
             person: person.clone(),
             provider: provider.clone(),
-        };
+        });
+    let enable = known.disabled.then(|| DirectoryChange::EnablePerson {
+        person: person.clone(),
+    });
+    let mut changed = false;
+    for change in unlink.chain(enable) {
         let now = gateway.clock.now();
-        change_directory(gateway, &unlink, now, false, Vec::new()).await?;
+        changed |= change_directory(gateway, &change, now, false, Vec::new()).await?;
     }
-    Ok(())
+    Ok(changed)
 }

@@ -170,10 +170,11 @@ async fn other_settings_sign_everybody_out_and_give_nothing() {
         // Back again, what was signed in with before is not good again.
         apply(gateway, |main| main.replace(more, "")).await;
         assert_eq!(groups_of(gateway, NEW), "", "{more}");
+        assert!(!opens(gateway, &secret).await, "{more}");
         let (again, _) = sign_in(gateway, corp_ref(&corp(gateway)), vouched(NEW, "1"))
             .await
             .unwrap();
-        assert!(opens(gateway, &again).await);
+        assert!(opens(gateway, &again).await && !opens(gateway, &secret).await);
     }
 }
 
@@ -229,7 +230,7 @@ async fn without_the_provider_its_people_have_nothing_and_keep_their_names() {
     sign_in(gateway, (&id, &provider), vouched(NEW, "1"))
         .await
         .unwrap();
-    assert!(!opens(gateway, &secret).await || groups_of(gateway, NEW) == "ops");
+    assert!(!opens(gateway, &secret).await && !opens(gateway, &known).await);
 }
 
 #[tokio::test]
@@ -271,7 +272,7 @@ async fn people_with_an_account_sign_in_with_it_and_with_nothing_else() {
         .is(403)
         .says("signs in with their account");
     // Whoever has the machine can undo that, where the provider is in the way.
-    unlink_all(gateway, &KIM.parse().unwrap()).await.unwrap();
+    assert!(let_in(gateway, &KIM.parse().unwrap()).await.unwrap());
     let link = site.link(KIM).await;
     site.get(&link, "").await.is(200);
     site.get("/inbox", &before).await.is(401);
@@ -363,4 +364,49 @@ async fn nobody_is_two_people_by_their_spelling() {
         .await
         .unwrap();
     assert_eq!(new.subject.id.name(), "New@example.com");
+}
+
+/// Taken out of a group here, somebody is in it anew once the provider gives it again.
+#[tokio::test]
+async fn what_was_taken_away_begins_anew() {
+    let site = Site::open_with_more(PROVIDER).await;
+    let gateway = &site.gateway;
+    let corp = corp(gateway);
+    let since = || {
+        let active = gateway.active();
+        let kim = active.directory.people[&KIM.parse::<PersonId>().unwrap()].clone();
+        kim.groups
+            .get(&"ops".parse().unwrap())
+            .map(|of| (of.since, of.provided))
+    };
+    let (first, _) = since().unwrap();
+    sign_in(gateway, corp_ref(&corp), vouched(KIM, "1"))
+        .await
+        .unwrap();
+    assert_eq!(since(), Some((first, false)));
+    let leave = DirectoryChange::RemoveMembership {
+        person: KIM.parse().unwrap(),
+        group: "ops".parse().unwrap(),
+    };
+    let now = gateway.clock.now();
+    change_directory(gateway, &leave, now, true, Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(since(), None);
+    apply(gateway, |main| {
+        main.replace(
+            "[person.\"kim@example.com\"]\ngroups = [\"ops\"]",
+            "[person.\"kim@example.com\"]",
+        )
+    })
+    .await;
+    assert_eq!(since(), None);
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    sign_in(gateway, corp_ref(&corp), vouched(KIM, "1"))
+        .await
+        .unwrap();
+    let (anew, provided) = since().unwrap();
+    assert!(anew > now && provided);
+    // What only the provider gives is not proposed to be taken away.
+    assert!(leave.check_proposed(&gateway.active().directory).is_err());
 }

@@ -34,7 +34,10 @@ pub(super) async fn warnings(
     proposal: &Proposal,
 ) -> Result<Vec<String>, EngineError> {
     match proposal {
-        Proposal::Link { person } => Ok(of_link(caller, person).into_iter().collect()),
+        Proposal::Link { person } => {
+            let account = of_account(gateway, person);
+            Ok(of_link(caller, person).into_iter().chain(account).collect())
+        }
         Proposal::Bundle { files, .. } => match Bundle::from_files(files) {
             Ok(bundle) => of_bundle(gateway, &bundle).await,
             Err(_) => Ok(Vec::new()),
@@ -56,6 +59,18 @@ pub(super) async fn of_case(
         Ok(proposal) => warnings(gateway, caller, &proposal).await,
         Err(_) => Ok(Vec::new()),
     }
+}
+
+/// A link that opens nothing.
+fn of_account(gateway: &Gateway, person: &PersonId) -> Option<String> {
+    let active = gateway.active();
+    let known = active.directory.people.get(person)?;
+    let mut accounts = known.accounts.keys();
+    let provider = accounts.find(|one| active.bundle.providers().contains_key(*one))?;
+    Some(format!(
+        "{person} signs in with `{provider}` and with nothing else: this link opens nothing until \
+         `countersign people unlink {person} {provider}`"
+    ))
 }
 
 fn of_link(caller: &Caller, person: &PersonId) -> Option<String> {

@@ -163,7 +163,7 @@ fn signers(
     let stage = |stage: &Stage| {
         let people = active.directory.people.iter();
         let named = people.filter(|(id, person)| {
-            !person.disabled
+            person.acts()
                 && !side.contains(id)
                 && stage.from.iter().any(|from| match from {
                     Approver::User(user) => user == *id,

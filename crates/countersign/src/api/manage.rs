@@ -187,7 +187,7 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         id: id.to_string(),
         groups: person.groups.keys().map(ToString::to_string).collect(),
         manager: person.manager.as_ref().map(ToString::to_string),
-        disabled: person.disabled,
+        disabled: !person.acts(),
         passkeys: passkeys_of(id, &all, now).collect(),
         accounts: person.accounts.keys().map(ToString::to_string).collect(),
         provided: person.provided,

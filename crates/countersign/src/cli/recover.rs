@@ -106,7 +106,12 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     }
     if let Some(person) = &person {
         // Whoever has an account signs in with it alone, and it may be what is in the way.
-        admin::provide::unlink_all(&gateway, person).await?;
+        if admin::provide::let_in(&gateway, person).await? {
+            output.note(format!(
+                "{person} can act again, without an account: their sessions, tokens, links and passkeys \
+                 from before are void"
+            ));
+        }
     }
     let link = match &person {
         Some(person) => Some(sign_in_link(&gateway, person).await?),

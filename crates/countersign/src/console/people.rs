@@ -118,7 +118,7 @@ fn person_row(
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        disabled: person.disabled,
+        disabled: !person.acts(),
         passkeys: passkeys_of(id, credentials, viewer.now)
             .map(|one| Passkey {
                 id: one.id.to_string(),

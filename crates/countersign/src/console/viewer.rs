@@ -123,7 +123,7 @@ impl<'a> Viewer<'a> {
             });
         }
         let people = self.active.directory.people.values();
-        if people.filter(|person| !person.disabled).count() < 2 {
+        if people.filter(|person| person.acts()).count() < 2 {
             banners.push(Banner::single_person());
         }
         banners

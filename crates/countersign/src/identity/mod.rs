@@ -178,10 +178,10 @@ pub struct SignedInWith {
     pub provider: ProviderId,
     /// The account there.
     pub account: AccountId,
-    /// Since when it is theirs.
-    pub linked: Timestamp,
     /// The provider's settings.
     pub settings: Hash,
+    /// Since when it is theirs, and believed under these settings.
+    pub believed: Timestamp,
 }
 
 impl SignedInWith {
@@ -191,8 +191,8 @@ impl SignedInWith {
         Self {
             provider: provider.clone(),
             account: account.id,
-            linked: account.linked,
             settings: account.settings,
+            believed: account.believed,
         }
     }
 }

@@ -34,7 +34,11 @@ impl Bundle {
             .people
             .iter()
             .map(|(id, entry)| {
+                let twin = |(known, _): &(&PersonId, &Person)| {
+                    known.as_str().eq_ignore_ascii_case(id.as_str())
+                };
                 let before = previous.people.get(id);
+                let before = before.or_else(|| Some(previous.people.iter().find(twin)?.1));
                 let new = Membership {
                     since: now,
                     countersigned,
@@ -257,6 +261,24 @@ fn exists(kind: &'static str, name: impl ToString) -> RefusedChange {
 }
 
 impl DirectoryChange {
+    /// Whether it is worth proposing: what a provider gives it would give again.
+    ///
+    /// # Errors
+    /// [`RefusedChange::Provided`] when it is not.
+    pub fn check_proposed(&self, directory: &Directory) -> Result<(), RefusedChange> {
+        let Self::RemoveMembership { person, group } = self else {
+            return Ok(());
+        };
+        let found = directory.people.get(person);
+        match found.and_then(|found| found.groups.get(group)) {
+            Some(known) if known.provided => Err(RefusedChange::Provided {
+                person: person.clone(),
+                group: group.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the change, or leaves the directory as it is.
     ///
     /// # Errors
@@ -292,7 +314,17 @@ impl DirectoryChange {
                     ..Person::default()
                 };
                 one_spelling(directory, person)?;
-                add(&mut directory.people, person, new, "person")
+                match directory
+                    .people
+                    .get_mut(person)
+                    .filter(|known| known.provided)
+                {
+                    Some(known) => {
+                        provided::taken_over(known, new);
+                        Ok(())
+                    }
+                    None => add(&mut directory.people, person, new, "person"),
+                }
             }
             Self::DisablePerson { person } => {
                 find(&mut directory.people, person, "person").map(|found| found.disabled = true)
@@ -311,10 +343,9 @@ impl DirectoryChange {
             }
             Self::RemoveMembership { person, group } => {
                 let found = find(&mut directory.people, person, "person")?;
-                let provided = |known: &Membership| known.provided;
-                if found.groups.get(group).is_some_and(provided) {
-                    let (person, group) = (person.clone(), group.clone());
-                    return Err(RefusedChange::Provided { person, group });
+                for account in found.accounts.values_mut() {
+                    // Given again, it begins anew.
+                    account.groups.remove(group);
                 }
                 let removed = found.groups.remove(group).map(drop);
                 removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))

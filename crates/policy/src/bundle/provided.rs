@@ -9,6 +9,7 @@
 use std::collections::btree_map::Entry;
 
 use countersign_core::{
+    canonical::Hash,
     directory::{Account, AccountId, Directory, Membership, Person},
     id::{PersonId, ProviderId},
 };
@@ -17,6 +18,9 @@ use super::{
     Bundle,
     people::{DirectoryChange, RefusedChange, find, known_groups, one_spelling, unknown},
 };
+
+/// The settings of no provider.
+const VOID: Hash = Hash([0; 32]);
 
 /// Takes what a provider says of a person, in place of what it said before.
 ///
@@ -46,6 +50,7 @@ pub(super) fn provide(
         .people
         .entry(person.clone())
         .or_insert_with(unknown);
+    found.unwelcome = found.provided && !account.admits;
     found.accounts.insert(provider.clone(), account.clone());
     found.groups.retain(|_, membership| !membership.provided);
     for (group, given) in &account.groups {
@@ -58,6 +63,14 @@ pub(super) fn provide(
         }
     }
     Ok(())
+}
+
+/// Makes a person of their own of somebody whom only a provider vouched for.
+pub(super) fn taken_over(known: &mut Person, named: Person) {
+    known.provided = false;
+    known.unwelcome = false;
+    known.manager = named.manager;
+    known.groups.extend(named.groups);
 }
 
 /// Forgets a person's account with a provider, and what it gave them.
@@ -95,8 +108,8 @@ impl Bundle {
     /// its files, and changes that stand, name.
     ///
     /// Whose an account is stays. What the provider gave goes where it is not believed as it was then:
-    /// where it is gone or has other settings, and where it does not make people of strangers and nobody
-    /// names them.
+    /// where it is gone or has other settings; and so does every session, for good, whatever the settings
+    /// are later. Where it does not make people of strangers, whom nobody names can do nothing.
     #[must_use]
     pub fn lets_stand(&self, mut change: DirectoryChange, people: &Directory) -> DirectoryChange {
         if let DirectoryChange::ProvidePerson {
@@ -106,11 +119,17 @@ impl Bundle {
         } = &mut change
         {
             let named = people.people.get(person).is_some_and(|one| !one.provided);
-            let believed = self.providers().get(provider).filter(|now| {
-                now.settings() == Ok(account.settings) && (named || now.creates_people)
-            });
+            let now = self.providers().get(provider);
+            let now = now.filter(|now| now.issuer == account.issuer);
+            account.admits = now.is_some_and(|now| now.creates_people);
+            let believed = now.filter(|now| now.settings() == Ok(account.settings));
+            if believed.is_none() {
+                account.settings = VOID;
+            }
             account.groups.retain(|ours, given| {
-                believed.is_some_and(|now| now.groups.get(&given.theirs) == Some(ours))
+                believed.is_some_and(|now| {
+                    (named || now.creates_people) && now.groups.get(&given.theirs) == Some(ours)
+                })
             });
         }
         change
@@ -121,7 +140,7 @@ impl Bundle {
 mod tests {
     use std::collections::BTreeMap;
 
-    use countersign_core::{canonical::Hash, id::GroupId, time::Timestamp};
+    use countersign_core::{id::GroupId, time::Timestamp};
 
     use super::*;
 
@@ -335,6 +354,15 @@ mod tests {
             let stands = closed.lets_stand(change.clone(), &people);
             stands.apply(&mut people, Timestamp(2), false).unwrap();
             assert_eq!(groups_of(&people, "ann").len(), expected, "{named}");
+            let unlink = DirectoryChange::UnlinkAccount {
+                person: id("ann"),
+                provider: id("corp"),
+            };
+            for _ in 0..2 {
+                // Nor once the account is unlinked.
+                assert_eq!(people.active_person(&id("ann")).is_some(), named);
+                let _again = unlink.apply(&mut people, Timestamp(3), false);
+            }
         }
     }
 
