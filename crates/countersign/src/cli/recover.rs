@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{failure::Failure, output::Output, up::sign_in_link};
 use crate::{
     admin, bundle_files,
-    gateway::{Opening, Options, RECOVERED},
+    gateway::{Gateway, Opening, Options, RECOVERED},
     log::Record,
 };
 
@@ -104,17 +104,8 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
             person,
         )?;
     }
-    if let Some(person) = &person {
-        // Whoever has an account signs in with it alone, and it may be what is in the way.
-        if admin::provide::let_in(&gateway, person).await? {
-            output.note(format!(
-                "{person} can act again, without an account: their sessions, tokens, links and passkeys \
-                 from before are void"
-            ));
-        }
-    }
     let link = match &person {
-        Some(person) => Some(sign_in_link(&gateway, person).await?),
+        Some(person) => Some(let_in(&gateway, person, output).await?),
         None => None,
     };
     if let (Some(person), Some(link)) = (&person, &link) {
@@ -129,6 +120,21 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
         output.result(&done, |_, _| String::new())?;
     }
     Ok(())
+}
+
+/// A link for a person who can use it, whatever kept them from signing in.
+async fn let_in(
+    gateway: &Gateway,
+    person: &PersonId,
+    output: &mut Output,
+) -> anyhow::Result<String> {
+    if admin::provide::let_in(gateway, person).await? {
+        output.note(format!(
+            "{person} can act again, without an account: their sessions, tokens, links and passkeys \
+             from before are void"
+        ));
+    }
+    sign_in_link(gateway, person).await
 }
 
 /// Refuses a name that nobody has.

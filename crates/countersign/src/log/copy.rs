@@ -20,7 +20,7 @@ use countersign_evidence::{
     checkpoint::Checkpoint,
     frame::{Decoder, Frame, Step},
     leaf::Leaf,
-    tile,
+    tile::{self, Kind, Name},
 };
 use countersign_store::Copied;
 
@@ -148,7 +148,12 @@ impl Seen {
         };
         // Later tiles are of records that the copy may not have; a missing one is made again.
         for name in tile::all_of(newest.size) {
-            to.copy(&self.dir.join(name.to_string()), &format!("log/{name}"))?;
+            let place = format!("log/{name}");
+            if name.is_full() {
+                to.copy(&self.dir.join(name.to_string()), &place)?;
+            } else if let Some(bytes) = self.partial(name)? {
+                to.write(&place, &bytes)?;
+            }
         }
         if let Some(state) = &newest.state {
             to.write(&format!("log/state.{}", newest.size), state)?;
@@ -157,6 +162,16 @@ impl Seen {
             to.write("log/checkpoints", history)?;
         }
         to.write("log/checkpoint", &newest.checkpoint)
+    }
+
+    /// A partial tile, which goes as soon as the full one is there that begins like it.
+    fn partial(&self, name: Name) -> anyhow::Result<Option<Vec<u8>>> {
+        if let Some(bytes) = optional(&self.dir.join(name.to_string()))? {
+            return Ok(Some(bytes));
+        }
+        let full = Name::full(name.kind(), name.index());
+        let bytes = optional(&self.dir.join(full.to_string()))?;
+        Ok(bytes.and_then(|bytes| beginning(name, full, &bytes)))
     }
 
     /// Shows every whole record from a place on, with where it ends, up to the end as it is now.
@@ -256,6 +271,21 @@ fn published(dir: &Path) -> anyhow::Result<Option<Published>> {
         history: None,
         state: None,
     }))
+}
+
+/// A partial tile out of the full one.
+fn beginning(name: Name, full: Name, bytes: &[u8]) -> Option<Vec<u8>> {
+    let width = usize::from(name.width());
+    match name.kind() {
+        Kind::Hashes(_) => bytes.get(..32 * width).map(<[u8]>::to_vec),
+        Kind::Entries => {
+            let mut bundle = Vec::new();
+            for entry in tile::entries(full, bytes).ok()?.into_iter().take(width) {
+                let _no_longer_than_it_was = tile::push_entry(&mut bundle, entry);
+            }
+            Some(bundle)
+        }
+    }
 }
 
 fn optional(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {

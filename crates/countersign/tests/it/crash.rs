@@ -37,6 +37,9 @@ impl Installation {
             *config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
             // What was asked and not approved in time stays, over a thousand cycles.
             limit(files, "max_held_per_subject", 100_000);
+            // So does what waits from the first to the last, however long they take.
+            let rules = files.get_mut("approvals.toml").unwrap();
+            *rules = rules.replace("expires = \"30m\"", "expires = \"12h\"");
         });
         let url = format!("http://127.0.0.1:{port}");
         let gateway = place.open(([127, 0, 0, 1], port).into()).await.unwrap();

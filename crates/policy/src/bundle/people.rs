@@ -313,18 +313,7 @@ impl DirectoryChange {
                     manager: manager.clone(),
                     ..Person::default()
                 };
-                one_spelling(directory, person)?;
-                match directory
-                    .people
-                    .get_mut(person)
-                    .filter(|known| known.provided)
-                {
-                    Some(known) => {
-                        provided::taken_over(known, new);
-                        Ok(())
-                    }
-                    None => add(&mut directory.people, person, new, "person"),
-                }
+                add_person(directory, person, new)
             }
             Self::DisablePerson { person } => {
                 find(&mut directory.people, person, "person").map(|found| found.disabled = true)
@@ -341,15 +330,7 @@ impl DirectoryChange {
                 found.groups.insert(group.clone(), membership);
                 Ok(())
             }
-            Self::RemoveMembership { person, group } => {
-                let found = find(&mut directory.people, person, "person")?;
-                for account in found.accounts.values_mut() {
-                    // Given again, it begins anew.
-                    account.groups.remove(group);
-                }
-                let removed = found.groups.remove(group).map(drop);
-                removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))
-            }
+            Self::RemoveMembership { person, group } => leave(directory, person, group),
             Self::ProvidePerson {
                 person,
                 provider,
@@ -406,6 +387,38 @@ impl DirectoryChange {
             | Self::UnlinkAccount { .. } => Ok(()),
         }
     }
+}
+
+/// Whom a provider alone made a person becomes one by name.
+fn add_person(
+    directory: &mut Directory,
+    person: &PersonId,
+    new: Person,
+) -> Result<(), RefusedChange> {
+    one_spelling(directory, person)?;
+    let known = directory.people.get_mut(person);
+    match known.filter(|known| known.provided) {
+        Some(known) => {
+            provided::taken_over(known, new);
+            Ok(())
+        }
+        None => add(&mut directory.people, person, new, "person"),
+    }
+}
+
+fn leave(
+    directory: &mut Directory,
+    person: &PersonId,
+    group: &GroupId,
+) -> Result<(), RefusedChange> {
+    let found = find(&mut directory.people, person, "person")?;
+    let removed = found.groups.remove(group).map(drop);
+    removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))?;
+    for account in found.accounts.values_mut() {
+        // Given again, it begins anew.
+        account.groups.remove(group);
+    }
+    Ok(())
 }
 
 pub(super) fn known_groups<'a>(
