@@ -18,7 +18,7 @@ use super::{
 use crate::support::{
     Caller, argv, client, full, issue, journal,
     process::{Server, free_port},
-    until,
+    until_within,
 };
 
 /// At least once and in order, over kill -9: a receiver that fails every third time, and a file
@@ -91,7 +91,9 @@ async fn nothing_is_lost_when_the_server_is_killed() {
     receiver.answer(|_, _| Reply::Status(200));
     let server = Server::start(&place.config(), &place.data(), &url).await;
     let records = || journal::read(&place.log());
-    until("everything at the receiver", async || {
+    // A hundred rounds leave thousands of events, of which only a few are told at once.
+    let patience = Duration::from_secs(if full() { 900 } else { 60 });
+    until_within(patience, "everything at the receiver", async || {
         let taken: BTreeSet<u64> = receiver.taken().iter().map(|one| one.index()).collect();
         let told = |(index, entry): (usize, journal::Entry)| {
             entry.kind() == "heartbeat" || taken.contains(&(index as u64))
@@ -99,7 +101,7 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         records().into_iter().enumerate().all(told)
     })
     .await;
-    until("everything in the files", async || {
+    until_within(patience, "everything in the files", async || {
         let files = std::fs::read_dir(out.path()).unwrap();
         let found: BTreeSet<u64> = files
             .flat_map(|file| indexes(&events(&file.unwrap().path())))
@@ -107,13 +109,17 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         told(records().iter().map(|entry| entry.kind().to_owned())).is_subset(&found)
     })
     .await;
-    until("every request that is over at the collector", async || {
-        let taken: BTreeSet<String> = collector.taken().iter().map(Export::request).collect();
-        records()
-            .iter()
-            .filter(|entry| entry.kind() == "action.outcome")
-            .all(|entry| taken.contains(entry.request().unwrap()))
-    })
+    until_within(
+        patience,
+        "every request that is over at the collector",
+        async || {
+            let taken: BTreeSet<String> = collector.taken().iter().map(Export::request).collect();
+            records()
+                .iter()
+                .filter(|entry| entry.kind() == "action.outcome")
+                .all(|entry| taken.contains(entry.request().unwrap()))
+        },
+    )
     .await;
     let mut traces = BTreeMap::new();
     for one in collector.seen() {
