@@ -149,8 +149,7 @@ fn of_providers(
         let known = before.get(name).filter(names);
         if known.is_none() {
             lines.push(format!(
-                "`{}` says who people are, by `{}`. Whoever administers it can be anybody here who \
-                 has not signed in with it yet.",
+                "`{}` says who people are, by `{}`. Whoever administers it can be anybody here.",
                 provider.issuer, provider.person_claim
             ));
         }

@@ -2,8 +2,8 @@
 //!
 //! In scope: the two addresses, what the browser keeps in between, the session's cookie.
 //! Out of scope: the protocol (`identity::provider`) and the directory (`admin`).
-//! Invariant: what the browser keeps in between signs nobody in, is good for one provider and a few
-//! minutes, and goes with the first return. A refusal says why to whoever was refused, and what the
+//! Invariant: what the browser keeps in between signs nobody in and is good for one provider, a few
+//! minutes and one return. A refusal says why to whoever was refused, and what the
 //! provider really answered to the gateway's own diagnostics alone.
 
 use axum::{

@@ -5,14 +5,7 @@
 //! Out of scope: making the new request (`api::amend`).
 //! Invariant: an amended request runs only after its original was closed for it. After a start at
 //! most one of the two is open, unless nobody can decide about the original because it was edited.
-use countersign_store::{Store, Write};
 
-use super::{
-    EngineError, Input, Parts, seal,
-    turn::Turn,
-    turns::{Job, Turns},
-};
-use crate::ids;
 use std::collections::BTreeSet;
 
 use countersign_core::{
@@ -22,6 +15,14 @@ use countersign_core::{
     request::{Amends, Case, Closure, Message, MessageKind, Phase},
     subject::SubjectId,
 };
+use countersign_store::{Store, Write};
+
+use super::{
+    EngineError, Input, Parts, seal,
+    turn::Turn,
+    turns::{Job, Turns},
+};
+use crate::ids;
 
 /// What stands in the conversation instead of words that a crash took.
 const WORDS_LOST: &str =

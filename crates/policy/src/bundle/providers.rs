@@ -17,7 +17,7 @@ use toml::Spanned;
 use super::{
     reading::{Entry, Reader},
     streams::refused_url,
-    targets::credential_source,
+    targets::RawSecret,
 };
 use crate::{problem::shown, provider::Provider};
 
@@ -57,17 +57,6 @@ pub(super) struct RawProvider {
     #[serde(default)]
     require: BTreeMap<String, String>,
     session: Option<Spanned<Span>>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
-)]
-struct RawSecret {
-    env: Option<String>,
-    file: Option<String>,
-    command: Option<Vec<String>>,
 }
 
 fn yes() -> bool {
@@ -132,9 +121,8 @@ fn read_one(
     let groups = mapped(reader, known, raw.groups);
     let session = session(reader, raw.session);
     let secret_line = reader.line(raw.client_secret.span().start);
-    let RawSecret { env, file, command } = raw.client_secret.into_inner();
-    let what = "client_secret";
-    let client_secret = credential_source(reader, secret_line, what, (env, file, command));
+    let secret = raw.client_secret.into_inner();
+    let client_secret = secret.source(reader, secret_line, "client_secret");
     let provider = Provider {
         title: title.unwrap_or_else(|| name.clone()),
         issuer,

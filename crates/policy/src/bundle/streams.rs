@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::{
     reading::{Entry, Reader},
-    targets::credential_source,
+    targets::RawSecret,
 };
 use crate::{
     problem::shown,
@@ -68,17 +68,6 @@ pub(super) struct RawStream {
     retry_for: Option<Spanned<Span>>,
     secret_header: Option<Spanned<String>>,
     headers: Option<Spanned<BTreeMap<String, String>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
-)]
-struct RawSecret {
-    env: Option<String>,
-    file: Option<String>,
-    command: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -313,8 +302,7 @@ fn url(reader: &mut Reader<'_>, line: u32, raw: &mut RawStream) -> Option<String
 fn secret(reader: &mut Reader<'_>, raw: &mut RawStream) -> Option<CredentialSource> {
     let secret = raw.secret.take()?;
     let line = reader.line(secret.span().start);
-    let RawSecret { env, file, command } = secret.into_inner();
-    credential_source(reader, line, "secret", (env, file, command))
+    secret.into_inner().source(reader, line, "secret")
 }
 
 fn retry_for(reader: &mut Reader<'_>, raw: &mut RawStream) -> Span {

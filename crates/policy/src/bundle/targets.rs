@@ -228,8 +228,32 @@ fn read_credential(
     })
 }
 
+/// A secret that the gateway itself uses, by where it is kept.
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
+)]
+pub(super) struct RawSecret {
+    env: Option<String>,
+    file: Option<String>,
+    command: Option<Vec<String>>,
+}
+
+impl RawSecret {
+    /// Where it is kept; none and several places are noted.
+    pub(super) fn source(
+        self,
+        reader: &mut Reader<'_>,
+        line: u32,
+        what: &str,
+    ) -> Option<CredentialSource> {
+        credential_source(reader, line, what, (self.env, self.file, self.command))
+    }
+}
+
 /// The one source among `env`, `file` and `command`; none and several are noted.
-pub(super) fn credential_source(
+fn credential_source(
     reader: &mut Reader<'_>,
     line: u32,
     what: &str,
