@@ -3,7 +3,8 @@
 
 Runs a gateway of its own (the program's path is the first argument) and npm's `oidc-provider` at
 another site. People come and go, change groups and accounts there; keys rotate; the provider falls
-silent. Screenshots go to target/screenshots.
+silent. In the end it provisions people, too, and whoever it makes inactive is out. Screenshots go to
+target/screenshots.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import urllib.request
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from playwright.sync_api import Error, expect, sync_playwright
@@ -317,6 +319,79 @@ def check_keys_and_silence(gateway: Gateway, provider: Provider, browser) -> Non
     shoot(one.page, "signed-out-provider")
 
 
+class Scim:
+    """The provider as it provisions."""
+
+    def __init__(self, gateway: Gateway, token: str) -> None:
+        self.base, self.token = f"{gateway.url}/scim/v2", token
+
+    def call(self, method: str, path: str, body: dict) -> dict:
+        request = urllib.request.Request(self.base + path, json.dumps(body).encode(), method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        request.add_header("Content-Type", "application/scim+json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def set_active(self, user: dict, active: bool) -> None:
+        operation = {"op": "Replace", "path": "active", "value": str(active)}
+        self.call("PATCH", f"/Users/{user['id']}", {"Operations": [operation]})
+
+
+def check_provisioning(program: str, browser, folder: str) -> None:
+    """Only whoever is provisioned comes in, and is out within a second of being made inactive."""
+    at, port, scim_token = pathlib.Path(folder), free_port(), "t" * 40
+    files = {name: text.replace("ISSUER", str(port)) for name, text in FILES.items()}
+    marker = "client_id ="
+    files["countersign.toml"] = files["countersign.toml"].replace(
+        marker, f'scim = {{ token = {{ file = "scim.token" }} }}\n{marker}')
+    for name, text in [("corp.secret", SECRET), ("scim.token", scim_token)]:
+        (at / name).write_text(text)
+        (at / name).chmod(0o600)
+    gateway = Gateway(program, at, files)
+    provider = Provider(at, gateway.url.rsplit(":", 1)[1], port)
+    try:
+        provider.begin(jwks={"keys": [key("RS256", "first")]}, in_user_info=False)
+        # What a sign-in says of groups is nothing here.
+        provider.has(ann=account("Ann@Example.com", "everybody"), eve=account("eve@example.com", "db admins"))
+        page, errors = sign_in(browser, gateway.links[OLGA])
+        olga, scim = Olga(gateway, page, folder), Scim(gateway, scim_token)
+        page.goto(f"{gateway.url}/people")
+        expect(page.get_by_text("with a token that never ends by itself")).to_be_visible()
+        fits(page)
+        shoot(page, "people-provisioner")
+        ann = Person(browser, gateway.url)
+        ann.is_refused("ann", "is not provisioned here")
+        user = scim.call("POST", "/Users", {"userName": "ann@example.com"})
+        members = [{"value": user["id"]}]
+        scim.call("POST", "/Groups", {"displayName": "db admins", "members": members})
+        people = olga.does("people", "list")
+        assert re.search(r"ann@example.com +active, provisioned +dba\b", people), people
+        run, waits = olga.asks()
+        ann.comes_in("ann", waits)
+        expect(approve_button(ann.page).first).to_be_visible()
+        begin = time.monotonic()
+        scim.set_active(user, False)
+        assert ann.page.request.get(f"{gateway.url}/inbox").status == 401
+        out = time.monotonic() - begin
+        assert out < 1, out
+        run.communicate(timeout=60)
+        assert run.returncode == 77, run.returncode
+        olga.waits = None
+        expect(ann.page.get_by_text("You are signed out.").first).to_be_visible(timeout=30_000)
+        assert "inactive" in olga.does("people", "list")
+        ann.is_refused("ann", "is not provisioned here")
+        scim.set_active(user, True)
+        ann.comes_in("ann")
+        Person(browser, gateway.url).is_refused("eve", "is not provisioned here")
+        assert not errors, errors
+        check_record(gateway)
+        gateway.end()
+        print(f"who was made inactive was out after {out * 1000:.0f} ms")
+    finally:
+        provider.end()
+        gateway.process.kill()
+
+
 def check_record(gateway: Gateway) -> None:
     verified = gateway.run("log", "verify", str(gateway.folder / "data"))
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -357,6 +432,8 @@ def main() -> None:
         finally:
             provider.end()
             gateway.process.kill()
+        with tempfile.TemporaryDirectory() as other:
+            check_provisioning(sys.argv[1], browser, other)
         browser.close()
     print("people sign in with a provider, and are who it says they are")
 

@@ -209,6 +209,8 @@ fn person(name: &str, groups: &[&str]) -> PersonRow {
         accounts: Vec::new(),
         manager: String::new(),
         disabled: false,
+        inactive: false,
+        provisioned: false,
         last_seen: Some(ago(7_300)),
         passkeys: vec![],
     }
@@ -282,6 +284,7 @@ pub(crate) fn people() -> PeoplePage {
             PersonRow {
                 manager: "ana@example.com".into(),
                 accounts: vec!["corp".into()],
+                provisioned: true,
                 ..person("dana@example.com", &["engineering"])
             },
             PersonRow {
@@ -295,6 +298,7 @@ pub(crate) fn people() -> PeoplePage {
                 ..person("pat@example.com", &[])
             },
         ],
+        provisioner: "Example Corp".into(),
         machines: machines(),
         groups: ["agents", "dba", "engineering", "security"]
             .map(String::from)

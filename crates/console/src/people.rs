@@ -23,6 +23,8 @@ pub struct PeoplePage {
     pub machines: Vec<MachineRow>,
     /// Every group's name, to choose from.
     pub groups: Vec<String>,
+    /// The provider who provisions people, with a token that does not end; empty for none.
+    pub provisioner: String,
     /// Changes that wait for a countersignature.
     pub pending: Vec<PendingChange>,
     /// Whether the viewer may propose changes.
@@ -50,6 +52,10 @@ pub struct PersonRow {
     pub manager: String,
     /// Whether they are disabled.
     pub disabled: bool,
+    /// Whether that is because the provider who provisions people lets them do nothing.
+    pub inactive: bool,
+    /// Whether a provider provisions them.
+    pub provisioned: bool,
     /// When they last signed in.
     pub last_seen: Option<Moment>,
     /// Their passkeys.

@@ -5,13 +5,17 @@
 //! Invariant: a directory is a value; a new one replaces the old, so a decision and a vote see
 //! one state each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::Hash,
     id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
+    provisioning::{Provisioning, Standing},
     subject::{Subject, SubjectId},
     time::Timestamp,
 };
@@ -131,13 +135,20 @@ pub struct Person {
     /// The person's account with each provider who signs them in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<ProviderId, Account>,
+    /// Whether the provider who provisions people lets them do nothing, like somebody who is disabled.
+    /// Follows from what is provisioned.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inactive: bool,
+    /// What is provisioned of them. Follows from what is provisioned.
+    #[serde(skip)]
+    pub standing: Option<Standing>,
 }
 
 impl Person {
     /// Whether they can do anything.
     #[must_use]
     pub fn acts(&self) -> bool {
-        !self.disabled && !self.unwelcome
+        !self.disabled && !self.unwelcome && !self.inactive
     }
 }
 
@@ -170,6 +181,9 @@ pub struct Directory {
     /// Groups that exist, with or without members.
     #[serde(default)]
     pub groups: BTreeSet<GroupId>,
+    /// What a provider provisions, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioning: Option<Arc<Provisioning>>,
 }
 
 impl Directory {

@@ -151,6 +151,10 @@ identifiers! {
     MessageId = "message id";
     /// One session or token, never the secret itself.
     CredentialId = "credential id";
+    /// A user that a provider provisions, `usr_` and 26 characters.
+    UserId = "provisioned user";
+    /// A group that a provider provisions, `grp_` and 26 characters.
+    UserGroupId = "provisioned group";
 }
 
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -199,6 +203,22 @@ impl CredentialId {
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         Self(format!("cred_{}", base32(bits)).into())
+    }
+}
+
+impl UserId {
+    /// Makes an identifier from a time-ordered 128-bit value.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("usr_{}", base32(bits)).into())
+    }
+}
+
+impl UserGroupId {
+    /// Makes an identifier from a time-ordered 128-bit value.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("grp_{}", base32(bits)).into())
     }
 }
 

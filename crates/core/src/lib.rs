@@ -20,6 +20,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod masking;
 pub mod permit;
+pub mod provisioning;
 pub mod request;
 pub mod subject;
 pub mod time;

@@ -24,12 +24,13 @@ use countersign_core::{
     count::counted,
     directory::Directory,
     id::RequestId,
+    provisioning::Rows,
     request::Case,
     time::Timestamp,
 };
 use countersign_evidence::body::{Body, Refused};
 use countersign_policy::{Bundle, Snapshot};
-use countersign_store::{ActiveBundle, Store};
+use countersign_store::{ActiveBundle, Store, Write};
 use nix::fcntl::Flock;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
@@ -302,15 +303,46 @@ pub fn make_active(
     })
 }
 
+/// What is provisioned otherwise than before, for the store.
+///
+/// # Errors
+/// It has no JSON form.
+pub(crate) fn changed_rows(before: &Directory, after: &Directory) -> anyhow::Result<Vec<Write>> {
+    let (was, now) = (&before.provisioning, &after.provisioning);
+    if let (Some(was), Some(now)) = (was, now)
+        && Arc::ptr_eq(was, now)
+    {
+        return Ok(Vec::new());
+    }
+    let rows = match (was, now) {
+        (was, Some(now)) => now.since(was.as_deref())?,
+        (Some(was), None) => {
+            let gone = was.since(None)?.into_keys();
+            gone.map(|key| (key, None)).collect()
+        }
+        (None, None) => Rows::new(),
+    };
+    let writes = rows.into_iter().map(|(key, value)| Write::Provision {
+        key,
+        value: value.map(|value| value.to_string()),
+    });
+    Ok(writes.collect())
+}
+
 /// What the store keeps of an active state.
 ///
 /// # Errors
 /// The directory has no JSON form.
 pub fn stored_bundle(active: &Active) -> anyhow::Result<ActiveBundle> {
+    // What is provisioned has rows of its own.
+    let directory = Directory {
+        provisioning: None,
+        ..active.directory.as_ref().clone()
+    };
     Ok(ActiveBundle {
         hash: active.hash,
         files: serde_json::to_value(active.bundle.files())?,
-        directory: serde_json::to_value(active.directory.as_ref())?,
+        directory: serde_json::to_value(directory)?,
         activated: active.activated,
         request: active.request.clone(),
     })

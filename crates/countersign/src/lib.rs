@@ -25,6 +25,7 @@ pub mod names;
 pub(crate) mod outbound;
 pub mod runner;
 pub mod sample;
+mod scim;
 pub mod secrets;
 pub mod server;
 pub mod streams;

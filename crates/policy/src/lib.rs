@@ -21,14 +21,15 @@ pub mod target;
 pub use bundle::{
     Bundle,
     diff::BundleDiff,
-    people::{DirectoryChange, RefusedChange},
+    people::{DirectoryChange, RefusedChange, assembled},
     provided::holder,
+    provisioned::gives,
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
 pub use masking::Masker;
 pub use problem::{Problem, Severity};
-pub use provider::Provider;
+pub use provider::{Provider, Scim};
 pub use snapshot::{
     Snapshot, Unreachable,
     explain::{ExplainedAsk, Explanation},

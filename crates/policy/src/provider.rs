@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use countersign_core::{
     canonical::{Hash, NotCanonical, hash_in_domain},
     id::GroupId,
+    provisioning::Named,
     time::Span,
 };
 
@@ -42,6 +43,17 @@ pub struct Provider {
     pub require: BTreeMap<String, String>,
     /// How long a session lasts.
     pub session: Span,
+    /// How it provisions people; otherwise only their sign-ins say who they are.
+    pub scim: Option<Scim>,
+}
+
+/// How a provider provisions people, with SCIM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scim {
+    /// What proves that it is the provider who calls.
+    pub token: CredentialSource,
+    /// What names a person.
+    pub person: Named,
 }
 
 impl Provider {
@@ -53,7 +65,8 @@ impl Provider {
     pub fn settings(&self) -> Result<Hash, NotCanonical> {
         let asked = (&self.issuer, &self.client_id, &self.scopes, &self.ca);
         let believed = (&self.person_claim, &self.groups_claim, &self.require);
-        let lasts = (self.creates_people, self.session);
+        let provisions = self.scim.as_ref().map(|scim| scim.person);
+        let lasts = (self.creates_people, self.session, provisions);
         hash_in_domain("provider", &(asked, believed, lasts))
     }
 }

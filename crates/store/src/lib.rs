@@ -22,6 +22,8 @@ pub use row::PHASES;
 pub use sqlite::{Copied, SqliteStore};
 pub use write::{CaseWrite, Forgetting, Write};
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use countersign_core::{
     canonical::Hash,
@@ -129,6 +131,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The directory changes made since the active bundle's directory, oldest first.
     async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
+
+    /// What is provisioned, by its keys, as JSON.
+    async fn provisioned(&self) -> Result<BTreeMap<String, String>, StoreError>;
 
     /// The credential whose secret has this hash, also when it is revoked, used or expired.
     async fn credential_by_secret(

@@ -50,6 +50,13 @@ pub enum Write {
     },
     /// A change of the directory.
     ChangeDirectory(DirectoryEntry),
+    /// Sets, or clears, a row of what is provisioned.
+    Provision {
+        /// Its key.
+        key: String,
+        /// What it is now, as JSON.
+        value: Option<String>,
+    },
     /// A new credential.
     InsertCredential(Box<StoredCredential>),
     /// Uses a link. Conflicts when it was used or revoked.
@@ -118,6 +125,8 @@ pub struct Forgetting {
     pub credentials: Vec<CredentialId>,
     /// The directory changes that stay; then bundles that are not active go, too.
     pub changes: Option<Vec<DirectoryEntry>>,
+    /// Keys of rows of what is provisioned.
+    pub provisioned: Vec<String>,
     /// Answers to idempotency keys that contain this text, or belong to a subject that does.
     pub answers_with: Option<String>,
 }

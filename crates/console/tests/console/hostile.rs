@@ -353,6 +353,7 @@ impl Fill<'_> {
     fn people(&self, can_propose: bool) -> PeoplePage {
         PeoplePage {
             shell: self.shell(),
+            provisioner: self.s(),
             people: vec![PersonRow {
                 name: self.s(),
                 me: true,
@@ -363,6 +364,8 @@ impl Fill<'_> {
                     countersigned: false,
                 }],
                 accounts: self.list(),
+                inactive: false,
+                provisioned: true,
                 manager: self.s(),
                 disabled: false,
                 last_seen: Some(self.moment()),

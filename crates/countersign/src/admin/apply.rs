@@ -28,7 +28,7 @@ use crate::{
     active::Active,
     bundle_files::problems_error,
     gateway::{
-        Gateway, make_active, stored_bundle,
+        Gateway, changed_rows, make_active, stored_bundle,
         world::{self, World},
     },
     identity::{Issue, LINK, passkey::Enrolled},
@@ -271,6 +271,10 @@ pub async fn replace_bundle(
     let before = gateway.active();
     let mut directory = bundle.directory(now, Some(&before.directory), countersigned);
     let of_files = directory.clone();
+    let provisioned = before.directory.provisioning.as_deref();
+    let provisioned = bundle.still_provisioned((&before.bundle, provisioned), now);
+    directory.provisioning = provisioned.map(Arc::new);
+    directory.introduce();
     let mut kept = Vec::new();
     for entry in gateway.store.directory_changes().await? {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
@@ -279,13 +283,15 @@ pub async fn replace_bundle(
         let named = !takes_away(&change) && concerns_files(&change, &of_files);
         if !named
             && change
-                .apply(&mut directory, entry.at, entry.countersigned)
+                .apply_alone(&mut directory, entry.at, entry.countersigned)
                 .is_ok()
         {
             let change = serde_json::to_value(&change)?;
             kept.push(Write::ChangeDirectory(DirectoryEntry { change, ..entry }));
         }
     }
+    directory.settle();
+    kept.extend(changed_rows(&before.directory, &directory)?);
     let world = World {
         now: world::hash_of(&bundle, &directory)?,
         was: world::stored(gateway.store.as_ref()).await?,
@@ -346,13 +352,34 @@ fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. } => files.people.contains_key(person),
         // Files say nothing of accounts, and nothing of what a provider says.
-        DirectoryChange::ProvidePerson { .. } | DirectoryChange::UnlinkAccount { .. } => false,
+        DirectoryChange::ProvidePerson { .. }
+        | DirectoryChange::UnlinkAccount { .. }
+        | DirectoryChange::Provision { .. } => false,
         DirectoryChange::AddAgent { agent, .. }
         | DirectoryChange::StopAgent { agent }
         | DirectoryChange::StartAgent { agent } => files.agents.contains_key(agent),
         DirectoryChange::AddWorkload { workload, .. }
         | DirectoryChange::StopWorkload { workload }
         | DirectoryChange::StartWorkload { workload } => files.workloads.contains_key(workload),
+    }
+}
+
+/// Everybody who could act and can't any more.
+fn ended_by(before: &Directory, after: &Directory) -> Vec<SubjectId> {
+    let acts = |person: &PersonId| after.active_person(person).is_some();
+    let people = before.people.iter();
+    let ended = people.filter(|(id, person)| person.acts() && !acts(id));
+    ended.map(|(id, _)| SubjectId::Person(id.clone())).collect()
+}
+
+/// What a change is called in the record. Auditors know by that whose credentials ended.
+fn name_of(change: &DirectoryChange, value: &Value, ended: &[SubjectId]) -> String {
+    let name = value.get("change").and_then(Value::as_str);
+    match change {
+        DirectoryChange::Provision { subject, .. } if ended.contains(subject) => {
+            "disable_provisioned".into()
+        }
+        _ => name.unwrap_or("change").into(),
     }
 }
 
@@ -382,20 +409,24 @@ pub(super) async fn change_directory(
         true => active.stops.note(subject_of(change), by),
         false => active.stops.forget(&subject_of(change)),
     }
+    let ended = match change {
+        DirectoryChange::Provision { .. } => ended_by(&before.directory, &active.directory),
+        _ => Vec::new(),
+    };
     let value = serde_json::to_value(change)?;
     gateway.keys.meet(active.directory.people.keys())?;
     let names = &gateway.keys.pseudonyms;
     let body = Body::DirectoryChanged(DirectoryChanged {
         subject: names.of(&subject_of(change)),
-        what: value
-            .get("change")
-            .and_then(Value::as_str)
-            .unwrap_or("change")
-            .into(),
+        what: name_of(change, &value, &ended),
     });
     // What a provider says of somebody goes with them when they are erased.
     let of = match change {
-        DirectoryChange::ProvidePerson { person, .. } => Of::Payload(person.clone()),
+        DirectoryChange::ProvidePerson { person, .. }
+        | DirectoryChange::Provision {
+            subject: SubjectId::Person(person),
+            ..
+        } => Of::Payload(person.clone()),
         _ => Of::default(),
     };
     let mut evidence = json!({ "change": value, "countersigned": countersigned });
@@ -409,18 +440,24 @@ pub(super) async fn change_directory(
         ..Record::control(at, body, evidence)
     };
     gateway.log.record(record).await?;
-    let mut writes = vec![Write::ChangeDirectory(DirectoryEntry {
-        change: value,
-        at,
-        countersigned,
-    })];
-    // Whose what they have is, is not sure any more once their account is another's.
-    if is_stop(change) || matches!(change, DirectoryChange::UnlinkAccount { .. }) {
-        writes.push(Write::RevokeHolder {
-            holder: subject_of(change).to_string(),
+    let mut writes = changed_rows(&before.directory, &active.directory)?;
+    if is_kept(change, &before.directory) {
+        writes.push(Write::ChangeDirectory(DirectoryEntry {
+            change: value,
             at,
-        });
+            countersigned,
+        }));
     }
+    // Whose what they have is, is not sure any more once their account is another's.
+    let is_unlink = matches!(change, DirectoryChange::UnlinkAccount { .. });
+    let mut ended: BTreeSet<SubjectId> = ended.into_iter().collect();
+    if is_stop(change) || is_unlink {
+        ended.insert(subject_of(change));
+    }
+    writes.extend(ended.into_iter().map(|holder| Write::RevokeHolder {
+        holder: holder.to_string(),
+        at,
+    }));
     gateway.store.commit(writes).await?;
     gateway.activate(active);
     if let Some(world) = world {
@@ -428,6 +465,18 @@ pub(super) async fn change_directory(
         world::stored_as(&gateway.log, at, world.now).await;
     }
     Ok(true)
+}
+
+/// Whether a change is kept by itself; what it does to what is provisioned is kept by its rows.
+fn is_kept(change: &DirectoryChange, before: &Directory) -> bool {
+    match change {
+        DirectoryChange::Provision { .. } => false,
+        DirectoryChange::UnlinkAccount { person, provider } => {
+            let known = before.people.get(person);
+            known.is_some_and(|known| known.accounts.contains_key(provider))
+        }
+        _ => true,
+    }
 }
 
 /// Refuses to go on with somebody whose stop is in effect and nowhere recorded: the record would
@@ -491,6 +540,7 @@ pub(crate) fn subject_of(change: &DirectoryChange) -> SubjectId {
         | DirectoryChange::RemoveMembership { person, .. }
         | DirectoryChange::ProvidePerson { person, .. }
         | DirectoryChange::UnlinkAccount { person, .. } => SubjectId::Person(person.clone()),
+        DirectoryChange::Provision { subject, .. } => subject.clone(),
         DirectoryChange::AddAgent { agent, .. }
         | DirectoryChange::StopAgent { agent }
         | DirectoryChange::StartAgent { agent } => SubjectId::Agent(agent.clone()),

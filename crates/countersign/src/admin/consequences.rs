@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use countersign_core::{
     count::counted,
     id::{PersonId, ProviderId},
+    provisioning::Provisioning,
     time::{Span, Timestamp},
 };
 use countersign_policy::{
-    Bundle, Provider,
+    Bundle, Provider, Scim,
     stream::{Details, Stream, StreamKind},
 };
 
@@ -47,6 +48,7 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
     lines.extend(signed_out(&before, after));
+    lines.extend(of_provisioned(&before, after, gateway.clock.now()));
     lines
 }
 
@@ -156,14 +158,24 @@ fn of_providers(
         if provider.creates_people && known.is_none_or(|known| !known.creates_people) {
             lines.push("Whomever it signs in becomes a person here.".into());
         }
+        if let Some(scim) = &provider.scim {
+            lines.extend(of_provisioning(
+                known.and_then(|known| known.scim.as_ref()),
+                scim,
+            ));
+        }
         if known.is_some_and(|known| known.session < provider.session) {
             lines.push(format!(
                 "Whoever is removed there can act here for up to {} more.",
                 provider.session
             ));
         }
-        // The same name in another claim is another group.
-        let known = known.filter(|known| known.groups_claim == provider.groups_claim);
+        // The same name in another claim, or said in another way, is another group.
+        let way = |one: &Provider| match &one.scim {
+            None => Some(one.groups_claim.clone()),
+            Some(_) => None,
+        };
+        let known = known.filter(|known| way(known) == way(provider));
         let mapped = provider.groups.iter();
         let new = mapped.filter(|(theirs, ours)| {
             known.is_none_or(|known| known.groups.get(*theirs) != Some(*ours))
@@ -171,6 +183,43 @@ fn of_providers(
         lines.extend(new.map(|(theirs, ours)| {
             format!("Whoever it says is in {theirs:?} is in the group `{ours}` here.")
         }));
+    }
+    lines
+}
+
+/// What whoever has the token of a provider can do, where that token is another one than before.
+fn of_provisioning(before: Option<&Scim>, after: &Scim) -> Option<String> {
+    (before.map(|before| &before.token) != Some(&after.token)).then(|| {
+        "Whoever has the token of `scim`, which never ends by itself, can provision people, put them in \
+         the groups below, and keep anybody whom the provider can name from acting, administrators \
+         included."
+            .to_owned()
+    })
+}
+
+/// Who is not provisioned any more, and so can do nothing, or can act although they were made to go.
+fn of_provisioned(before: &Active, after: &Bundle, now: Timestamp) -> Vec<String> {
+    let Some(was) = before.directory.provisioning.as_deref() else {
+        return Vec::new();
+    };
+    let stays = after.still_provisioned((&before.bundle, Some(was)), now);
+    let users = |all: &Provisioning| u64::try_from(all.users.len()).unwrap_or(u64::MAX);
+    let mut lines = Vec::new();
+    if users(was) > 0 && stays.as_ref().is_none_or(|stays| stays.users.is_empty()) {
+        let users = counted(users(was), "user", "users");
+        lines.push(format!("What was provisioned is forgotten: {users}."));
+    }
+    let people = before.directory.people.values();
+    let kept_out = people.filter(|one| one.inactive && !one.provided).count();
+    if kept_out > 0 && stays.is_none() {
+        let people = counted(
+            u64::try_from(kept_out).unwrap_or(u64::MAX),
+            "person",
+            "people",
+        );
+        lines.push(format!(
+            "{people} whom the provider made inactive can act again."
+        ));
     }
     lines
 }
@@ -199,6 +248,13 @@ fn signed_out(before: &Active, after: &Bundle) -> Vec<String> {
 fn comes_back(gateway: &Gateway, person: &PersonId) -> Option<String> {
     let active = gateway.active();
     let known = active.directory.people.get(person)?;
+    if active.directory.provisioning.is_some() {
+        return known.standing.is_some().then(|| {
+            "If the provider provisions them again, they are somebody new here, even if they are \
+             disabled now: take them away there first."
+                .to_owned()
+        });
+    }
     let (provider, _) = known.accounts.first_key_value()?;
     Some(format!(
         "Their next sign-in with `{provider}` makes them somebody new here, even if they are disabled \

@@ -13,12 +13,13 @@ use countersign_core::{
     count::counted,
     directory::Directory,
     id::{CredentialId, PersonId, RequestId},
+    provisioning::{Provisioning, User, same_name},
     request::Request,
     subject::SubjectId,
     time::Timestamp,
 };
 use countersign_evidence::body::{Body, DirectoryChanged, Erasure, EvidenceErased};
-use countersign_policy::DirectoryChange;
+use countersign_policy::{DirectoryChange, assembled};
 use countersign_store::{DirectoryEntry, Forgetting, Store, StoredCredential, Write};
 use serde_json::{Value, json};
 
@@ -89,8 +90,9 @@ pub(super) async fn erase(
     check_standing(gateway, person)?;
     let cases = ended_cases(gateway, person, Some(&request.id)).await?;
     let changes = changes_without(gateway, person).await?;
-    let directory = directory_after(gateway, &changes).await?;
     let before = gateway.active();
+    let provisioned = provisioned_without(&before.directory, person);
+    let directory = directory_after(gateway, &changes, provisioned).await?;
     let world = World {
         now: world::hash_of(&before.bundle, &directory)?,
         was: world::stored(gateway.store.as_ref()).await?,
@@ -113,6 +115,7 @@ pub(super) async fn erase(
         credentials: credentials_of(gateway, person).await?,
         changes: Some(changes),
         answers_with: Some(person.to_string()),
+        provisioned: provisioned_of(&before.directory, &directory)?,
     };
     let (forgotten, ended) = (forgetting.cases.len(), forgetting.credentials.len());
     let mut pending = pending(gateway.store.as_ref()).await?;
@@ -297,6 +300,8 @@ fn is_of(change: &DirectoryChange, who: &PersonId) -> bool {
         | DirectoryChange::RemoveMembership { person, .. }
         | DirectoryChange::ProvidePerson { person, .. }
         | DirectoryChange::UnlinkAccount { person, .. } => person == who,
+        // It is kept by its rows.
+        DirectoryChange::Provision { .. } => false,
         DirectoryChange::AddAgent { owner, .. } | DirectoryChange::AddWorkload { owner, .. } => {
             owner == who
         }
@@ -326,16 +331,52 @@ fn machines_of(gateway: &Gateway, person: &PersonId) -> BTreeSet<String> {
 async fn directory_after(
     gateway: &Gateway,
     changes: &[DirectoryEntry],
+    provisioned: Option<Provisioning>,
 ) -> anyhow::Result<Directory> {
     let Some(stored) = gateway.store.active_bundle().await? else {
         bail!("there is no active bundle");
     };
-    let mut directory: Directory = serde_json::from_value(stored.directory)?;
-    for entry in changes {
+    let directory: Directory = serde_json::from_value(stored.directory)?;
+    let changes = changes.iter().map(|entry| {
         let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
-        change.apply(&mut directory, entry.at, entry.countersigned)?;
+        Ok((change, entry.at, entry.countersigned))
+    });
+    let changes: Vec<_> = changes.collect::<anyhow::Result<_>>()?;
+    Ok(assembled(directory, provisioned, changes)?)
+}
+
+/// What is provisioned without a person: without whoever is that person, or is called that.
+fn provisioned_without(directory: &Directory, person: &PersonId) -> Option<Provisioning> {
+    let mut after = directory.provisioning.as_deref()?.clone();
+    let is_theirs = |user: &User| {
+        let name = directory
+            .provisioning
+            .as_ref()
+            .and_then(|all| all.name_of(user));
+        let names = [&user.person, &name];
+        names
+            .into_iter()
+            .flatten()
+            .any(|name| same_name(name, person))
+    };
+    let gone = after.users.iter().filter(|(_, user)| is_theirs(user));
+    let gone: Vec<_> = gone.map(|(id, _)| id.clone()).collect();
+    for id in &gone {
+        after.users.remove(id);
+        for group in after.groups.values_mut() {
+            group.members.remove(id);
+        }
     }
-    Ok(directory)
+    after.departed.retain(|one| !same_name(one, person));
+    Some(after)
+}
+
+/// The keys of the rows that go.
+fn provisioned_of(before: &Directory, after: &Directory) -> anyhow::Result<Vec<String>> {
+    let (Some(before), Some(after)) = (&before.provisioning, &after.provisioning) else {
+        return Ok(Vec::new());
+    };
+    Ok(after.since(Some(before))?.into_keys().collect())
 }
 
 /// The credentials that a person holds, issued or had a hand in, and those that came from them.

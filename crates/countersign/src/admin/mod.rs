@@ -9,6 +9,7 @@ mod consequences;
 pub(crate) mod erase;
 mod proposal;
 pub(crate) mod provide;
+pub(crate) mod provision;
 mod stop;
 mod warning;
 

@@ -397,6 +397,9 @@ fn title_of(change: &DirectoryChange) -> String {
         DirectoryChange::UnlinkAccount { person, provider } => {
             format!("Unlink the account of {person} with {provider}")
         }
+        DirectoryChange::Provision { provider, .. } => {
+            format!("Take over what {provider} provisions")
+        }
         DirectoryChange::AddAgent {
             agent,
             owner,
@@ -457,6 +460,9 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
                 ("provider", provider.to_string()),
             ]
         }
+        DirectoryChange::Provision { provider, .. } => {
+            vec![("provider", provider.to_string())]
+        }
         DirectoryChange::AddAgent {
             agent,
             owner,
@@ -494,6 +500,7 @@ fn follows_from(change: &DirectoryChange) -> &'static str {
         DirectoryChange::RemoveMembership { .. } => {
             "They can no longer do, or countersign, what only the group can."
         }
+        DirectoryChange::Provision { .. } => "People are, and have, what it says.",
         DirectoryChange::ProvidePerson { .. } => "They have the groups that it says they have.",
         DirectoryChange::UnlinkAccount { .. } => {
             "Ends what they signed in with through it. The next account of their name there that \

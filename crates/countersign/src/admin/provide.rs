@@ -15,6 +15,7 @@ use anyhow::Context;
 use countersign_core::{
     directory::{Account, Directory},
     id::{PersonId, ProviderId},
+    provisioning::same_name,
     subject::SubjectId,
 };
 use countersign_policy::{DirectoryChange, Provider, holder};
@@ -35,6 +36,12 @@ pub(crate) enum Unwelcome {
          unlinks your account: countersign people unlink {0} PROVIDER"
     )]
     Unknown(PersonId),
+    /// The provider does not provision them, or as inactive.
+    #[error(
+        "`{0}` is not provisioned here, or not active: have whoever runs the provider assign you to \
+         this application, then sign in again"
+    )]
+    NotProvisioned(PersonId),
     /// What was asked for is not what counts by now.
     #[error("the settings of `{0}` changed in the meantime; sign in again")]
     Changed(ProviderId),
@@ -42,9 +49,33 @@ pub(crate) enum Unwelcome {
 
 /// The person of that name, however it is spelt here: nobody is two people because of a capital
 /// letter, who could then approve for each other.
-fn named(directory: &Directory, name: PersonId) -> PersonId {
-    let is_it = |one: &&PersonId| one.as_str().eq_ignore_ascii_case(name.as_str());
-    directory.people.keys().find(is_it).cloned().unwrap_or(name)
+pub(super) fn named(directory: &Directory, name: PersonId) -> PersonId {
+    let is_it = |one: &&PersonId| same_name(one, &name);
+    let found = directory.people.keys().find(is_it).cloned();
+    found.unwrap_or(name)
+}
+
+/// Refuses whoever is not provisioned, or not active, where people are provisioned. Somebody's first
+/// account has to be `called` what their user is called now: a name may have gone to somebody else.
+fn check_provisioned(
+    directory: &Directory,
+    person: &PersonId,
+    called: Option<&PersonId>,
+) -> Result<(), Unwelcome> {
+    let Some(provisioning) = &directory.provisioning else {
+        return Ok(());
+    };
+    let user = provisioning.user_of(person).map(|(_, user)| user);
+    let good = user.filter(|user| user.active).is_some_and(|user| {
+        called.is_none_or(|called| {
+            let name = provisioning.name_of(user);
+            name.is_some_and(|name| same_name(&name, called))
+        })
+    });
+    match good {
+        true => Ok(()),
+        false => Err(Unwelcome::NotProvisioned(person.clone())),
+    }
 }
 
 /// Begins a session of whom the provider vouches for.
@@ -63,12 +94,15 @@ pub(crate) async fn sign_in(
         return Err(Unwelcome::Changed(id.clone()).into());
     }
     let directory = &active.directory;
-    let person = match holder(directory, id, vouched.account) {
+    let (held, called) = (holder(directory, id, vouched.account), vouched.person);
+    let is_known = held.is_some();
+    let person = match held {
         Some((person, _)) => person.clone(),
-        None => named(directory, vouched.person),
+        None => named(directory, called.clone()),
     };
     let subject = SubjectId::Person(person.clone());
     let known = directory.people.get(&person);
+    check_provisioned(directory, &person, (!is_known).then_some(&called))?;
     if !provider.creates_people && known.is_none_or(|known| known.provided) {
         return Err(Unwelcome::Unknown(person).into());
     }
@@ -125,9 +159,14 @@ pub(crate) async fn let_in(gateway: &Gateway, person: &PersonId) -> anyhow::Resu
     let Some(known) = active.directory.people.get(person) else {
         return Ok(false);
     };
-    let unlink = known
-        .accounts
-        .keys()
+    // Whom only the provisioning made a person stays with it.
+    let provisioning = active.directory.provisioning.as_ref();
+    let kept_out = provisioning.filter(|_| known.inactive && !known.provided);
+    let providers = known.accounts.keys();
+    let mut providers: BTreeSet<_> = providers.collect();
+    providers.extend(kept_out.map(|all| &all.provider));
+    let unlink = providers
+        .into_iter()
         .map(|provider| DirectoryChange::UnlinkAccount {
             person: person.clone(),
             provider: provider.clone(),

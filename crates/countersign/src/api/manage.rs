@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use countersign_core::{id::PersonId, subject::SubjectId, time::Timestamp};
+use countersign_core::{directory::Person, id::PersonId, subject::SubjectId, time::Timestamp};
 use countersign_store::{CredentialKind, StoredCredential};
 
 use super::{
@@ -191,6 +191,8 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         passkeys: passkeys_of(id, &all, now).collect(),
         accounts: person.accounts.keys().map(ToString::to_string).collect(),
         provided: person.provided,
+        provisioned: is_provisioned(person),
+        inactive: person.inactive,
     });
     let agents = directory
         .agents
@@ -212,6 +214,12 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         machines: machines.collect(),
         groups: directory.groups.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// Whether a provider provisions a person now.
+pub(crate) fn is_provisioned(person: &Person) -> bool {
+    let standing = person.standing.as_ref();
+    standing.is_some_and(|standing| standing.user.is_some())
 }
 
 /// Agents have no business with the names of people, nor with the rules that bind them.

@@ -57,6 +57,7 @@ use crate::{
     gates::advisory::Outstanding,
     gateway::Gateway,
     identity::Caller,
+    scim::Door,
     streams::Streams,
 };
 
@@ -88,6 +89,8 @@ pub struct Api {
     uploading: Seats,
     running: Seats,
     listening: Seats,
+    /// The way in for whoever provisions people.
+    pub(crate) scim: Door,
     /// Set when the gateway stops, so that streams of events end at once.
     pub stopping: CancellationToken,
 }
@@ -110,6 +113,7 @@ impl Api {
             uploading: Seats::new(run::UPLOADS),
             running: Seats::new(run::CALLS),
             listening: Seats::new(events::STREAMS),
+            scim: Door::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -119,16 +123,22 @@ impl Api {
     /// # Errors
     /// 429 when it is used up.
     pub fn check_rate(&self, caller: &Caller) -> Result<(), ApiError> {
-        self.rates
-            .check_key(&caller.credential.holder)
-            .map_err(|_| {
-                ApiError::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too_many_requests",
-                    "too many requests",
-                )
-                .with_detail("Wait a second and go on more slowly.")
-            })
+        self.check_rate_of(&caller.credential.holder)
+    }
+
+    /// Takes one request off the allowance of whoever has this name.
+    ///
+    /// # Errors
+    /// 429 when it is used up.
+    pub(crate) fn check_rate_of(&self, name: &String) -> Result<(), ApiError> {
+        self.rates.check_key(name).map_err(|_| {
+            ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "too many requests",
+            )
+            .with_detail("Wait a second and go on more slowly.")
+        })
     }
 
     pub(crate) fn may_record_stranger(&self) -> bool {
@@ -250,7 +260,7 @@ pub(crate) async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Ap
     })
 }
 
-async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
+pub(crate) async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, ApiError> {
     to_bytes(body, limit).await.map_err(|error| {
         let too_long = format!("{error:?}").contains("LengthLimit");
         match too_long {
@@ -396,6 +406,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/log/tile/{level}/{*path}", get(log::hashes))
         .route("/openapi.json", get(openapi::serve))
         .merge(authzen::routes())
+        .merge(crate::scim::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(map_response(as_problem))
@@ -422,7 +433,7 @@ async fn not_found(State(api): State<Api>, uri: Uri, headers: HeaderMap) -> Resp
         "not_found",
         "there is nothing at this address",
     );
-    let interface = ["/v1/", "/access/", "/.well-known/"];
+    let interface = ["/v1/", "/access/", "/.well-known/", "/scim/"];
     let accepts = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());

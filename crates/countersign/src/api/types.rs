@@ -464,6 +464,12 @@ pub struct PersonLine {
     /// Whether they are a person only because a provider says so.
     #[serde(default)]
     pub provided: bool,
+    /// Whether a provider provisions them.
+    #[serde(default)]
+    pub provisioned: bool,
+    /// Whether they can do nothing because the provider who provisions people lets them not.
+    #[serde(default)]
+    pub inactive: bool,
 }
 
 /// A passkey of a person.

@@ -195,10 +195,11 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
         "PERSON", "STATE", "GROUPS", "MANAGER", "ACCOUNT", "PASSKEYS",
     ]);
     for person in people {
-        let state = if person.disabled {
-            "disabled"
-        } else {
-            "active"
+        let state = match (person.inactive, person.disabled, person.provisioned) {
+            (true, ..) => "inactive",
+            (_, true, _) => "disabled",
+            (_, _, true) => "active, provisioned",
+            _ => "active",
         };
         let manager = person.manager.as_deref().unwrap_or_default();
         let passkeys: Vec<_> = person.passkeys.iter().map(passkey).collect();
@@ -239,6 +240,8 @@ mod tests {
             passkeys: Vec::new(),
             accounts: Vec::new(),
             provided: false,
+            provisioned: false,
+            inactive: false,
         };
         let passkey = |label: &str, signs| PasskeyLine {
             id: CredentialId::from_bits(7),
@@ -252,12 +255,22 @@ mod tests {
                 ..person("dana", false, None)
             },
             person("lea", true, Some("dana")),
+            PersonLine {
+                provisioned: true,
+                ..person("max", false, None)
+            },
+            PersonLine {
+                inactive: true,
+                ..person("ned", true, None)
+            },
         ];
         let shown = table(&people, Paint::plain());
         expect![[r#"
-            PERSON  STATE     GROUPS    MANAGER  ACCOUNT  PASSKEYS
-            dana    active    dba, sre           corp     key⟨U+001B⟩ (cred_00000000000000000000000007)
-            lea     disabled  dba, sre  dana"#]].assert_eq(&shown);
+            PERSON  STATE                GROUPS    MANAGER  ACCOUNT  PASSKEYS
+            dana    active               dba, sre           corp     key⟨U+001B⟩ (cred_00000000000000000000000007)
+            lea     disabled             dba, sre  dana
+            max     active, provisioned  dba, sre
+            ned     inactive             dba, sre"#]].assert_eq(&shown);
         let only = super::passkey(&passkey("phone", false));
         assert!(only.ends_with(", signs in only)"), "{only}");
     }

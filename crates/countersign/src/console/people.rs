@@ -27,7 +27,12 @@ use super::{
 };
 use crate::{
     admin,
-    api::{Api, manage::passkeys_of, problem::ApiError, requests::visible},
+    api::{
+        Api,
+        manage::{is_provisioned, passkeys_of},
+        problem::ApiError,
+        requests::visible,
+    },
     engine::EngineError,
     identity::ended,
 };
@@ -84,11 +89,18 @@ pub(super) async fn page(
         people: people.collect(),
         machines: machines.collect(),
         groups: directory.groups.iter().map(ToString::to_string).collect(),
+        provisioner: provisioner(&viewer),
         pending: pending(&viewer).await?,
         can_propose: true,
         cannot_propose: String::new(),
         pick: pick.into(),
     })
+}
+
+/// Who provisions people, as people call them.
+fn provisioner(viewer: &Viewer<'_>) -> String {
+    let found = viewer.active.bundle.provisioner();
+    found.map_or_else(String::new, |(_, provider, _)| provider.title.clone())
 }
 
 fn person_row(
@@ -119,6 +131,8 @@ fn person_row(
             .map(ToString::to_string)
             .unwrap_or_default(),
         disabled: !person.acts(),
+        inactive: person.inactive,
+        provisioned: is_provisioned(person),
         passkeys: passkeys_of(id, credentials, viewer.now)
             .map(|one| Passkey {
                 id: one.id.to_string(),

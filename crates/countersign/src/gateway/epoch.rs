@@ -17,7 +17,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use countersign_core::{
-    canonical::Hash, digest::AttachKey, id::RequestId, request::GOING_ON, time::Timestamp,
+    canonical::Hash, digest::AttachKey, directory::Directory, id::RequestId, request::GOING_ON,
+    time::Timestamp,
 };
 use countersign_evidence::{
     body::{ActivatedBy, Body, EpochStarted, Head, PolicyActivated, Recovered},
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::exchange::{Pending, check_finished};
 use super::{
-    NEW_EPOCH, RECOVERED,
+    NEW_EPOCH, RECOVERED, changed_rows,
     opening::{load, lock, write_public_keys},
     stored_bundle,
     world::{self, World},
@@ -264,6 +265,7 @@ impl Look {
                 bundle: Box::new(stored_bundle(active)?),
                 replaces: None,
             });
+            writes.extend(changed_rows(&Directory::default(), &active.directory)?);
         }
         store.commit(writes).await?;
         Ok(store.close().await?)

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use countersign_core::{canonical::Hash, time::Timestamp};
+use countersign_core::{canonical::Hash, directory::Directory, time::Timestamp};
 use countersign_evidence::{
     body::{ActivatedBy, Body, PolicyActivated},
     frame::{Decoder, Step},
@@ -122,7 +122,10 @@ pub(crate) async fn trust(
         Begun::Trusted(_, at) => at,
         Begun::Nothing | Begun::Recovered | Begun::Finished => clock.now(),
     };
-    let directory = bundle.directory(at, None, true);
+    let directory = Directory {
+        provisioning: bundle.unprovisioned().map(Arc::new),
+        ..bundle.directory(at, None, true)
+    };
     keys.meet(directory.people.keys())?;
     let active = make_active(Arc::new(bundle), Arc::new(directory), at, None)?;
     if !matches!(begun, Begun::Trusted(..)) {

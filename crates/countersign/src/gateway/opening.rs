@@ -15,8 +15,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use countersign_core::{directory::Directory, id::PersonId, time::Timestamp};
-use countersign_policy::{Bundle, DirectoryChange, bundle::settings::ServerSettings};
+use countersign_core::{
+    directory::Directory,
+    id::PersonId,
+    provisioning::{Provisioning, Rows},
+    time::Timestamp,
+};
+use countersign_policy::{Bundle, DirectoryChange, assembled, bundle::settings::ServerSettings};
 use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store};
 use nix::fcntl::{Flock, FlockArg};
@@ -412,21 +417,43 @@ pub(crate) fn url(given: Option<String>, server: &ServerSettings) -> String {
 
 /// Puts together what the store says is active.
 pub(super) async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active> {
+    let (activated, request) = (stored.activated, stored.request.clone());
+    let (bundle, directory) = load_parts(store, stored).await?;
+    make_active(Arc::new(bundle), Arc::new(directory), activated, request)
+}
+
+/// The bundle and the directory that the store says are active.
+pub(super) async fn load_parts(
+    store: &dyn Store,
+    stored: ActiveBundle,
+) -> anyhow::Result<(Bundle, Directory)> {
     let files: BTreeMap<String, String> = serde_json::from_value(stored.files)?;
     let bundle =
         Bundle::from_files(&files).map_err(|problems| bundle_files::problems_error(&problems))?;
     if bundle.hash() != stored.hash {
         bail!("the stored bundle does not match its hash; it was changed in the database");
     }
-    let mut directory: Directory = serde_json::from_value(stored.directory)?;
-    for entry in store.directory_changes().await? {
+    let changes = store.directory_changes().await?;
+    let changes = changes.into_iter().map(|entry| {
         let change: DirectoryChange = serde_json::from_value(entry.change)?;
-        change.apply(&mut directory, entry.at, entry.countersigned)?;
-    }
-    make_active(
-        Arc::new(bundle),
-        Arc::new(directory),
-        stored.activated,
-        stored.request,
-    )
+        Ok((change, entry.at, entry.countersigned))
+    });
+    let changes: Vec<_> = changes.collect::<anyhow::Result<_>>()?;
+    let provisioned = provisioned(store, &bundle).await?;
+    let directory: Directory = serde_json::from_value(stored.directory)?;
+    Ok((bundle, assembled(directory, provisioned, changes)?))
+}
+
+/// What the store has as provisioned under a bundle.
+pub(crate) async fn provisioned(
+    store: &dyn Store,
+    bundle: &Bundle,
+) -> anyhow::Result<Option<Provisioning>> {
+    let Some(mut provisioned) = bundle.unprovisioned() else {
+        return Ok(None);
+    };
+    let rows = store.provisioned().await?.into_iter();
+    let rows = rows.map(|(key, value)| Ok((key, Some(serde_json::from_str(&value)?))));
+    provisioned.put(&rows.collect::<anyhow::Result<Rows>>()?)?;
+    Ok(Some(provisioned))
 }

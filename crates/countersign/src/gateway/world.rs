@@ -20,7 +20,7 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::Store;
 use serde_json::{Value, json};
 
-use super::opening::load;
+use super::opening::load_parts;
 use crate::{
     log::{Log, Record},
     way_out::{Stuck, WayOut},
@@ -78,8 +78,8 @@ pub(crate) async fn stored(store: &dyn Store) -> anyhow::Result<Option<Hash>> {
     let Some(bundle) = store.active_bundle().await? else {
         return Ok(None);
     };
-    let active = load(store, bundle).await?;
-    hash_of(&active.bundle, &active.directory).map(Some)
+    let (bundle, directory) = load_parts(store, bundle).await?;
+    hash_of(&bundle, &directory).map(Some)
 }
 
 impl World {
@@ -97,12 +97,11 @@ impl World {
         let Some(bundle) = store.active_bundle().await? else {
             return Ok(None);
         };
-        let active = load(store, bundle).await?;
-        let was = hash_of(&active.bundle, &active.directory)?;
+        let (bundle, mut directory) = load_parts(store, bundle).await?;
+        let was = hash_of(&bundle, &directory)?;
         known.check(was)?;
-        let mut directory = active.directory.as_ref().clone();
         change.apply(&mut directory, at, countersigned)?;
-        let now = hash_of(&active.bundle, &directory)?;
+        let now = hash_of(&bundle, &directory)?;
         Ok(Some(Self {
             now,
             was: Some(was),

@@ -120,6 +120,8 @@ async fn reviewers_are_pointed_to_whom_is_believed_about_people() {
     check(CORP, &[believed]).await;
     check(&mapped, &[believed, &member]).await;
     check(&CORP.replace("false", "true"), &[believed, anybody]).await;
+    let scim = format!("{CORP}scim = {{ token = {{ env = \"T\" }} }}\n");
+    check(&scim, &[believed, "Whoever has the token of `scim`"]).await;
     lab.apply(|files| {
         files
             .get_mut("countersign.toml")
@@ -156,6 +158,7 @@ async fn reviewers_are_pointed_to_whom_is_believed_about_people() {
         ("creates_people", "session = \"1h\"\ncreates_people", 0),
         ("creates_people", "title = \"Corp\"\ncreates_people", 0),
         (CORP, &mapped, 1),
+        (CORP, &scim, 1),
     ] {
         assert_eq!(changed(from, to).await, lines, "{to}");
     }

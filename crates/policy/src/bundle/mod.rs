@@ -13,6 +13,7 @@ mod normal;
 pub(crate) mod people;
 pub(crate) mod provided;
 mod providers;
+pub(crate) mod provisioned;
 mod reading;
 pub mod retention;
 mod secrets;

@@ -7,14 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use countersign_core::{
     directory::{Account, Directory, Machine, Membership, Person},
     id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
+    provisioning::{Provisioning, Rows},
+    subject::SubjectId,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Bundle, config::MachineEntry, provided};
+use super::{Bundle, config::MachineEntry, provided, provisioned};
 
 impl Bundle {
     /// The directory of the files at `now`. Memberships that `previous` already has keep their
@@ -75,8 +79,27 @@ impl Bundle {
             agents: machines(&config.agents, &previous.agents),
             workloads: machines(&config.workloads, &previous.workloads),
             groups: config.groups.keys().cloned().collect(),
+            provisioning: None,
         }
     }
+}
+
+/// A directory with what is provisioned and what was changed since, oldest first.
+///
+/// # Errors
+/// [`RefusedChange`] of the first change that does not fit.
+pub fn assembled(
+    mut directory: Directory,
+    provisioning: Option<Provisioning>,
+    changes: impl IntoIterator<Item = (DirectoryChange, Timestamp, bool)>,
+) -> Result<Directory, RefusedChange> {
+    directory.provisioning = provisioning.map(Arc::new);
+    directory.introduce();
+    for (change, at, countersigned) in changes {
+        change.apply_alone(&mut directory, at, countersigned)?;
+    }
+    directory.settle();
+    Ok(directory)
 }
 
 fn machines<T: Ord + Clone>(
@@ -150,6 +173,15 @@ pub enum DirectoryChange {
         person: PersonId,
         /// The provider.
         provider: ProviderId,
+    },
+    /// What the provider who provisions people changes. It is kept by its rows.
+    Provision {
+        /// Who provisions.
+        provider: ProviderId,
+        /// Whom it is about; the provisioning itself, where that is nobody alone.
+        subject: SubjectId,
+        /// What is otherwise now.
+        rows: Rows,
     },
     /// A new agent.
     AddAgent {
@@ -226,6 +258,9 @@ pub enum RefusedChange {
         /// The provider.
         provider: ProviderId,
     },
+    /// What a provider changes can't be understood.
+    #[error("what `{0}` provisions does not fit what is known of it")]
+    NotProvisioned(ProviderId),
     /// Nobody has that name.
     #[error("there is no {kind} `{name}`; check the name")]
     Unknown {
@@ -245,6 +280,10 @@ pub(super) fn unknown(kind: &'static str, name: impl ToString) -> RefusedChange 
 
 /// Refuses a name that somebody has in other small and capital letters: one human could be both.
 pub(super) fn one_spelling(directory: &Directory, name: &PersonId) -> Result<(), RefusedChange> {
+    // Who is known has no twin.
+    if directory.people.contains_key(name) {
+        return Ok(());
+    }
     let twin =
         |known: &&PersonId| *known != name && known.as_str().eq_ignore_ascii_case(name.as_str());
     match directory.people.keys().find(twin) {
@@ -279,11 +318,37 @@ impl DirectoryChange {
         }
     }
 
-    /// Makes the change, or leaves the directory as it is.
+    /// Makes the change, with what follows from it for what is provisioned, or leaves the directory as it
+    /// is.
     ///
     /// # Errors
     /// [`RefusedChange`] when a name is taken or unknown.
     pub fn apply(
+        &self,
+        directory: &mut Directory,
+        now: Timestamp,
+        countersigned: bool,
+    ) -> Result<(), RefusedChange> {
+        let taken = match self {
+            Self::UnlinkAccount { person, .. } => provisioned::let_go(directory, person),
+            _ => false,
+        };
+        match self.apply_alone(directory, now, countersigned) {
+            // Somebody without an account, whom only the provisioning kept from acting.
+            Err(RefusedChange::Unknown { .. }) if taken => {}
+            applied => applied?,
+        }
+        if directory.provisioning.is_some() {
+            directory.settle();
+        }
+        Ok(())
+    }
+
+    /// Makes the change as it was kept: what followed for what is provisioned is kept there.
+    ///
+    /// # Errors
+    /// [`RefusedChange`] when a name is taken or unknown.
+    pub fn apply_alone(
         &self,
         directory: &mut Directory,
         now: Timestamp,
@@ -339,6 +404,9 @@ impl DirectoryChange {
             Self::UnlinkAccount { person, provider } => {
                 provided::unlink(directory, person, provider)
             }
+            Self::Provision { provider, rows, .. } => {
+                provisioned::provision(directory, provider, rows)
+            }
             Self::AddAgent { .. }
             | Self::StopAgent { .. }
             | Self::StartAgent { .. }
@@ -384,6 +452,7 @@ impl DirectoryChange {
             | Self::AddMembership { .. }
             | Self::RemoveMembership { .. }
             | Self::ProvidePerson { .. }
+            | Self::Provision { .. }
             | Self::UnlinkAccount { .. } => Ok(()),
         }
     }
@@ -412,6 +481,14 @@ fn leave(
     group: &GroupId,
 ) -> Result<(), RefusedChange> {
     let found = find(&mut directory.people, person, "person")?;
+    let provisioned = found
+        .standing
+        .iter()
+        .any(|one| one.groups.contains_key(group));
+    if provisioned && found.groups.get(group).is_some_and(|of| of.provided) {
+        let (person, group) = (person.clone(), group.clone());
+        return Err(RefusedChange::Provided { person, group });
+    }
     let removed = found.groups.remove(group).map(drop);
     removed.ok_or_else(|| unknown("membership", format_args!("{person} in {group}")))?;
     for account in found.accounts.values_mut() {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{
     id::{GroupId, ProviderId},
+    provisioning::Named,
     time::Span,
 };
 use serde::Deserialize;
@@ -19,7 +20,10 @@ use super::{
     streams::refused_url,
     targets::RawSecret,
 };
-use crate::{problem::shown, provider::Provider};
+use crate::{
+    problem::shown,
+    provider::{Provider, Scim},
+};
 
 /// How long a session lasts, unless configured otherwise: a working day, so that whoever was removed
 /// at the provider is gone by the next.
@@ -57,6 +61,15 @@ pub(super) struct RawProvider {
     #[serde(default)]
     require: BTreeMap<String, String>,
     session: Option<Spanned<Span>>,
+    scim: Option<Spanned<RawScim>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScim {
+    token: RawSecret,
+    #[serde(default)]
+    person: Named,
 }
 
 fn yes() -> bool {
@@ -120,6 +133,7 @@ fn read_one(
     let scopes = scopes(reader, raw.scopes);
     let groups = mapped(reader, known, raw.groups);
     let session = session(reader, raw.session);
+    let scim = scim(reader, raw.scim);
     let secret_line = reader.line(raw.client_secret.span().start);
     let secret = raw.client_secret.into_inner();
     let client_secret = secret.source(reader, secret_line, "client_secret");
@@ -136,8 +150,20 @@ fn read_one(
         groups,
         require: raw.require,
         session,
+        scim: scim?,
     };
     Some((id, provider))
+}
+
+/// How it provisions; `None` where that was noted as a problem.
+fn scim(reader: &mut Reader<'_>, written: Option<Spanned<RawScim>>) -> Option<Option<Scim>> {
+    let Some(written) = written else {
+        return Some(None);
+    };
+    let line = reader.line(written.span().start);
+    let RawScim { token, person } = written.into_inner();
+    let token = token.source(reader, line, "token of `scim`")?;
+    Some(Some(Scim { token, person }))
 }
 
 fn issuer(reader: &mut Reader<'_>, raw: &RawProvider) -> String {

@@ -61,6 +61,10 @@ impl Batch<'_> {
                 self.put(|s| &mut s.unknown, key, None);
                 Ok(())
             }
+            Write::Provision { key, value } => {
+                self.put(|s| &mut s.provisioned, key, value);
+                Ok(())
+            }
             Write::Set { key, value } => {
                 self.put(|s| &mut s.settings, key, Some(value));
                 Ok(())

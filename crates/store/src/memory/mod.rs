@@ -10,6 +10,7 @@ mod state;
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard},
 };
 
@@ -81,6 +82,9 @@ impl Store for MemoryStore {
             if let Some(gone) = state.credentials.remove(credential) {
                 state.secrets.remove(&gone.secret);
             }
+        }
+        for key in &what.provisioned {
+            state.provisioned.remove(key);
         }
         if let Some(text) = what.answers_with {
             let text = text.to_ascii_lowercase();
@@ -243,6 +247,10 @@ impl Store for MemoryStore {
 
     async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
         Ok(self.state()?.changes.values().cloned().collect())
+    }
+
+    async fn provisioned(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        Ok(self.state()?.provisioned.clone())
     }
 
     async fn credential_by_secret(

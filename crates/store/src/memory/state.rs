@@ -43,6 +43,7 @@ pub(super) struct State {
     pub(super) last_record: u64,
     pub(super) bundle: BTreeMap<(), ActiveBundle>,
     pub(super) changes: BTreeMap<u64, DirectoryEntry>,
+    pub(super) provisioned: BTreeMap<String, String>,
     pub(super) credentials: BTreeMap<CredentialId, StoredCredential>,
     pub(super) secrets: BTreeMap<Hash, CredentialId>,
     pub(super) unknown: BTreeMap<AttachKey, ()>,

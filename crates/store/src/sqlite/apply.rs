@@ -36,6 +36,7 @@ pub(super) async fn apply(
         Write::Acknowledge(seq) => run(connection, acknowledge(seq)).await,
         Write::ActivateBundle { bundle, replaces } => activate(connection, &bundle, replaces).await,
         Write::ChangeDirectory(entry) => run(connection, change_directory(&entry)).await,
+        Write::Provision { key, value } => run(connection, provision(key, value)).await,
         Write::InsertCredential(credential) => credentials::insert(connection, &credential).await,
         Write::UseCredential { id, at } => credentials::use_once(connection, &id, at).await,
         Write::RevokeCredential { id, at } => credentials::revoke(connection, &id, at).await,
@@ -135,6 +136,18 @@ fn change_directory(entry: &DirectoryEntry) -> Statement {
         .bind(entry.change.to_string())
         .bind(entry.at.0)
         .bind(entry.countersigned)
+}
+
+fn provision(key: String, value: Option<String>) -> Statement {
+    match value {
+        Some(value) => query(
+            "INSERT INTO provisioned (key, value) VALUES ($1, $2) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(key)
+        .bind(value),
+        None => query("DELETE FROM provisioned WHERE key = $1").bind(key),
+    }
 }
 
 fn remember_unknown(key: AttachKey, request: &RequestId, at: Timestamp) -> Statement {

@@ -57,6 +57,10 @@ pub(super) async fn forget(
         let statement = "DELETE FROM credentials WHERE id = $1";
         run(connection, statement, credential.as_str()).await?;
     }
+    for key in &what.provisioned {
+        let statement = "DELETE FROM provisioned WHERE key = $1";
+        run(connection, statement, key).await?;
+    }
     if let Some(text) = &what.answers_with {
         let statement = "DELETE FROM idempotency WHERE \
              instr(lower(subject || ' ' || CAST(answer AS TEXT)), lower($1)) > 0";

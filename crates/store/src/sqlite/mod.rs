@@ -22,7 +22,7 @@ mod read;
 mod trouble;
 mod writer;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -168,6 +168,10 @@ impl Store for SqliteStore {
 
     async fn directory_changes(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
         read::directory_changes(&self.readers).await
+    }
+
+    async fn provisioned(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        read::provisioned(&self.readers).await
     }
 
     async fn credential_by_secret(

@@ -1,9 +1,9 @@
 //! Reading everything that is neither a case nor a credential, and the decoding they all share.
 //!
-//! In scope: bundle, directory changes, settings, answers, outbox.
+//! In scope: bundle, directory changes, what is provisioned, settings, answers, outbox.
 //! Invariant: what does not decode is [`StoreError::Corrupt`], never skipped.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use countersign_core::{canonical::Hash, digest::AttachKey, time::Timestamp};
 use serde_json::Value;
@@ -102,6 +102,17 @@ pub(super) async fn directory_changes(
         })
     };
     found.into_iter().map(entry).collect()
+}
+
+/// What is provisioned.
+pub(super) async fn provisioned(
+    readers: &SqlitePool,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let found: Vec<(String, String)> = query_as("SELECT key, value FROM provisioned")
+        .fetch_all(readers)
+        .await
+        .map_err(reading)?;
+    Ok(found.into_iter().collect())
 }
 
 /// A setting.

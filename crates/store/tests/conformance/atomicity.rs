@@ -34,6 +34,7 @@ async fn everything(store: &Any) -> String {
     seen += &format!("{:?}", store.outbox(99).await.unwrap());
     seen += &format!("{:?}", store.active_bundle().await.unwrap());
     seen += &format!("{:?}", store.directory_changes().await.unwrap());
+    seen += &format!("{:?}", store.provisioned().await.unwrap());
     seen + &format!("{:?}", store.credentials(None).await.unwrap())
 }
 
@@ -80,6 +81,10 @@ async fn fill(store: &Any) {
         Write::Record(b"one".to_vec()),
         bundle("a", None),
         Write::ChangeDirectory(change),
+        Write::Provision {
+            key: "user/usr_1".into(),
+            value: Some("{}".into()),
+        },
         issue(&link),
         issue(&token),
         Write::RememberUnknown {

@@ -51,6 +51,10 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         answer: b"{}".to_vec(),
         at: Timestamp(1),
     };
+    let provision = |key: &str| Write::Provision {
+        key: key.into(),
+        value: Some("{}".into()),
+    };
     let writes = vec![
         issue(&one),
         issue(&other),
@@ -58,6 +62,8 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         Write::ChangeDirectory(change("eli")),
         answer("person:dana"),
         answer("person:eli"),
+        provision("user/1"),
+        provision("user/2"),
     ];
     store.commit(writes).await.unwrap();
     let what = Forgetting {
@@ -65,6 +71,7 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         credentials: vec![one.id.clone()],
         changes: Some(vec![change("eli")]),
         answers_with: Some("DANA".into()),
+        provisioned: vec!["user/1".into()],
     };
     for _ in 0..2 {
         store.forget(what.clone()).await.unwrap();
@@ -75,6 +82,8 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         let left = store.credentials(None).await.unwrap();
         assert_eq!(left, std::slice::from_ref(&other));
         assert_eq!(store.directory_changes().await.unwrap(), [change("eli")]);
+        let provisioned = store.provisioned().await.unwrap();
+        assert_eq!(provisioned.keys().collect::<Vec<_>>(), ["user/2"]);
         assert_eq!(store.idempotent("person:dana", "k").await.unwrap(), None);
         assert!(store.idempotent("person:eli", "k").await.unwrap().is_some());
     }

@@ -7,6 +7,7 @@ use super::fixture::*;
 
 stores!(
     settings_are_set,
+    rows_are_provisioned,
     an_answer_is_kept_for_a_day,
     unknown_actions_are_remembered
 );
@@ -24,6 +25,29 @@ async fn settings_are_set(store: Any) {
         Some("")
     );
     assert_eq!(store.setting("other").await.unwrap(), None);
+}
+
+async fn rows_are_provisioned(store: Any) {
+    let set = |key: &str, value: Option<&str>| Write::Provision {
+        key: key.into(),
+        value: value.map(str::to_owned),
+    };
+    let rows = async || {
+        let rows = store.provisioned().await.unwrap().into_iter();
+        let rows: Vec<_> = rows.map(|(key, value)| key + "=" + &value).collect();
+        rows.join(" ")
+    };
+    assert_eq!(rows().await, "");
+    let writes = vec![set("user/1", Some("1")), set("group/1", Some("2"))];
+    store.commit(writes).await.unwrap();
+    assert_eq!(rows().await, "group/1=2 user/1=1");
+    let writes = vec![
+        set("user/1", Some("3")),
+        set("group/1", None),
+        set("group/2", None),
+    ];
+    store.commit(writes).await.unwrap();
+    assert_eq!(rows().await, "user/1=3");
 }
 
 async fn an_answer_is_kept_for_a_day(store: Any) {

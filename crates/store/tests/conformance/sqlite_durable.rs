@@ -100,7 +100,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .close()
         .await
         .unwrap();
-    edit(&path, "PRAGMA user_version = 2").await.unwrap();
+    edit(&path, "PRAGMA user_version = 3").await.unwrap();
     let before = fs::read(&path).unwrap();
     match SqliteStore::open(&path).await.map(|_| ()) {
         Err(StoreError::Refused(text)) => {

@@ -348,6 +348,8 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
                 let name = at::<String>(evidence, &format!("/change/{kind}"))?;
                 Some(format!("{kind}:{name}"))
             });
+            let subject = at::<SubjectId>(evidence, "/change/subject");
+            let named = named.or_else(|| subject.map(|subject| subject.to_string()));
             (named, Some(&changed.subject))
         }
         Body::ChangeStored(_) => (None, None),

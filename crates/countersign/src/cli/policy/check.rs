@@ -23,7 +23,9 @@ use crate::{
     },
     gateway::opening,
     identity::passkey,
-    outbound, server,
+    outbound,
+    scim::MIN_TOKEN,
+    server,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -100,6 +102,20 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
             && let Err(error) = Source::File(directory.join(file)).fetch().await
         {
             problems.push(failed(error.into()));
+        }
+        if let Some(scim) = &provider.scim
+            && let CredentialSource::File(file) = &scim.token
+        {
+            let token = Source::File(directory.join(file)).fetch().await;
+            let good = token.map_err(anyhow::Error::from).and_then(|token| {
+                let long = token.header()?.len() >= MIN_TOKEN;
+                anyhow::ensure!(long, "the token has fewer than {MIN_TOKEN} characters");
+                Ok(())
+            });
+            problems
+                .extend(good.err().map(|error| {
+                    warning(format!("nobody could provision as `{name}`: {error:#}"))
+                }));
         }
         let reached = provider
             .issuer

@@ -72,7 +72,7 @@ stages = [{ from = ["group:ops"], count = 1 }]
 stages = [{ from = ["group:admins"], count = 1 }]
 "#;
 
-const POLICIES: &str = r#"
+pub(crate) const POLICIES: &str = r#"
 @id("agents-run")
 permit (principal in Group::"agents", action in Action::"execute", resource);
 
@@ -176,7 +176,7 @@ impl Site {
         Self::open_files(main, APPROVALS, POLICIES).await
     }
 
-    async fn open_files(more: &str, approvals: &str, policies: &str) -> Self {
+    pub(crate) async fn open_files(more: &str, approvals: &str, policies: &str) -> Self {
         let main = format!("{MAIN}{more}");
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("policies")).unwrap();

@@ -55,7 +55,8 @@ pub enum Refused {
 /// Whether a claim that is needed is missing, so that it is worth asking further.
 pub(super) fn wants_more(told: &Map<String, Value>, provider: &Provider) -> bool {
     let verified = (provider.person_claim == EMAIL).then_some(VERIFIED);
-    let groups = (!provider.groups.is_empty()).then_some(provider.groups_claim.as_str());
+    let has_groups = !provider.groups.is_empty() && provider.scim.is_none();
+    let groups = has_groups.then_some(provider.groups_claim.as_str());
     let required = provider.require.keys().map(String::as_str);
     [provider.person_claim.as_str()]
         .into_iter()
@@ -102,8 +103,10 @@ fn person(name: &str) -> Option<PersonId> {
     plain.parse().ok()
 }
 
-/// Ours for theirs. A claim that is no list of texts, or is missing, is no group at all.
+/// Ours for theirs. A claim that is no list of texts, or is missing, is no group at all. Nor is any where
+/// groups are provisioned.
 fn groups(told: Option<&Value>, provider: &Provider) -> BTreeMap<GroupId, String> {
+    let told = told.filter(|_| provider.scim.is_none());
     let one = told.and_then(Value::as_str);
     let many = told.and_then(Value::as_array).into_iter().flatten();
     let theirs = many.filter_map(Value::as_str).chain(one);

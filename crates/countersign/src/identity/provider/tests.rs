@@ -277,6 +277,7 @@ fn provider() -> Provider {
         ]),
         require: BTreeMap::from([("tenant".to_owned(), "t-1".to_owned())]),
         session: Span::minutes(60),
+        scim: None,
     }
 }
 

@@ -69,6 +69,18 @@ fn providers() {
             "a session of 1s is out of bounds",
         ),
         (more("kind = \"oidc\""), 5, "unknown field `kind`"),
+        (more("scim = {}"), 5, "missing field `token`"),
+        (
+            more("scim = { token = { env = \"A\", file = \"b\" } }"),
+            5,
+            "the token of `scim` has not one source",
+        ),
+        (more("scim = { token = \"abc\" }"), 5, "invalid type"),
+        (
+            more("scim = { token = { env = \"A\" }, person = \"displayName\" }"),
+            5,
+            "unknown variant `displayName`",
+        ),
         (
             format!("{GOOD}{}", with("corp", "other")),
             5,
