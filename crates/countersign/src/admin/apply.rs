@@ -440,24 +440,13 @@ pub(super) async fn change_directory(
         ..Record::control(at, body, evidence)
     };
     gateway.log.record(record).await?;
-    let mut writes = changed_rows(&before.directory, &active.directory)?;
-    if is_kept(change, &before.directory) {
-        writes.push(Write::ChangeDirectory(DirectoryEntry {
-            change: value,
-            at,
-            countersigned,
-        }));
-    }
-    // Whose what they have is, is not sure any more once their account is another's.
-    let is_unlink = matches!(change, DirectoryChange::UnlinkAccount { .. });
-    let mut ended: BTreeSet<SubjectId> = ended.into_iter().collect();
-    if is_stop(change) || is_unlink {
-        ended.insert(subject_of(change));
-    }
-    writes.extend(ended.into_iter().map(|holder| Write::RevokeHolder {
-        holder: holder.to_string(),
+    let entry = DirectoryEntry {
+        change: value,
         at,
-    }));
+        countersigned,
+    };
+    let mut writes = changed_rows(&before.directory, &active.directory)?;
+    writes.extend(writes_of(change, entry, &before.directory, ended));
     gateway.store.commit(writes).await?;
     gateway.activate(active);
     if let Some(world) = world {
@@ -465,6 +454,28 @@ pub(super) async fn change_directory(
         world::stored_as(&gateway.log, at, world.now).await;
     }
     Ok(true)
+}
+
+/// What the store takes of a change, beside what is provisioned.
+fn writes_of(
+    change: &DirectoryChange,
+    entry: DirectoryEntry,
+    before: &Directory,
+    ended: Vec<SubjectId>,
+) -> impl Iterator<Item = Write> {
+    // Whose what they have is, is not sure any more once their account is another's.
+    let is_unlink = matches!(change, DirectoryChange::UnlinkAccount { .. });
+    let mut ended: BTreeSet<SubjectId> = ended.into_iter().collect();
+    if is_stop(change) || is_unlink {
+        ended.insert(subject_of(change));
+    }
+    let at = entry.at;
+    let kept = is_kept(change, before).then_some(Write::ChangeDirectory(entry));
+    let revoked = ended.into_iter().map(move |holder| Write::RevokeHolder {
+        holder: holder.to_string(),
+        at,
+    });
+    kept.into_iter().chain(revoked)
 }
 
 /// Whether a change is kept by itself; what it does to what is provisioned is kept by its rows.

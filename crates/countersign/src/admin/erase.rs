@@ -91,8 +91,7 @@ pub(super) async fn erase(
     let cases = ended_cases(gateway, person, Some(&request.id)).await?;
     let changes = changes_without(gateway, person).await?;
     let before = gateway.active();
-    let provisioned = provisioned_without(&before.directory, person);
-    let directory = directory_after(gateway, &changes, provisioned).await?;
+    let directory = directory_without(gateway, &changes, person).await?;
     let world = World {
         now: world::hash_of(&before.bundle, &directory)?,
         was: world::stored(gateway.store.as_ref()).await?,
@@ -105,10 +104,9 @@ pub(super) async fn erase(
         subject,
         what: "erase_person".into(),
     });
-    let evidence = world.beside(json!({}));
     gateway
         .log
-        .record(Record::control(now, changed, evidence))
+        .record(Record::control(now, changed, world.beside(json!({}))))
         .await?;
     let forgetting = Forgetting {
         cases,
@@ -327,12 +325,13 @@ fn machines_of(gateway: &Gateway, person: &PersonId) -> BTreeSet<String> {
     agents.chain(workloads).collect()
 }
 
-/// The directory that these changes make of the active bundle's.
-async fn directory_after(
+/// The directory that these changes make of the active bundle's, with what is provisioned of others.
+async fn directory_without(
     gateway: &Gateway,
     changes: &[DirectoryEntry],
-    provisioned: Option<Provisioning>,
+    person: &PersonId,
 ) -> anyhow::Result<Directory> {
+    let provisioned = provisioned_without(&gateway.active().directory, person);
     let Some(stored) = gateway.store.active_bundle().await? else {
         bail!("there is no active bundle");
     };

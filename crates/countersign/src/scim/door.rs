@@ -28,9 +28,12 @@ use crate::{
 /// The shortest token in characters.
 pub(crate) const MIN_TOKEN: usize = 32;
 
+/// A place where the token is fetched.
+type Place = (CredentialSource, Arc<FreshSecret>);
+
 /// Where the token is fetched, for as long as the configuration says the same.
 #[derive(Clone, Default)]
-pub(crate) struct Door(Arc<Mutex<Option<(CredentialSource, Arc<FreshSecret>)>>>);
+pub(crate) struct Door(Arc<Mutex<Option<Place>>>);
 
 impl Door {
     fn secret(&self, token: &CredentialSource, config: &Path) -> Arc<FreshSecret> {

@@ -190,12 +190,9 @@ async fn without_a_good_token_nobody_is_let_in() {
         .is(404);
 }
 
-#[tokio::test]
-async fn operations_do_what_they_say_and_all_or_nothing() {
-    let corp = Corp::open().await;
-    let ann = corp.user("ann@example.com").await;
-    let work = json!([{ "value": "a@x", "type": "work", "primary": true }]);
-    for (operation, at, expected) in [
+/// Operations, and what they make of a place in a user.
+fn done(ann: &str) -> Vec<(Value, &'static str, Value)> {
+    vec![
         (
             json!({ "op": "add", "path": "displayName", "value": "A" }),
             "/displayName",
@@ -237,6 +234,23 @@ async fn operations_do_what_they_say_and_all_or_nothing() {
             json!("f"),
         ),
         (
+            json!({ "op": "replace", "path": "name.givenName", "value": "x" }),
+            "/name",
+            Value::Null,
+        ),
+        (
+            json!({ "op": "replace", "value": { "id": id(ann) } }),
+            "/active",
+            json!(true),
+        ),
+    ]
+}
+
+/// The same of addresses.
+fn done_to_emails() -> Vec<(Value, &'static str, Value)> {
+    let work = json!([{ "value": "a@x", "type": "work", "primary": true }]);
+    vec![
+        (
             json!({ "op": "add", "path": "emails", "value": work }),
             "/emails",
             work.clone(),
@@ -261,26 +275,12 @@ async fn operations_do_what_they_say_and_all_or_nothing() {
             "/emails",
             Value::Null,
         ),
-        (
-            json!({ "op": "replace", "path": "name.givenName", "value": "x" }),
-            "/name",
-            Value::Null,
-        ),
-        (
-            json!({ "op": "replace", "value": { "id": id(&ann) } }),
-            "/active",
-            json!(true),
-        ),
-    ] {
-        let after = corp.patch(200, &ann, operation.clone()).await;
-        assert_eq!(
-            after.pointer(at).unwrap_or(&Value::Null),
-            &expected,
-            "{operation}"
-        );
-    }
-    let before = corp.get(&ann).await;
-    for (operation, kind) in [
+    ]
+}
+
+/// Operations that are refused, and how.
+fn refused() -> Vec<(Value, &'static str)> {
+    vec![
         (json!({ "op": "move", "path": "active" }), "invalidSyntax"),
         (json!({ "path": "active", "value": true }), "invalidSyntax"),
         (json!({ "op": "remove" }), "noTarget"),
@@ -327,7 +327,23 @@ async fn operations_do_what_they_say_and_all_or_nothing() {
             "mutability",
         ),
         (json!({ "op": "add", "value": "x" }), "invalidSyntax"),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn operations_do_what_they_say_and_all_or_nothing() {
+    let corp = Corp::open().await;
+    let ann = corp.user("ann@example.com").await;
+    for (operation, at, expected) in done(&ann).into_iter().chain(done_to_emails()) {
+        let after = corp.patch(200, &ann, operation.clone()).await;
+        assert_eq!(
+            after.pointer(at).unwrap_or(&Value::Null),
+            &expected,
+            "{operation}"
+        );
+    }
+    let before = corp.get(&ann).await;
+    for (operation, kind) in refused() {
         // What stands before it is not done either.
         let first = json!({ "op": "replace", "path": "displayName", "value": "never" });
         let body = json!({ "Operations": [first, operation] });
@@ -341,6 +357,15 @@ async fn operations_do_what_they_say_and_all_or_nothing() {
     }
 }
 
+async fn members(corp: &Corp, group: &str) -> Vec<String> {
+    let group = corp.get(group).await;
+    let members = group["members"].as_array().cloned().unwrap_or_default();
+    let names = members
+        .iter()
+        .map(|one| one["value"].as_str().unwrap().to_owned());
+    names.collect()
+}
+
 #[tokio::test]
 async fn groups_have_users_as_members_and_nothing_else() {
     let corp = Corp::open().await;
@@ -349,14 +374,7 @@ async fn groups_have_users_as_members_and_nothing_else() {
         corp.user("bob@example.com").await,
     );
     let crew = corp.group("crew", &[&ann]).await;
-    let members = async || {
-        let group = corp.get(&crew).await;
-        let members = group["members"].as_array().cloned().unwrap_or_default();
-        let names = members
-            .iter()
-            .map(|one| one["value"].as_str().unwrap().to_owned());
-        names.collect::<Vec<_>>()
-    };
+    let members = async || members(&corp, &crew).await;
     let value = |path: &str| json!([{ "value": id(path) }]);
     for (operation, expected) in [
         (
@@ -408,6 +426,15 @@ async fn groups_have_users_as_members_and_nothing_else() {
             .collect();
         assert_eq!(members().await, expected, "{operation}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_user_is_no_member() {
+    let corp = Corp::open().await;
+    let ann = corp.user("ann@example.com").await;
+    let crew = corp.group("crew", &[&ann]).await;
+    let members = async || members(&corp, &crew).await;
+    let value = |path: &str| json!([{ "value": id(path) }]);
     for value in [
         json!([{ "value": "usr_nobody" }]),
         json!([{ "value": id(&crew), "type": "Group" }]),

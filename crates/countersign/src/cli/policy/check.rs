@@ -7,7 +7,7 @@ use countersign_core::{
     count::counted,
 };
 use countersign_policy::{
-    StreamKind,
+    Provider, StreamKind,
     bundle::{Bundle, MAIN_FILE},
     problem::Problem,
     target::exec::CredentialSource,
@@ -64,6 +64,22 @@ pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Fai
     Ok(0)
 }
 
+/// Why nobody could provision as a provider, as far as a file tells.
+async fn of_provisioning(provider: &Provider, directory: &Path) -> Option<anyhow::Error> {
+    let CredentialSource::File(file) = &provider.scim.as_ref()?.token else {
+        return None;
+    };
+    let token = Source::File(directory.join(file)).fetch().await;
+    let length = token.and_then(|token| token.header().map(<[u8]>::len));
+    match length {
+        Ok(length) if length >= MIN_TOKEN => None,
+        Ok(_) => Some(anyhow::anyhow!(
+            "the token has fewer than {MIN_TOKEN} characters"
+        )),
+        Err(error) => Some(error.into()),
+    }
+}
+
 /// Files beside the configuration that the gateway would refuse to use. It may run elsewhere, so
 /// these are only warnings.
 async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
@@ -103,19 +119,9 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
         {
             problems.push(failed(error.into()));
         }
-        if let Some(scim) = &provider.scim
-            && let CredentialSource::File(file) = &scim.token
-        {
-            let token = Source::File(directory.join(file)).fetch().await;
-            let good = token.map_err(anyhow::Error::from).and_then(|token| {
-                let long = token.header()?.len() >= MIN_TOKEN;
-                anyhow::ensure!(long, "the token has fewer than {MIN_TOKEN} characters");
-                Ok(())
-            });
-            problems
-                .extend(good.err().map(|error| {
-                    warning(format!("nobody could provision as `{name}`: {error:#}"))
-                }));
+        if let Some(error) = of_provisioning(provider, directory).await {
+            let why = format!("nobody could provision as `{name}`: {error:#}");
+            problems.push(warning(why));
         }
         let reached = provider
             .issuer
