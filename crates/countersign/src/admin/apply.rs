@@ -405,9 +405,11 @@ pub(super) async fn change_directory(
     let mut active = make_active(bundle, Arc::new(directory), before.activated, request)?;
     active.stops = before.stops.clone();
     active.stops.recorded(change);
-    match is_stop(change) {
-        true => active.stops.note(subject_of(change), by),
-        false => active.stops.forget(&subject_of(change)),
+    match change {
+        change if is_stop(change) => active.stops.note(subject_of(change), by),
+        // It lets nobody go on who was stopped here.
+        DirectoryChange::Provision { .. } => {}
+        change => active.stops.forget(&subject_of(change)),
     }
     let ended = match change {
         DirectoryChange::Provision { .. } => ended_by(&before.directory, &active.directory),

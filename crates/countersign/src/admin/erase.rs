@@ -344,19 +344,14 @@ async fn directory_without(
     Ok(assembled(directory, provisioned, changes)?)
 }
 
-/// What is provisioned without a person: without whoever is that person, or is called that.
+/// What is provisioned without a person: without whoever is that person, or is nobody and called that.
 fn provisioned_without(directory: &Directory, person: &PersonId) -> Option<Provisioning> {
     let mut after = directory.provisioning.as_deref()?.clone();
+    // Who is somebody else is not them, whatever they are called by now.
     let is_theirs = |user: &User| {
-        let name = directory
-            .provisioning
-            .as_ref()
-            .and_then(|all| all.name_of(user));
-        let names = [&user.person, &name];
-        names
-            .into_iter()
-            .flatten()
-            .any(|name| same_name(name, person))
+        let called = || after.name_of(user);
+        let is = user.person.clone().or_else(called);
+        is.is_some_and(|name| same_name(&name, person))
     };
     let gone = after.users.iter().filter(|(_, user)| is_theirs(user));
     let gone: Vec<_> = gone.map(|(id, _)| id.clone()).collect();

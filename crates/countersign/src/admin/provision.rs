@@ -75,6 +75,9 @@ pub(crate) async fn provision<T>(
     let rows = drafted.after.since(Some(before));
     let rows = rows.map_err(|error| unavailable(error.into()))?;
     if !rows.is_empty() {
+        if let SubjectId::Person(person) = &drafted.subject {
+            gateway.keys.meet([person]).map_err(unavailable)?;
+        }
         let change = DirectoryChange::Provision {
             provider: id.clone(),
             subject: drafted.subject,
@@ -142,8 +145,10 @@ impl Draft<'_> {
         if user.active && !before.active {
             user.since = self.now;
         }
-        if let Some(person) = &user.person {
-            self.subject = SubjectId::Person(person.clone());
+        // Also of whom nobody is: what is said of them is erased with the person of their name.
+        let called = || self.after.name_of(&user);
+        if let Some(person) = user.person.clone().or_else(called) {
+            self.subject = SubjectId::Person(person);
         }
         self.after.users.insert(id.clone(), user);
         Ok(())

@@ -455,6 +455,13 @@ async fn an_erased_person_leaves_nothing_of_what_was_provisioned() {
             .json("/v1/proposals", (&olga, &csrf), &body.to_string())
             .await
     };
+    // Who is called that by now and is somebody else stays, and stays out.
+    for (user, name, account) in [(&ann, ANN, "1"), (&bob, "bob@example.com", "2")] {
+        assert_eq!(corp.enters(name, account).await, name);
+        corp.set_active(user, name == ANN).await;
+    }
+    corp.rename(200, &ann, "ann.quartz@example.com").await;
+    corp.rename(200, &bob, ANN).await;
     // Not while they may act.
     assert_ne!(erase().await.status, 200);
     corp.set_active(&ann, false).await;
@@ -462,7 +469,7 @@ async fn an_erased_person_leaves_nothing_of_what_was_provisioned() {
     assert_eq!(done.status, 200, "{}", done.text);
     let rows = corp.0.gateway.store.provisioned().await.unwrap();
     let rows = format!("{rows:?}");
-    for gone in [ANN, "ext-of-ann", "Quartz", "private@home", id(&ann)] {
+    for gone in ["ext-of-ann", "Quartz", "quartz", "private@home", id(&ann)] {
         assert!(!rows.contains(gone), "{gone}: {rows}");
     }
     assert!(
@@ -473,7 +480,10 @@ async fn an_erased_person_leaves_nothing_of_what_was_provisioned() {
             .contains_key(&ANN.parse::<PersonId>().unwrap())
     );
     corp.call(404, "GET", &ann, Value::Null).await;
+    assert!(!corp.person("bob@example.com").await.acts());
+    corp.set_active(&bob, true).await;
     assert_eq!(corp.groups_of("bob@example.com").await, "dba");
+    corp.rename(200, &bob, "bob@example.com").await;
     // Provisioned again, they are somebody new.
     corp.user(ANN).await;
     assert_eq!(corp.enters(ANN, "9").await, ANN);

@@ -25,6 +25,9 @@ use super::{
 /// The schema of a group.
 pub(super) const SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 
+/// The most operations of one body that look at every member.
+const MAX_SEARCHES: usize = 10;
+
 /// The JSON of a group, without its members where nobody wants them.
 pub(super) fn to_json(
     base: &str,
@@ -83,6 +86,20 @@ pub(super) fn emptied(group: &UserGroup) -> UserGroup {
 pub(super) fn check(group: &UserGroup) -> Result<(), ScimError> {
     match group.display_name.is_empty() {
         true => Err(ScimError::value("`displayName` is needed")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses operations that would each look at every member.
+///
+/// # Errors
+/// There are more than [`MAX_SEARCHES`].
+pub(super) fn check_effort(operations: &[Operation]) -> Result<(), ScimError> {
+    let filters = operations.iter().filter_map(|one| one.path.filter.as_ref());
+    match filters.filter(|filter| only(filter).is_none()).count() > MAX_SEARCHES {
+        true => Err(ScimError::too_many(format!(
+            "at most {MAX_SEARCHES} operations search among the members; name each in `value eq`"
+        ))),
         false => Ok(()),
     }
 }

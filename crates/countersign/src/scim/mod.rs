@@ -470,6 +470,7 @@ async fn change_group(
     let changed = provision(&api.gateway, (&by.id, &by.provider), None, |draft| {
         let known = draft.after.groups.get(id);
         let known = known.ok_or_else(|| ScimError::not_found("group", id.as_str()))?;
+        group::check_effort(operations)?;
         let mut after = begin(known);
         for operation in operations {
             group::apply(

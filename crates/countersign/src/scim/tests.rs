@@ -548,6 +548,13 @@ async fn bodies_have_a_kind_a_size_and_one_meaning() {
         .await;
     corp.call(400, "PATCH", &ann, json!({ "Operations": [] }))
         .await;
+    let crew = corp.group("crew", &[&ann]).await;
+    let search = json!({ "op": "remove", "path": "members[value sw \"x\"]" });
+    let named = json!({ "op": "remove", "path": "members[value eq \"x\"]" });
+    for (operation, status) in [(search, 400), (named, 204)] {
+        let body = json!({ "Operations": vec![operation; 11] });
+        corp.call(status, "PATCH", &crew, body).await;
+    }
     let text = Request::post("/scim/v2/Users")
         .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
         .header(header::CONTENT_TYPE, "text/plain");

@@ -104,7 +104,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     match SqliteStore::open(&path).await.map(|_| ()) {
         Err(StoreError::Refused(text)) => {
-            assert!(text.contains("schema version 2"), "{text}");
+            assert!(text.contains("schema version 3"), "{text}");
             assert!(text.contains("newer program"), "{text}");
         }
         other => panic!("{other:?}"),
