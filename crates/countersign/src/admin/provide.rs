@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use countersign_core::{
     directory::{Account, Directory},
     id::{PersonId, ProviderId},
@@ -178,6 +178,14 @@ pub(crate) async fn let_in(gateway: &Gateway, person: &PersonId) -> anyhow::Resu
     for change in unlink.chain(enable) {
         let now = gateway.clock.now();
         changed |= change_directory(gateway, &change, now, false, Vec::new()).await?;
+    }
+    let active = gateway.active();
+    let known = active.directory.people.get(person);
+    if known.is_some_and(|known| known.inactive) {
+        bail!(
+            "`{person}` is a person only because they are provisioned, and is not active there; name \
+             them in the files and run `countersign recover --bundle` first"
+        );
     }
     Ok(changed)
 }

@@ -346,6 +346,15 @@ async fn whoever_has_the_machine_lets_in_whom_the_token_keeps_out() {
     let link = corp.0.link(OLGA).await;
     corp.0.get(&link, "").await.is(200);
     corp.0.get("/inbox", &session).await.is(401);
+    // Who is nothing but provisioned has to be named by somebody else first.
+    let ann = corp.user(ANN).await;
+    corp.set_active(&ann, false).await;
+    let refused = let_in(&corp.0.gateway, &ANN.parse().unwrap()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("only because they are provisioned"),
+        "{refused}"
+    );
     // Said again, it is not so again; only a user who may act is her.
     corp.set_active(&olga, false).await;
     assert!(corp.person(OLGA).await.acts());
