@@ -148,7 +148,8 @@ impl Person {
     /// Whether they can do anything.
     #[must_use]
     pub fn acts(&self) -> bool {
-        !self.disabled && !self.unwelcome && !self.inactive
+        let provisioned = self.standing.as_ref().is_some_and(|one| one.active);
+        !self.disabled && !self.inactive && (!self.unwelcome || provisioned)
     }
 }
 

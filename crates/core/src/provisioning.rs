@@ -7,7 +7,7 @@
 //! that anybody else gave. What follows is computed from the whole each time and from nothing else.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -119,8 +119,21 @@ pub struct Provisioning {
     pub users: BTreeMap<UserId, User>,
     /// Its groups.
     pub groups: BTreeMap<UserGroupId, UserGroup>,
-    /// People who had a user that is gone. They stay people, and can do nothing.
-    pub departed: BTreeSet<PersonId>,
+    /// People who had a user that is theirs no more. They stay people, whatever becomes of them: changes
+    /// that are kept may name them.
+    pub departed: BTreeMap<PersonId, Departed>,
+}
+
+/// What became of somebody whose user is theirs no more. They can do nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Departed {
+    /// The user, where it may still become somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<UserId>,
+    /// Whether an administrator lets them act without a user. Whom nobody but the provider names can't.
+    #[serde(default)]
+    pub let_in: bool,
 }
 
 /// What follows for one person.
@@ -158,7 +171,7 @@ impl Provisioning {
             named,
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
-            departed: BTreeSet::new(),
+            departed: BTreeMap::new(),
         }
     }
 
@@ -210,11 +223,9 @@ impl Provisioning {
                 rows.insert(format!("{MEMBER}/{id}/{user}"), since);
             }
         }
-        for gone in before.departed.difference(&self.departed) {
-            rows.insert(format!("{DEPARTED}/{gone}"), None);
-        }
-        for new in self.departed.difference(&before.departed) {
-            rows.insert(format!("{DEPARTED}/{new}"), Some(Value::Bool(true)));
+        for (person, departed) in changed(&before.departed, &self.departed) {
+            let departed = departed.map(row).transpose()?;
+            rows.insert(format!("{DEPARTED}/{person}"), departed);
         }
         Ok(rows)
     }
@@ -256,11 +267,7 @@ impl Provisioning {
                 }
             }
             DEPARTED => {
-                let person = id.parse().ok()?;
-                match value {
-                    Some(_) => self.departed.insert(person),
-                    None => self.departed.remove(&person),
-                };
+                set(&mut self.departed, id.parse().ok()?, read(value)?);
             }
             _ => return None,
         }
@@ -344,7 +351,7 @@ impl Directory {
         let spelt = spelt(self);
         let users = provisioning.users.values();
         let named = users.filter_map(|user| user.person.as_ref());
-        for person in named.chain(&provisioning.departed) {
+        for person in named.chain(provisioning.departed.keys()) {
             let unknown = || Person {
                 provided: true,
                 ..Person::default()
@@ -365,14 +372,15 @@ impl Directory {
             self.stand(provisioning);
         }
         for person in self.people.values_mut() {
-            person.settle(provisioning.as_deref());
+            person.settle(provisioning.is_some());
         }
     }
 
     fn stand(&mut self, provisioning: &Arc<Provisioning>) {
         let spelt = spelt(self);
-        for gone in &provisioning.departed {
-            if let Some(person) = self.people.get_mut(&called(&spelt, gone)) {
+        for (gone, departed) in &provisioning.departed {
+            let person = self.people.get_mut(&called(&spelt, gone));
+            if let Some(person) = person.filter(|person| person.provided || !departed.let_in) {
                 person.standing = Some(Standing::default());
             }
         }
@@ -410,14 +418,11 @@ fn given(provisioning: &Provisioning) -> HashMap<&UserId, BTreeMap<&GroupId, Tim
 }
 
 impl Person {
-    fn settle(&mut self, provisioning: Option<&Provisioning>) {
-        // Whom only a sign-in made a person is none while somebody else says who people are.
-        let unknown = |provisioning: &Provisioning| {
-            self.provided && self.accounts.contains_key(&provisioning.provider)
-        };
+    fn settle(&mut self, provisioning: bool) {
         self.inactive = match &self.standing {
             Some(standing) => !standing.active,
-            None => provisioning.is_some_and(unknown),
+            // Whom nobody names otherwise is none while a provider says who people are.
+            None => self.provided && provisioning,
         };
         self.groups.retain(|_, membership| !membership.provided);
         let signed_in = self.accounts.values().flat_map(|account| &account.groups);

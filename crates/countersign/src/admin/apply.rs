@@ -29,7 +29,7 @@ use crate::{
     bundle_files::problems_error,
     gateway::{
         Gateway, changed_rows, make_active, stored_bundle,
-        world::{self, World},
+        world::{self, Changing, World},
     },
     identity::{Issue, LINK, passkey::Enrolled},
     log::Record,
@@ -294,7 +294,11 @@ pub async fn replace_bundle(
     kept.extend(changed_rows(&before.directory, &directory)?);
     let world = World {
         now: world::hash_of(&bundle, &directory)?,
-        was: world::stored(gateway.store.as_ref()).await?,
+        was: match world::stored(gateway.store.as_ref()).await {
+            // What is there can't be put together; it is replaced.
+            Err(_) if by == ActivatedBy::Recovery => None,
+            stored => stored?,
+        },
     };
     if let (Some(was), false) = (world.was, by == ActivatedBy::Recovery) {
         gateway.world.check(was)?;
@@ -433,7 +437,14 @@ pub(super) async fn change_directory(
     };
     let mut evidence = json!({ "change": value, "countersigned": countersigned });
     let store = gateway.store.as_ref();
-    let world = World::changed_by(store, &gateway.world, change, at, countersigned).await?;
+    let changing = Changing {
+        change,
+        at,
+        countersigned,
+        is_kept: is_kept(change, &before.directory),
+        becomes: &active.directory,
+    };
+    let world = World::changed_by(store, &gateway.world, changing).await?;
     if let Some(world) = world {
         evidence = world.beside(evidence);
     }

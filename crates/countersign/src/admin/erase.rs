@@ -361,7 +361,7 @@ fn provisioned_without(directory: &Directory, person: &PersonId) -> Option<Provi
             group.members.remove(id);
         }
     }
-    after.departed.retain(|one| !same_name(one, person));
+    after.departed.retain(|one, _| !same_name(one, person));
     Some(after)
 }
 

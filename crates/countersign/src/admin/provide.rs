@@ -18,7 +18,7 @@ use countersign_core::{
     provisioning::same_name,
     subject::SubjectId,
 };
-use countersign_policy::{DirectoryChange, Provider, holder};
+use countersign_policy::{DirectoryChange, Provider, RefusedChange, holder};
 use countersign_store::CredentialKind;
 
 use super::apply::change_directory;
@@ -177,15 +177,26 @@ pub(crate) async fn let_in(gateway: &Gateway, person: &PersonId) -> anyhow::Resu
     let mut changed = false;
     for change in unlink.chain(enable) {
         let now = gateway.clock.now();
-        changed |= change_directory(gateway, &change, now, false, Vec::new()).await?;
+        let done = change_directory(gateway, &change, now, false, Vec::new()).await;
+        changed |= match done {
+            // There was nothing to take away; below is said why that is not enough.
+            Err(error) if error.is::<RefusedChange>() => false,
+            done => done?,
+        };
     }
     let active = gateway.active();
     let known = active.directory.people.get(person);
-    if known.is_some_and(|known| known.inactive) {
-        bail!(
-            "`{person}` is a person only because they are provisioned, and is not active there; name \
-             them in the files and run `countersign recover --bundle` first"
-        );
+    if let Some(known) = known.filter(|known| !known.acts()) {
+        match known.provided {
+            true => bail!(
+                "`{person}` is a person only because they are provisioned, and is not active there; \
+                 name them in the files and run `countersign recover --bundle` first"
+            ),
+            false => bail!(
+                "the user who `{person}` was acts under another name by now, and one human would be \
+                 two people; have an administrator disable that person first"
+            ),
+        }
     }
     Ok(changed)
 }

@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use countersign_core::{
     directory::Directory,
     id::{PersonId, ProviderId, UserGroupId, UserId},
-    provisioning::{Provisioning, User, UserGroup, same_name},
+    provisioning::{Departed, Provisioning, User, UserGroup, same_name},
     subject::SubjectId,
     time::Timestamp,
 };
@@ -60,6 +60,7 @@ pub(crate) async fn provision<T>(
     let before = provisioning.ok_or_else(|| unavailable(anyhow::anyhow!("nobody provisions")))?;
     let user = about.and_then(|about| before.users.get(about));
     let person = user.and_then(|user| user.person.clone());
+    let person = person.map(|person| named(&active.directory, person));
     let itself = format!("scim:{id}").parse().map(SubjectId::Workload);
     let itself = itself.map_err(|error| unavailable(anyhow::Error::new(error)))?;
     let mut drafted = Draft {
@@ -137,7 +138,8 @@ impl Draft<'_> {
             renamed && self.can_move(person)
         });
         if moves {
-            self.after.departed.extend(user.person.take());
+            let gone = user.person.take().map(|person| (person, departed(id)));
+            self.after.departed.extend(gone);
             self.bind(id, &mut user)?;
         } else if user.person.is_none() && user.active {
             self.bind(id, &mut user)?;
@@ -161,7 +163,8 @@ impl Draft<'_> {
     pub(crate) fn remove_user(&mut self, id: &UserId) -> Result<(), ScimError> {
         let missing = || ScimError::not_found("user", id.as_str());
         let gone = self.after.users.remove(id).ok_or_else(missing)?;
-        self.after.departed.extend(gone.person);
+        let gone = gone.person.map(|person| (person, Departed::default()));
+        self.after.departed.extend(gone);
         for group in self.after.groups.values_mut() {
             group.members.remove(id);
         }
@@ -231,7 +234,20 @@ impl Draft<'_> {
                  unlinks the account of that person first, once the other user is gone or inactive",
             ));
         }
-        self.after.departed.retain(|gone| !same_name(gone, &person));
+        let departed = &mut self.after.departed;
+        departed.retain(|gone, _| !same_name(gone, &person));
+        // Whom they were before is let in no more: one human would be two people.
+        for (gone, was) in departed.iter_mut() {
+            let is_same = was.was.as_ref() == Some(id);
+            let gone = named(self.directory, gone.clone());
+            if is_same && was.let_in && self.directory.active_person(&gone).is_some() {
+                return Err(ScimError::uniqueness(
+                    "whom the user was acts under another name, as an administrator let them: an \
+                     administrator disables that person first",
+                ));
+            }
+            was.let_in &= !is_same;
+        }
         user.person = Some(person);
         user.since = self.now;
         Ok(())
@@ -240,6 +256,7 @@ impl Draft<'_> {
     /// Whether a person is nothing but the name of a user, so that another name makes them another person:
     /// nobody signed in, they have nothing of their own and answer for nobody.
     fn can_move(&self, person: &PersonId) -> bool {
+        let person = &named(self.directory, person.clone());
         let Some(known) = self.directory.people.get(person) else {
             return true;
         };
@@ -256,8 +273,16 @@ impl Draft<'_> {
             .values()
             .filter_map(|one| one.manager.as_ref());
         bare && self.unused
-            && !owners.any(|one| one == person)
-            && !managers.any(|one| one == person)
+            && !owners.any(|one| same_name(one, person))
+            && !managers.any(|one| same_name(one, person))
+    }
+}
+
+/// Somebody who was this user.
+fn departed(id: &UserId) -> Departed {
+    Departed {
+        was: Some(id.clone()),
+        let_in: false,
     }
 }
 

@@ -204,3 +204,161 @@ async fn who_signed_in_before_provisioning_began_waits_for_it() {
     assert!(!corp.opens(&session, CredentialKind::Session).await);
     assert_eq!(corp.enters(ANN, "1").await, ANN);
 }
+
+fn change(value: Value) -> DirectoryChange {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A start reads back whatever is kept of somebody whose user is gone.
+#[tokio::test]
+async fn whatever_names_somebody_who_is_gone_is_read_back_after_an_unlink() {
+    let join = json!({ "change": "add_membership", "person": ANN, "group": "ops" });
+    let leave = json!({ "change": "remove_membership", "person": ANN, "group": "ops" });
+    let disable = json!({ "change": "disable_person", "person": ANN });
+    let enable = json!({ "change": "enable_person", "person": ANN });
+    let agent = json!({ "change": "add_agent", "agent": "helper", "owner": ANN });
+    let report = json!({ "change": "add_person", "person": "rob@example.com", "manager": ANN });
+    let add = json!({ "change": "add_person", "person": ANN, "groups": ["ops"] });
+    for (signs_in, changes) in [
+        (true, vec![&join]),
+        (true, vec![&join, &leave]),
+        (true, vec![&disable, &enable]),
+        (true, vec![&agent]),
+        (true, vec![&report]),
+        (true, vec![&join, &leave, &add]),
+        (false, vec![&join, &leave, &add]),
+        (true, vec![&add, &agent]),
+    ] {
+        for gone in ["deleted", "renamed"] {
+            let corp = Corp::open().await;
+            let ann = corp.user(ANN).await;
+            for one in &changes {
+                corp.change(change((*one).clone())).await.unwrap();
+            }
+            if signs_in {
+                assert_eq!(corp.enters(ANN, "1").await, ANN);
+            }
+            match gone {
+                "deleted" => drop(corp.call(204, "DELETE", &ann, Value::Null).await),
+                _ => corp.rename(200, &ann, "ann.new@example.com").await,
+            }
+            corp.unlink(ANN).await.unwrap();
+            // This compares with what a start would find.
+            let named = changes.contains(&&add);
+            assert_eq!(corp.person(ANN).await.acts(), named, "{gone}: {changes:?}");
+            let other = json!({ "change": "add_membership", "person": OLGA, "group": "dba" });
+            corp.change(change(other)).await.unwrap();
+            corp.user("bob@example.com").await;
+            corp.apply(|main| format!("{main}# nothing\n")).await;
+            corp.person(ANN).await;
+        }
+    }
+}
+
+/// However a change that does not fit came to be stored, the files get the gateway going again.
+#[tokio::test]
+async fn a_recovery_comes_through_where_a_stored_change_does_not_fit() {
+    let corp = Corp::open().await;
+    let gateway = &corp.0.gateway;
+    let entry = countersign_store::DirectoryEntry {
+        change: json!({ "change": "enable_person", "person": "nobody@example.com" }),
+        at: gateway.clock.now(),
+        countersigned: false,
+    };
+    let write = Write::ChangeDirectory(entry);
+    gateway.store.commit(vec![write]).await.unwrap();
+    let stuck = world::stored(gateway.store.as_ref()).await.unwrap_err();
+    assert!(stuck.to_string().contains("does not fit"), "{stuck}");
+    let (by, now) = (
+        countersign_evidence::body::ActivatedBy::Recovery,
+        gateway.clock.now(),
+    );
+    let bundle = Bundle::from_files(gateway.active().bundle.files()).unwrap();
+    let done = crate::admin::replace_bundle(gateway, bundle, None, now, false, by).await;
+    done.unwrap();
+    corp.directory().await;
+    corp.user(ANN).await;
+}
+
+/// Removed at the provider, nobody acts who is nothing but provisioned, with whatever groups of their own.
+#[tokio::test]
+async fn an_unlink_brings_nobody_back_who_is_gone_at_the_provider() {
+    for gone in ["deleted", "inactive", "renamed"] {
+        let corp = Corp::open().await;
+        let ann = corp.user(ANN).await;
+        assert_eq!(corp.enters(ANN, "1").await, ANN);
+        let join = json!({ "change": "add_membership", "person": ANN, "group": "ops" });
+        corp.change(change(join)).await.unwrap();
+        match gone {
+            "deleted" => drop(corp.call(204, "DELETE", &ann, Value::Null).await),
+            "inactive" => corp.set_active(&ann, false).await,
+            _ => corp.rename(200, &ann, "ann.new@example.com").await,
+        }
+        corp.unlink(ANN).await.unwrap();
+        assert!(!corp.person(ANN).await.acts(), "{gone}");
+        let refused = let_in(&corp.0.gateway, &ANN.parse().unwrap()).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("only because they are provisioned"),
+            "{refused}"
+        );
+        if gone == "renamed" {
+            // The same account is the person of the new name, who is the only one that acts.
+            let said = json!({ "op": "replace", "path": "displayName", "value": "Ann" });
+            corp.patch(200, &ann, said).await;
+            let new = "ann.new@example.com";
+            assert_eq!(corp.enters(new, "1").await, new);
+            let add = json!({ "change": "add_person", "person": ANN });
+            corp.change(change(add)).await.unwrap();
+            let again = let_in(&corp.0.gateway, &ANN.parse().unwrap()).await;
+            assert!(
+                again
+                    .unwrap_err()
+                    .to_string()
+                    .contains("acts under another name")
+            );
+            assert!(!corp.person(ANN).await.acts());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_nobody_new_while_who_they_were_acts_without_them() {
+    let corp = Corp::open().await;
+    let olga = corp.user(OLGA).await;
+    assert_eq!(corp.enters(OLGA, "1").await, OLGA);
+    corp.rename(200, &olga, "olga.new@example.com").await;
+    corp.unlink(OLGA).await.unwrap();
+    assert!(corp.person(OLGA).await.acts());
+    let said = json!({ "op": "replace", "path": "displayName", "value": "Olga" });
+    corp.patch(409, &olga, said.clone()).await;
+    assert_eq!(
+        corp.enters("olga.new@example.com", "1").await,
+        "not provisioned"
+    );
+    // Inactive they can be made at any time.
+    corp.set_active(&olga, false).await;
+    let disable = json!({ "change": "disable_person", "person": OLGA });
+    corp.change(change(disable)).await.unwrap();
+    corp.set_active(&olga, true).await;
+    let enable = json!({ "change": "enable_person", "person": OLGA });
+    corp.change(change(enable)).await.unwrap();
+    assert!(corp.person("olga.new@example.com").await.acts());
+    assert!(!corp.person(OLGA).await.acts());
+}
+
+#[tokio::test]
+async fn whom_the_files_spell_in_capitals_is_never_left_behind() {
+    let corp = Corp::open().await;
+    let bob = corp.user("bob@example.com").await;
+    corp.apply(|main| format!("{main}[person.\"Bob@example.com\"]\ngroups = [\"dba\"]\n"))
+        .await;
+    corp.rename(200, &bob, "bob.new@example.com").await;
+    assert!(corp.person("Bob@example.com").await.acts());
+    let evil = corp.user("evil@example.com").await;
+    corp.rename(409, &evil, "bob@example.com").await;
+    let people = corp.directory().await.people.len();
+    corp.set_active(&bob, false).await;
+    assert!(!corp.person("Bob@example.com").await.acts());
+    assert_eq!(corp.directory().await.people.len(), people);
+}

@@ -326,7 +326,7 @@ impl Database {
         let Some(stored) = store.active_bundle().await? else {
             return Ok(found);
         };
-        found.active = Some(load(store, stored).await?);
+        found.active = Some(load(store, stored, false).await?);
         let last = store.last_record().await?;
         let first = store.outbox(1).await?.first().map(|entry| entry.seq);
         let arrived = first.map_or(last, |first| first.saturating_sub(1));

@@ -66,6 +66,7 @@ pub struct Opening {
     deciding: Deciding,
     server: ServerSettings,
     first_start: bool,
+    recovering: bool,
     lock: Flock<File>,
 }
 
@@ -127,7 +128,7 @@ impl Opening {
             Some(stored) => {
                 epoch::check_database(store.as_ref(), &keys).await?;
                 check_same_age(store.as_ref(), resumed.outbox, data).await?;
-                let active = load(store.as_ref(), stored).await?;
+                let active = load(store.as_ref(), stored, options.recovering).await?;
                 keys.meet(active.directory.people.keys())?;
                 if !options.recovering {
                     let found = world::check(&active.bundle, &active.directory, resumed.world)?;
@@ -158,6 +159,7 @@ impl Opening {
             deciding,
             server,
             first_start,
+            recovering: options.recovering,
             lock,
         })
     }
@@ -215,8 +217,11 @@ impl Opening {
             }
         };
         let known = world::Known::default();
-        if let Some(stored) = world::stored(store.as_ref()).await? {
-            known.set(stored);
+        match world::stored(store.as_ref()).await {
+            Ok(stored) => stored.into_iter().for_each(|stored| known.set(stored)),
+            // The files take its place in a moment.
+            Err(_) if self.recovering => {}
+            Err(error) => return Err(error),
         }
         let limits = active.bundle.server().limits;
         let secrets = self.data.join("secrets");
@@ -415,33 +420,96 @@ pub(crate) fn url(given: Option<String>, server: &ServerSettings) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
-/// Puts together what the store says is active.
-pub(super) async fn load(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Active> {
-    let (activated, request) = (stored.activated, stored.request.clone());
-    let (bundle, directory) = load_parts(store, stored).await?;
-    make_active(Arc::new(bundle), Arc::new(directory), activated, request)
-}
-
-/// The bundle and the directory that the store says are active.
-pub(super) async fn load_parts(
+/// Puts together what the store says is active; a recovery leaves out changes that do not fit.
+pub(super) async fn load(
     store: &dyn Store,
     stored: ActiveBundle,
-) -> anyhow::Result<(Bundle, Directory)> {
-    let files: BTreeMap<String, String> = serde_json::from_value(stored.files)?;
-    let bundle =
-        Bundle::from_files(&files).map_err(|problems| bundle_files::problems_error(&problems))?;
-    if bundle.hash() != stored.hash {
-        bail!("the stored bundle does not match its hash; it was changed in the database");
+    recovering: bool,
+) -> anyhow::Result<Active> {
+    let (activated, request) = (stored.activated, stored.request.clone());
+    let mut parts = StoredParts::read(store, stored).await?;
+    if recovering {
+        parts.leave_out_unfit();
     }
-    let changes = store.directory_changes().await?;
-    let changes = changes.into_iter().map(|entry| {
-        let change: DirectoryChange = serde_json::from_value(entry.change)?;
-        Ok((change, entry.at, entry.countersigned))
-    });
-    let changes: Vec<_> = changes.collect::<anyhow::Result<_>>()?;
-    let provisioned = provisioned(store, &bundle).await?;
-    let directory: Directory = serde_json::from_value(stored.directory)?;
-    Ok((bundle, assembled(directory, provisioned, changes)?))
+    let directory = parts.directory()?;
+    make_active(
+        Arc::new(parts.bundle),
+        Arc::new(directory),
+        activated,
+        request,
+    )
+}
+
+/// What the store says is active.
+pub(super) struct StoredParts {
+    /// The bundle.
+    pub(super) bundle: Bundle,
+    files: Directory,
+    provisioned: Option<Provisioning>,
+    changes: Vec<(DirectoryChange, Timestamp, bool)>,
+}
+
+impl StoredParts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// They can't be read, or the bundle is another one.
+    pub(super) async fn read(store: &dyn Store, stored: ActiveBundle) -> anyhow::Result<Self> {
+        let files: BTreeMap<String, String> = serde_json::from_value(stored.files)?;
+        let bundle = Bundle::from_files(&files)
+            .map_err(|problems| bundle_files::problems_error(&problems))?;
+        if bundle.hash() != stored.hash {
+            bail!("the stored bundle does not match its hash; it was changed in the database");
+        }
+        let changes = store.directory_changes().await?;
+        let changes = changes.into_iter().map(|entry| {
+            let change: DirectoryChange = serde_json::from_value(entry.change)?;
+            Ok((change, entry.at, entry.countersigned))
+        });
+        Ok(Self {
+            changes: changes.collect::<anyhow::Result<_>>()?,
+            provisioned: provisioned(store, &bundle).await?,
+            files: serde_json::from_value(stored.directory)?,
+            bundle,
+        })
+    }
+
+    /// The directory that they make.
+    ///
+    /// # Errors
+    /// A change does not fit.
+    pub(super) fn directory(&self) -> anyhow::Result<Directory> {
+        let (files, changes) = (self.files.clone(), self.changes.clone());
+        let made = assembled(files, self.provisioned.clone(), changes);
+        made.map_err(|error| {
+            let why =
+                format!("a change of people in the database does not fit the others: {error}");
+            Stuck::err(WayOut::TrustFiles, why)
+        })
+    }
+
+    /// The directory that they would make once this is provisioned, and a change kept.
+    ///
+    /// # Errors
+    /// A change would not fit.
+    pub(super) fn becoming(
+        mut self,
+        provisioned: Option<Provisioning>,
+        kept: Option<(DirectoryChange, Timestamp, bool)>,
+    ) -> anyhow::Result<Directory> {
+        self.provisioned = provisioned;
+        self.changes.extend(kept);
+        self.directory()
+    }
+
+    fn leave_out_unfit(&mut self) {
+        let mut trial = self.files.clone();
+        trial.provisioning = self.provisioned.clone().map(Arc::new);
+        trial.introduce();
+        self.changes.retain(|(change, at, countersigned)| {
+            change.apply_alone(&mut trial, *at, *countersigned).is_ok()
+        });
+    }
 }
 
 /// What the store has as provisioned under a bundle.

@@ -20,7 +20,7 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::Store;
 use serde_json::{Value, json};
 
-use super::opening::load_parts;
+use super::opening::StoredParts;
 use crate::{
     log::{Log, Record},
     way_out::{Stuck, WayOut},
@@ -33,6 +33,20 @@ pub(crate) struct World {
     pub(crate) now: Hash,
     /// Before it; `None` before anything was trusted.
     pub(crate) was: Option<Hash>,
+}
+
+/// A change of the directory, as it is about to be stored.
+pub(crate) struct Changing<'a> {
+    /// The change.
+    pub(crate) change: &'a DirectoryChange,
+    /// When it is made.
+    pub(crate) at: Timestamp,
+    /// Whether it was countersigned.
+    pub(crate) countersigned: bool,
+    /// Whether it is kept by itself.
+    pub(crate) is_kept: bool,
+    /// What will be active, whose provisioning is stored.
+    pub(crate) becomes: &'a Directory,
 }
 
 /// The hash of what the database must have, since this process started or changed it last.
@@ -78,30 +92,44 @@ pub(crate) async fn stored(store: &dyn Store) -> anyhow::Result<Option<Hash>> {
     let Some(bundle) = store.active_bundle().await? else {
         return Ok(None);
     };
-    let (bundle, directory) = load_parts(store, bundle).await?;
-    hash_of(&bundle, &directory).map(Some)
+    let parts = StoredParts::read(store, bundle).await?;
+    hash_of(&parts.bundle, &parts.directory()?).map(Some)
 }
 
 impl World {
-    /// What a change of the directory will make of what the database has.
+    /// What a change of the directory will make of what the database has. What would be stored has to
+    /// make the same when it is read back: otherwise no start would come through.
     ///
     /// # Errors
-    /// The database can't be read, or the change does not fit.
+    /// The database can't be read, or the change does not fit, now or when it is read back.
     pub(crate) async fn changed_by(
         store: &dyn Store,
         known: &Known,
-        change: &DirectoryChange,
-        at: Timestamp,
-        countersigned: bool,
+        Changing {
+            change,
+            at,
+            countersigned,
+            is_kept,
+            becomes,
+        }: Changing<'_>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(bundle) = store.active_bundle().await? else {
             return Ok(None);
         };
-        let (bundle, mut directory) = load_parts(store, bundle).await?;
-        let was = hash_of(&bundle, &directory)?;
+        let parts = StoredParts::read(store, bundle).await?;
+        let mut directory = parts.directory()?;
+        let was = hash_of(&parts.bundle, &directory)?;
         known.check(was)?;
         change.apply(&mut directory, at, countersigned)?;
-        let now = hash_of(&bundle, &directory)?;
+        let now = hash_of(&parts.bundle, &directory)?;
+        let kept = is_kept.then(|| (change.clone(), at, countersigned));
+        let stored = becomes.provisioning.as_deref().cloned();
+        if parts.becoming(stored, kept)? != directory {
+            bail!(
+                "read back, the change would make other people than it makes now. Nothing was \
+                 changed; that is a defect, please report it"
+            );
+        }
         Ok(Some(Self {
             now,
             was: Some(was),

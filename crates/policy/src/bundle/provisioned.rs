@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use countersign_core::{
     directory::Directory,
-    id::{GroupId, PersonId, ProviderId},
-    provisioning::{Gives, Provisioning, Rows, same_name},
+    id::{GroupId, PersonId, ProviderId, UserId},
+    provisioning::{Departed, Gives, Provisioning, Rows, same_name},
     time::Timestamp,
 };
 
@@ -58,7 +58,13 @@ impl Bundle {
         {
             let inactive = known.users.values().filter(|user| !user.active);
             let inactive = inactive.filter_map(|user| user.person.clone());
-            after.departed = known.departed.iter().cloned().chain(inactive).collect();
+            let inactive = inactive.map(|person| (person, Departed::default()));
+            // The users that they were are forgotten.
+            let gone = known.departed.iter().map(|(person, gone)| {
+                let let_in = gone.let_in;
+                (person.clone(), Departed { was: None, let_in })
+            });
+            after.departed = gone.chain(inactive).collect();
             return Some(after);
         }
         after.users.clone_from(&known.users);
@@ -101,44 +107,55 @@ pub(super) fn provision(
 }
 
 /// Lets a person go whose account is theirs no more, unless their user still is who they are by name and
-/// may act. Whether there was anything to let go.
+/// may act. Whom somebody else names may act from then on, unless the user acts as another person by now;
+/// whom nobody else names can do nothing. Nobody's name is dropped. Whether there was anything to let go.
 pub(super) fn let_go(directory: &mut Directory, person: &PersonId) -> bool {
-    let Some(known) = &directory.provisioning else {
+    let (Some(known), Some(kept)) = (&directory.provisioning, directory.people.get(person)) else {
         return false;
     };
-    let found = known.user_of(person);
-    let gone = found.filter(|(_, user)| {
-        let name = known.name_of(user);
-        !user.active || !name.is_some_and(|name| same_name(&name, person))
-    });
-    let gone = gone.map(|(id, _)| id.clone());
     // Whom only the provisioning made a person stays one by that alone.
-    let kept = directory.people.get(person);
-    let only = kept.is_none_or(|kept| kept.provided && kept.accounts.is_empty());
-    if only {
-        return false;
-    }
-    let departed = known.departed.iter().find(|one| same_name(one, person));
-    let departed = departed.cloned();
-    if gone.is_none() && departed.is_none() {
+    if kept.provided && kept.accounts.is_empty() {
         return false;
     }
     let mut after = known.as_ref().clone();
-    if let Some(departed) = departed {
-        after.departed.remove(&departed);
+    let gone = known.user_of(person).filter(|(_, user)| {
+        let name = known.name_of(user);
+        !user.active || !name.is_some_and(|name| same_name(&name, person))
+    });
+    if let Some((id, _)) = gone {
+        let user = after.users.get_mut(id);
+        let name = user.and_then(|user| user.person.take());
+        let was = Some(id.clone());
+        let departed = Departed { was, let_in: false };
+        after
+            .departed
+            .extend(name.map(|name| (name, departed.clone())));
     }
-    if let Some(user) = gone.and_then(|id| after.users.get_mut(&id)) {
-        user.person = None;
+    let acts = |id: &UserId| {
+        let now = known.users.get(id).and_then(|user| user.person.as_ref());
+        let other = now.filter(|now| !same_name(now, person));
+        other.is_some_and(|other| {
+            let mut people = directory.people.iter();
+            people.any(|(name, one)| same_name(name, other) && one.acts())
+        })
+    };
+    for (name, departed) in &mut after.departed {
+        if same_name(name, person) {
+            departed.let_in = !kept.provided && !departed.was.as_ref().is_some_and(acts);
+        }
     }
-    directory.provisioning = Some(Arc::new(after));
-    true
+    let changed = after != **known;
+    if changed {
+        directory.provisioning = Some(Arc::new(after));
+    }
+    changed
 }
 
 #[cfg(test)]
 mod tests {
     use countersign_core::{
         directory::Person,
-        id::{UserGroupId, UserId},
+        id::UserGroupId,
         provisioning::{User, UserGroup},
     };
 
@@ -190,7 +207,7 @@ mod tests {
             modified: Timestamp(1),
         };
         all.groups.insert(id::<UserGroupId>("grp_a"), group);
-        all.departed.insert(id("cat"));
+        all.departed.insert(id("cat"), Departed::default());
         all
     }
 
