@@ -23,7 +23,7 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
 
-use super::{Proposal, erase};
+use super::{Proposal, carried, erase, proposal::title_of};
 use crate::{
     active::Active,
     bundle_files::problems_error,
@@ -79,7 +79,7 @@ pub(super) async fn apply(
             if gateway.active().bundle.files_hash()? != replaces {
                 bail!("another bundle was applied in the meantime; compare and propose again");
             }
-            replace_bundle(
+            let dropped = replace_bundle(
                 gateway,
                 bundle,
                 Some(request),
@@ -89,7 +89,7 @@ pub(super) async fn apply(
             )
             .await?;
             gateway.engine.world_changed(proposers).await?;
-            Ok(json!({ "bundle": gateway.active().hash }).into())
+            Ok(replaced(gateway, &dropped))
         }
         Proposal::Directory { change, .. } => {
             let by = request.chain.members().map(|member| member.id.clone());
@@ -127,6 +127,21 @@ pub(super) async fn apply(
             Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+/// What another bundle did, with the changes that do not fit it.
+fn replaced(gateway: &Gateway, dropped: &[String]) -> Applied {
+    let mut result = json!({ "bundle": gateway.active().hash });
+    let mut message = String::from("applied");
+    if let Some(fields) = result.as_object_mut().filter(|_| !dropped.is_empty()) {
+        fields.insert("dropped".into(), json!(dropped));
+        message.push_str("\nMade while running, and dropped, as it names who or what is gone:");
+        for title in dropped {
+            message.push_str("\n  ");
+            message.push_str(title);
+        }
+    }
+    Applied { result, message }
 }
 
 fn rotate(gateway: &Gateway, purpose: KeyPurpose) -> anyhow::Result<Applied> {
@@ -256,7 +271,8 @@ async fn issue(
 }
 
 /// Makes a bundle the active one. Changes of the directory made while running stay where they
-/// concern people and machines that the files don't name.
+/// concern people and machines that the files don't name; those that do not fit any more are dropped, and
+/// said. What takes something away is not.
 ///
 /// # Errors
 /// The bundle and the directory don't fit, or the store or log can't be written.
@@ -267,7 +283,7 @@ pub async fn replace_bundle(
     now: Timestamp,
     countersigned: bool,
     by: ActivatedBy,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let before = gateway.active();
     let mut directory = bundle.directory(now, Some(&before.directory), countersigned);
     let of_files = directory.clone();
@@ -275,18 +291,25 @@ pub async fn replace_bundle(
     let provisioned = bundle.still_provisioned((&before.bundle, provisioned), now);
     directory.provisioning = provisioned.map(Arc::new);
     directory.introduce();
-    let mut kept = Vec::new();
-    for entry in gateway.store.directory_changes().await? {
-        let change: DirectoryChange = serde_json::from_value(entry.change.clone())?;
+    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+    let entries = gateway.store.directory_changes().await?;
+    let entries = carried::entries(entries)?;
+    let stopped = carried::stopped(&entries);
+    for (change, entry) in entries {
         let change = bundle.lets_stand(change, &directory);
         // What takes something away stays until it is reversed; what adds yields to the files.
-        let named = !takes_away(&change) && concerns_files(&change, &of_files);
-        if !named
-            && change
-                .apply_alone(&mut directory, entry.at, entry.countersigned)
-                .is_ok()
-        {
+        if !carried::takes_away(&change) && carried::concerns_files(&change, &of_files) {
+            continue;
+        }
+        let (needed, change) = carried::standing(change, &stopped, &directory);
+        for change in needed.into_iter().chain([change]) {
+            let fits = change.apply_alone(&mut directory, entry.at, entry.countersigned);
+            if fits.is_err() {
+                dropped.push(title_of(&change));
+                continue;
+            }
             let change = serde_json::to_value(&change)?;
+            let entry = entry.clone();
             kept.push(Write::ChangeDirectory(DirectoryEntry { change, ..entry }));
         }
     }
@@ -333,39 +356,7 @@ pub async fn replace_bundle(
     gateway.world.set(world.now);
     gateway.activate(active);
     world::stored_as(&gateway.log, now, world.now).await;
-    Ok(())
-}
-
-/// Whether a change takes a membership or somebody's standing away.
-fn takes_away(change: &DirectoryChange) -> bool {
-    matches!(
-        change,
-        DirectoryChange::RemoveMembership { .. }
-            | DirectoryChange::DisablePerson { .. }
-            | DirectoryChange::StopAgent { .. }
-            | DirectoryChange::StopWorkload { .. }
-    )
-}
-
-/// Whether a change is about somebody whom the files name.
-fn concerns_files(change: &DirectoryChange, files: &Directory) -> bool {
-    match change {
-        DirectoryChange::AddPerson { person, .. }
-        | DirectoryChange::DisablePerson { person }
-        | DirectoryChange::EnablePerson { person }
-        | DirectoryChange::AddMembership { person, .. }
-        | DirectoryChange::RemoveMembership { person, .. } => files.people.contains_key(person),
-        // Files say nothing of accounts, and nothing of what a provider says.
-        DirectoryChange::ProvidePerson { .. }
-        | DirectoryChange::UnlinkAccount { .. }
-        | DirectoryChange::Provision { .. } => false,
-        DirectoryChange::AddAgent { agent, .. }
-        | DirectoryChange::StopAgent { agent }
-        | DirectoryChange::StartAgent { agent } => files.agents.contains_key(agent),
-        DirectoryChange::AddWorkload { workload, .. }
-        | DirectoryChange::StopWorkload { workload }
-        | DirectoryChange::StartWorkload { workload } => files.workloads.contains_key(workload),
-    }
+    Ok(dropped)
 }
 
 /// Everybody who could act and can't any more.
@@ -559,6 +550,7 @@ pub(crate) fn subject_of(change: &DirectoryChange) -> SubjectId {
     match change {
         DirectoryChange::AddPerson { person, .. }
         | DirectoryChange::DisablePerson { person }
+        | DirectoryChange::KeepPerson { person }
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. }

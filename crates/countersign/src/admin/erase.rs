@@ -293,6 +293,7 @@ fn is_of(change: &DirectoryChange, who: &PersonId) -> bool {
     match change {
         DirectoryChange::AddPerson { person, .. }
         | DirectoryChange::DisablePerson { person }
+        | DirectoryChange::KeepPerson { person }
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. }

@@ -5,6 +5,7 @@
 //! first start and local recovery, which are recorded as what they are.
 
 mod apply;
+mod carried;
 mod consequences;
 pub(crate) mod erase;
 mod proposal;

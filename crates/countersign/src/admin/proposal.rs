@@ -378,12 +378,13 @@ impl Proposal {
 }
 
 /// A change of the directory in one line.
-fn title_of(change: &DirectoryChange) -> String {
+pub(super) fn title_of(change: &DirectoryChange) -> String {
     match change {
         DirectoryChange::AddPerson { person, groups, .. } => {
             format!("Add the person {person}{}", within(groups))
         }
         DirectoryChange::DisablePerson { person } => format!("Disable the person {person}"),
+        DirectoryChange::KeepPerson { person } => format!("Keep the person {person}"),
         DirectoryChange::EnablePerson { person } => format!("Enable the person {person} again"),
         DirectoryChange::AddMembership { person, group } => {
             format!("Add {person} to the group {group}")
@@ -444,7 +445,9 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
                 manager.as_ref().map_or_else(nobody, ToString::to_string),
             ),
         ],
-        DirectoryChange::DisablePerson { person } | DirectoryChange::EnablePerson { person } => {
+        DirectoryChange::DisablePerson { person }
+        | DirectoryChange::KeepPerson { person }
+        | DirectoryChange::EnablePerson { person } => {
             vec![("person", person.to_string())]
         }
         DirectoryChange::AddMembership { person, group }
@@ -491,6 +494,7 @@ fn follows_from(change: &DirectoryChange) -> &'static str {
         DirectoryChange::DisablePerson { .. } => {
             "Ends their sessions, tokens and links, what waits for them, and what runs for them."
         }
+        DirectoryChange::KeepPerson { .. } => "They can do nothing.",
         DirectoryChange::EnablePerson { .. } => {
             "They can act again. What they were signed in with stays void."
         }

@@ -94,8 +94,12 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     gateway.store.commit(vec![set]).await?;
     if bundle {
         let files = bundle_files::bundle(&gateway.config)?;
-        admin::replace_bundle(&gateway, files, None, now, false, ActivatedBy::Recovery).await?;
+        let by = ActivatedBy::Recovery;
+        let dropped = admin::replace_bundle(&gateway, files, None, now, false, by).await?;
         output.note("the files are the active bundle now");
+        for title in dropped {
+            output.note(format!("dropped, as it names who or what is gone: {title}"));
+        }
     }
     if let Some(person) = &person {
         let active = gateway.active();

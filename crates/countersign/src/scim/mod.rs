@@ -237,6 +237,7 @@ async fn add_user(
 ) -> Result<Response, ScimError> {
     let asked = Asked::of(&uri)?;
     let operations = patch::whole(&body)?;
+    user::check_counts(&operations)?;
     let made = provision(&api.gateway, (&by.id, &by.provider), None, |draft| {
         check_room(draft.after.users.len())?;
         let mut new = user::unnamed(draft.now);
@@ -309,6 +310,7 @@ async fn change_user(
 ) -> Result<Response, ScimError> {
     let asked = Asked::of(uri)?;
     let id: UserId = parsed("user", id)?;
+    user::check_counts(operations)?;
     let changed = provision(&api.gateway, (&by.id, &by.provider), Some(&id), |draft| {
         let known = draft.after.users.get(&id);
         let known = known.ok_or_else(|| ScimError::not_found("user", id.as_str()))?;

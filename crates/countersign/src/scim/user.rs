@@ -97,6 +97,19 @@ pub(super) fn check(user: &User) -> Result<(), ScimError> {
     }
 }
 
+/// Refuses operations that can't be done whoever the user is, before anybody waits for them.
+///
+/// # Errors
+/// A list has too many values.
+pub(super) fn check_counts(operations: &[Operation]) -> Result<(), ScimError> {
+    let emails = operations
+        .iter()
+        .filter(|one| one.path.attribute.name == "emails");
+    emails
+        .map(|one| check_count(many(&one.value).len()))
+        .collect()
+}
+
 /// Does an operation.
 ///
 /// # Errors
@@ -162,10 +175,7 @@ fn change_emails(user: &mut User, operation: &Operation) -> Result<(), ScimError
         }
         (_, false) => change_some(emails, operation)?,
     }
-    if emails.len() > MAX_EMAILS {
-        let detail = format!("a user has at most {MAX_EMAILS} addresses");
-        return Err(ScimError::value(detail));
-    }
+    check_count(emails.len())?;
     let primary = emails.iter().filter(|email| email.primary == Some(true));
     match primary.count() {
         0 | 1 => Ok(()),
@@ -175,7 +185,18 @@ fn change_emails(user: &mut User, operation: &Operation) -> Result<(), ScimError
     }
 }
 
+fn check_count(many: usize) -> Result<(), ScimError> {
+    match many > MAX_EMAILS {
+        true => Err(ScimError::value(format!(
+            "a user has at most {MAX_EMAILS} addresses"
+        ))),
+        false => Ok(()),
+    }
+}
+
 fn all(value: &Value) -> Result<Vec<Email>, ScimError> {
+    // Before any is read: each one is compared with all others.
+    check_count(many(value).len())?;
     many(value).iter().map(email).collect()
 }
 

@@ -139,6 +139,12 @@ pub enum DirectoryChange {
         /// Who.
         person: PersonId,
     },
+    /// Somebody whom nobody names by now, kept because of what was taken from them or from machines that
+    /// they answer for. They can do nothing until somebody names or provisions them again.
+    KeepPerson {
+        /// Who.
+        person: PersonId,
+    },
     /// A person who may act again.
     EnablePerson {
         /// Who.
@@ -383,6 +389,7 @@ impl DirectoryChange {
             Self::DisablePerson { person } => {
                 find(&mut directory.people, person, "person").map(|found| found.disabled = true)
             }
+            Self::KeepPerson { person } => keep(directory, person),
             Self::EnablePerson { person } => {
                 find(&mut directory.people, person, "person").map(|found| found.disabled = false)
             }
@@ -448,6 +455,7 @@ impl DirectoryChange {
             }
             Self::AddPerson { .. }
             | Self::DisablePerson { .. }
+            | Self::KeepPerson { .. }
             | Self::EnablePerson { .. }
             | Self::AddMembership { .. }
             | Self::RemoveMembership { .. }
@@ -456,6 +464,18 @@ impl DirectoryChange {
             | Self::UnlinkAccount { .. } => Ok(()),
         }
     }
+}
+
+fn keep(directory: &mut Directory, person: &PersonId) -> Result<(), RefusedChange> {
+    one_spelling(directory, person)?;
+    let new = || Person {
+        provided: true,
+        ..Person::default()
+    };
+    let found = directory.people.entry(person.clone()).or_insert_with(new);
+    // A provider may have made them a person by now; that may end again.
+    found.unwelcome |= found.provided && found.accounts.is_empty();
+    Ok(())
 }
 
 /// Whom a provider alone made a person becomes one by name.
