@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context, bail};
 use countersign_core::{
     approval::rule::Approver,
+    canonical::Hash,
     digest::action_digest,
     directory::Directory,
     id::PersonId,
@@ -317,11 +318,7 @@ pub async fn replace_bundle(
     kept.extend(changed_rows(&before.directory, &directory)?);
     let world = World {
         now: world::hash_of(&bundle, &directory)?,
-        was: match world::stored(gateway.store.as_ref()).await {
-            // What is there can't be put together; it is replaced.
-            Err(_) if by == ActivatedBy::Recovery => None,
-            stored => stored?,
-        },
+        was: stored_before(gateway, by).await?,
     };
     if let (Some(was), false) = (world.was, by == ActivatedBy::Recovery) {
         gateway.world.check(was)?;
@@ -357,6 +354,14 @@ pub async fn replace_bundle(
     gateway.activate(active);
     world::stored_as(&gateway.log, now, world.now).await;
     Ok(dropped)
+}
+
+/// The hash of what a bundle replaces. A recovery also replaces what can't be put together.
+async fn stored_before(gateway: &Gateway, by: ActivatedBy) -> anyhow::Result<Option<Hash>> {
+    match world::stored(gateway.store.as_ref()).await {
+        Err(_) if by == ActivatedBy::Recovery => Ok(None),
+        stored => stored,
+    }
 }
 
 /// Everybody who could act and can't any more.
@@ -427,7 +432,6 @@ pub(super) async fn change_directory(
         _ => Of::default(),
     };
     let mut evidence = json!({ "change": value, "countersigned": countersigned });
-    let store = gateway.store.as_ref();
     let changing = Changing {
         change,
         at,
@@ -435,7 +439,7 @@ pub(super) async fn change_directory(
         is_kept: is_kept(change, &before.directory),
         becomes: &active.directory,
     };
-    let world = World::changed_by(store, &gateway.world, changing).await?;
+    let world = World::changed_by(gateway.store.as_ref(), &gateway.world, changing).await?;
     if let Some(world) = world {
         evidence = world.beside(evidence);
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use countersign_core::id::PersonId;
+use countersign_core::{id::PersonId, time::Timestamp};
 use countersign_evidence::body::{ActivatedBy, Body, Recovered};
 use countersign_store::Write;
 use serde_json::json;
@@ -93,13 +93,7 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     };
     gateway.store.commit(vec![set]).await?;
     if bundle {
-        let files = bundle_files::bundle(&gateway.config)?;
-        let by = ActivatedBy::Recovery;
-        let dropped = admin::replace_bundle(&gateway, files, None, now, false, by).await?;
-        output.note("the files are the active bundle now");
-        for title in dropped {
-            output.note(format!("dropped, as it names who or what is gone: {title}"));
-        }
+        trust_files(&gateway, now, output).await?;
     }
     if let Some(person) = &person {
         let active = gateway.active();
@@ -122,6 +116,18 @@ async fn recover(args: Args, output: &mut Output) -> anyhow::Result<()> {
     if output.is_json() {
         let done = json!({ "recovered": what, "person": person, "link": link });
         output.result(&done, |_, _| String::new())?;
+    }
+    Ok(())
+}
+
+/// Makes the files the active bundle.
+async fn trust_files(gateway: &Gateway, now: Timestamp, output: &mut Output) -> anyhow::Result<()> {
+    let files = bundle_files::bundle(&gateway.config)?;
+    let by = ActivatedBy::Recovery;
+    let dropped = admin::replace_bundle(gateway, files, None, now, false, by).await?;
+    output.note("the files are the active bundle now");
+    for title in dropped {
+        output.note(format!("dropped, as it names who or what is gone: {title}"));
     }
     Ok(())
 }

@@ -102,12 +102,10 @@ pub(super) fn check(user: &User) -> Result<(), ScimError> {
 /// # Errors
 /// A list has too many values.
 pub(super) fn check_counts(operations: &[Operation]) -> Result<(), ScimError> {
-    let emails = operations
+    let mut emails = operations
         .iter()
         .filter(|one| one.path.attribute.name == "emails");
-    emails
-        .map(|one| check_count(many(&one.value).len()))
-        .collect()
+    emails.try_for_each(|one| check_count(many(&one.value).len()))
 }
 
 /// Does an operation.
