@@ -24,7 +24,9 @@ use countersign_core::{
     count::counted,
     directory::Directory,
     id::RequestId,
+    lifecycle::Refusal,
     request::Case,
+    subject::SubjectChain,
     time::Timestamp,
 };
 use countersign_evidence::body::{Body, Refused};
@@ -211,13 +213,10 @@ impl Gateway {
     #[must_use]
     pub fn may_see(&self, caller: &Caller, case: &Case) -> bool {
         let active = self.active();
-        if case
-            .request
-            .chain
-            .members()
-            .any(|member| member.id == caller.subject.id)
-        {
-            return true;
+        let chain = &case.request.chain;
+        if chain.members().any(|member| member.id == caller.subject.id) {
+            // Whoever acts for one does not read what it asked for another.
+            return caller.on_behalf_of.is_empty() || caller.is_of(chain);
         }
         let by_person = caller.person().is_some_and(|person| {
             let none = BTreeSet::new();
@@ -274,6 +273,17 @@ impl Gateway {
         }
         notices.extend(self.local_acts().await);
         notices
+    }
+}
+
+/// Refuses a claim for whom the caller does not act: an approval is for the chain that asked.
+///
+/// # Errors
+/// [`Refusal::NotRequester`].
+pub(crate) fn check_claimant(caller: &Caller, chain: &SubjectChain) -> Result<(), EngineError> {
+    match caller.is_of(chain) {
+        true => Ok(()),
+        false => Err(Refusal::NotRequester.into()),
     }
 }
 

@@ -15,7 +15,11 @@ use std::{
 use anyhow::{Context, bail};
 use countersign_policy::target::exec::CredentialSource;
 use countersign_runner::vault::{Secret, Source, VaultError};
-use reqwest::{Certificate, Client, Response, Url, redirect};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, USER_AGENT as AGENT},
+    redirect,
+};
 
 /// How long reaching the other side may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,6 +29,9 @@ const ANSWER: Duration = Duration::from_secs(15);
 const FRESH: Duration = Duration::from_secs(60);
 /// The most bytes of a file of authorities.
 const MAX_CA: u64 = 1 << 20;
+
+/// How much of an answer is read, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// Who asks, for whoever keeps a log there.
 pub(crate) const USER_AGENT: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
@@ -102,6 +109,38 @@ impl FreshSecret {
         good(&secret)?;
         *known() = Some((Instant::now(), secret.clone()));
         Ok(secret)
+    }
+}
+
+/// Asks and reads what is answered.
+///
+/// # Errors
+/// There is no answer, or too long a one.
+pub(crate) async fn answer(asked: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let asked = asked
+        .header(AGENT, USER_AGENT)
+        .header(ACCEPT, "application/json");
+    let mut answer = asked.send().await.map_err(|error| {
+        // Its address is in the configuration or its own document; a query could hold anything.
+        let host = error
+            .url()
+            .and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.unwrap_or_default();
+        anyhow::Error::new(error.without_url()).context(format!("{host} does not answer"))
+    })?;
+    let read = body(&mut answer, MAX_ANSWER).await;
+    let read = read.map_err(reqwest::Error::without_url)?;
+    Ok((answer.status(), read.context("its answer is too long")?))
+}
+
+/// What was answered, where that is a success.
+///
+/// # Errors
+/// It is not.
+pub(crate) fn good((status, body): (StatusCode, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
+    match status {
+        StatusCode::OK => Ok(body),
+        status => bail!("it answers with status {status}"),
     }
 }
 

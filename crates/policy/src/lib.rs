@@ -9,6 +9,7 @@
 //! [`snapshot`].
 
 pub mod bundle;
+pub mod machine;
 pub mod masking;
 pub mod problem;
 pub mod provider;
@@ -26,6 +27,7 @@ pub use bundle::{
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
+pub use machine::{Issuer, MachineSettings, Proof};
 pub use masking::Masker;
 pub use problem::{Problem, Severity};
 pub use provider::Provider;

@@ -23,7 +23,7 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
 
-use super::{Proposal, erase};
+use super::{Proposal, erase, proposal::check_token};
 use crate::{
     active::Active,
     bundle_files::problems_error,
@@ -99,8 +99,10 @@ pub(super) async fn apply(
             let ended = gateway.engine.world_changed(proposers).await?;
             Ok(told(&change, changed, ended))
         }
-        Proposal::Token { agent, valid_for } => {
-            let holder = SubjectId::Agent(agent);
+        Proposal::Token { machine, valid_for } => {
+            let holder = SubjectId::from(machine);
+            // The table may be another by now.
+            check_token(&gateway.active(), &holder, valid_for).map_err(anyhow::Error::msg)?;
             let kind = CredentialKind::Token;
             let issued = issue(gateway, kind, holder, &proposers, lineage, valid_for).await?;
             Ok(issued.into())

@@ -20,7 +20,7 @@ use countersign_policy::{
     stream::{Details, Stream, StreamKind},
 };
 
-use super::{Proposal, erase};
+use super::{Proposal, erase, machines};
 use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
@@ -46,6 +46,7 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     let mut lines = of_retention(gateway, &before.bundle, after, gateway.clock.now());
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
+    lines.extend(machines::lines(&before.bundle, after));
     lines.extend(signed_out(&before, after));
     lines
 }

@@ -6,7 +6,9 @@
 
 mod apply;
 mod consequences;
+mod directory_words;
 pub(crate) mod erase;
+mod machines;
 mod proposal;
 pub(crate) mod provide;
 mod stop;
@@ -40,7 +42,7 @@ use crate::{
         ways::Ways,
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
-    gateway::Gateway,
+    gateway::{Gateway, check_claimant},
     identity::{
         Caller,
         passkey::{Enrolled, enrolled},
@@ -255,6 +257,7 @@ pub async fn claim(
     id: &RequestId,
 ) -> Result<ProposalAnswer, AdminError> {
     let case = gateway.case_of(caller, id).await?;
+    check_claimant(caller, &case.request.chain)?;
     if case.request.action.gate != "admin" {
         return Err(InvalidProposal::NotAdministrative(id.clone()).into());
     }
@@ -340,7 +343,7 @@ fn asked(
     let arguments = serde_json::to_value(proposal).map_err(|error| internal(&error))?;
     let (title, body) = proposal.present(active);
     Ok(Asked {
-        chain: SubjectChain::of(caller.subject.clone()),
+        chain: caller.chain(),
         action: Action {
             gate: "admin".into(),
             target,

@@ -9,12 +9,14 @@ pub mod amend;
 pub mod auth;
 pub mod authzen;
 pub mod deciding;
+mod delegating;
 pub mod detail;
 mod events;
 pub mod explaining;
 mod log;
 pub(crate) mod manage;
 pub mod narrowing;
+pub mod oauth;
 pub mod openapi;
 pub mod problem;
 pub mod requests;
@@ -81,6 +83,8 @@ pub struct Api {
     rates: Arc<DefaultKeyedRateLimiter<String>>,
     strangers: Arc<DefaultDirectRateLimiter>,
     uploads: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
+    exchanging: Arc<DefaultDirectRateLimiter>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
     /// What is told to other systems.
@@ -106,6 +110,10 @@ impl Api {
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            exchanges: Arc::new(Semaphore::new(oauth::AT_ONCE)),
+            exchanging: Arc::new(DefaultDirectRateLimiter::direct(
+                Quota::per_second(per_second(oauth::RATE)).allow_burst(per_second(oauth::RATE * 4)),
+            )),
             visits: Arc::default(),
             uploading: Seats::new(run::UPLOADS),
             running: Seats::new(run::CALLS),
@@ -317,7 +325,7 @@ where
             "an `Idempotency-Key` has 1 to 200 characters",
         ));
     }
-    let subject = &caller.credential.holder;
+    let subject = &caller.line();
     let hash = body_hash(api, body)?;
     if let Some((before, answer)) = api
         .gateway
@@ -395,6 +403,12 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/log/tile/entries/{*path}", get(log::entries))
         .route("/v1/log/tile/{level}/{*path}", get(log::hashes))
         .route("/openapi.json", get(openapi::serve))
+        .route("/v1/delegations", post(delegating::delegate))
+        .route("/oauth/token", post(oauth::token))
+        .route(
+            "/.well-known/oauth-authorization-server",
+            get(oauth::metadata),
+        )
         .merge(authzen::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -422,7 +436,7 @@ async fn not_found(State(api): State<Api>, uri: Uri, headers: HeaderMap) -> Resp
         "not_found",
         "there is nothing at this address",
     );
-    let interface = ["/v1/", "/access/", "/.well-known/"];
+    let interface = ["/v1/", "/access/", "/oauth/", "/.well-known/"];
     let accepts = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());

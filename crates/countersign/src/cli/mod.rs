@@ -5,15 +5,18 @@
 //! Invariant: a token is never an argument, so no list of processes shows it.
 
 mod agent;
+mod agent_key;
 mod answer;
 mod backup;
 mod client;
 mod clock;
 mod completions;
 mod config;
+mod delegate;
 mod demo;
 mod doctor;
 mod failure;
+mod identity;
 mod init;
 mod key;
 mod lines;
@@ -52,7 +55,8 @@ Start here:
   countersign doctor                                         # when something does not work
 
 Environment: COUNTERSIGN_URL, COUNTERSIGN_TOKEN and COUNTERSIGN_CA count before
-~/.config/countersign/client.toml.";
+~/.config/countersign/client.toml. Jobs and services have COUNTERSIGN_IDENTITY instead of a token:
+`github-actions`, `env:NAME`, `file:PATH`, or `key:PATH` with COUNTERSIGN_AS=agent:NAME.";
 
 /// A gateway that puts human judgment into automated work at the moment it matters
 #[derive(Debug, Parser)]
@@ -119,13 +123,14 @@ pub(crate) enum Command {
 }
 
 /// Commands that ask no gateway, or are one; `--url` means nothing to them.
-const WITHOUT_GATEWAY: [&[&str]; 12] = [
+const WITHOUT_GATEWAY: [&[&str]; 13] = [
     &["demo"],
     &["init"],
     &["up"],
     &["recover"],
     &["backup"],
     &["completions"],
+    &["agent", "key"],
     &["policy", "check"],
     &["policy", "schema"],
     &["policy", "mask"],

@@ -355,6 +355,7 @@ impl Identity {
             secret,
             Caller {
                 subject,
+                on_behalf_of: Vec::new(),
                 credential,
                 passkeys,
             },

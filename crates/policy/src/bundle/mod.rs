@@ -9,8 +9,10 @@ mod approvals;
 mod config;
 pub mod diff;
 mod exposure;
+mod issuers;
 mod normal;
 pub(crate) mod people;
+mod proofs;
 pub(crate) mod provided;
 mod providers;
 mod reading;
@@ -26,7 +28,8 @@ use cedar_policy::PolicySet;
 use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
     canonical::{Hash, NotCanonical, hash_in_domain},
-    id::{ProviderId, RuleName, TargetId},
+    id::{IssuerId, ProviderId, RuleName, TargetId},
+    subject::SubjectId,
 };
 
 pub use approvals::APPROVALS_FILE;
@@ -39,6 +42,7 @@ use self::{
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
+    machine::{Issuer, MachineSettings},
     masking::Masker,
     problem::{Problem, keep_causes, shown},
     provider::Provider,
@@ -207,6 +211,18 @@ impl Bundle {
     #[must_use]
     pub fn providers(&self) -> &BTreeMap<ProviderId, Provider> {
         &self.config.providers
+    }
+
+    /// Who says which machine has a token, by name.
+    #[must_use]
+    pub fn issuers(&self) -> &BTreeMap<IssuerId, Issuer> {
+        &self.config.issuers
+    }
+
+    /// How the agents and workloads of the files prove who they are.
+    #[must_use]
+    pub fn machines(&self) -> &BTreeMap<SubjectId, MachineSettings> {
+        &self.config.machines
     }
 
     /// What of the record is told to whom, by name.

@@ -1,5 +1,6 @@
 //! What does not load, with the file and line that says so.
 
+mod machines;
 mod providers;
 mod streams;
 

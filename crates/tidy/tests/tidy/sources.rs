@@ -25,6 +25,7 @@ const MAY_REACH_OUT: &[&str] = &[
     "crates/countersign/src/server/",
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
+    "crates/countersign/src/identity/issuers.rs",
     "crates/countersign/src/identity/provider/",
     "crates/countersign/src/outbound.rs",
     "crates/countersign/src/runner/",
