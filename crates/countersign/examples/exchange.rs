@@ -15,8 +15,11 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use aws_lc_rs::{
     encoding::AsDer,
-    rsa::{KeyPair as RsaKeyPair, KeySize},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+    rand::SystemRandom,
+    rsa::{KeyPair as RsaPair, KeySize},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::{
@@ -60,7 +63,7 @@ fn a_second(count: usize, since: Instant) -> anyhow::Result<f64> {
 /// Keys of the issuer, and one of a machine.
 struct Keys {
     ec: EncodingKey,
-    rsa: EncodingKey,
+    rsa: RsaKeyPair,
     set: String,
     own: EncodingKey,
     own_jwk: Value,
@@ -82,7 +85,7 @@ impl Keys {
     fn new() -> anyhow::Result<Self> {
         let (ec_key, ec_jwk) = ec(Some("ec"))?;
         let (own, own_jwk) = ec(None)?;
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048)?;
+        let pair = RsaPair::generate(KeySize::Rsa2048)?;
         let n = pair.public_key().modulus();
         let rsa_jwk = json!({
             "kty": "RSA", "kid": "rsa", "n": text(n.big_endian_without_leading_zero()), "e": "AQAB",
@@ -90,7 +93,7 @@ impl Keys {
         let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair)?;
         Ok(Self {
             ec: ec_key,
-            rsa: EncodingKey::from_rsa_der(der.as_ref()),
+            rsa: RsaKeyPair::from_pkcs8(der.as_ref())?,
             set: json!({ "keys": [ec_jwk, rsa_jwk] }).to_string(),
             own,
             own_jwk,
@@ -103,13 +106,26 @@ impl Keys {
             "iss": ISSUER, "aud": url, "sub": subject, "iat": now, "exp": now + 3_000,
             "repository": "acme/shop", "ref": "refs/heads/main", "run_id": "1", "jti": subject,
         });
-        let (key, kid) = match algorithm {
-            Algorithm::RS256 => (&self.rsa, "rsa"),
-            _ => (&self.ec, "ec"),
-        };
+        if algorithm == Algorithm::RS256 {
+            let head = json!({ "alg": "RS256", "kid": "rsa" }).to_string();
+            let message = format!(
+                "{}.{}",
+                text(head.as_bytes()),
+                text(claims.to_string().as_bytes())
+            );
+            let mut signature = vec![0; self.rsa.public_modulus_len()];
+            let random = SystemRandom::new();
+            self.rsa.sign(
+                &RSA_PKCS1_SHA256,
+                &random,
+                message.as_bytes(),
+                &mut signature,
+            )?;
+            return Ok(format!("{message}.{}", text(&signature)));
+        }
         let mut header = Header::new(algorithm);
-        header.kid = Some(kid.into());
-        Ok(encode(&header, &claims, key)?)
+        header.kid = Some("ec".into());
+        Ok(encode(&header, &claims, &self.ec)?)
     }
 }
 

@@ -315,14 +315,14 @@ mod tests {
             r#"[{"id":"agent:bot","owner":"olga@example.com","groups":["ci"],"disabled":false,"long_lived_tokens":"30d","credentials":[
                  {"id":"cred_1","kind":"token","issued_by":null,"issued":0,"expires":172800000,"ended":false,"long_lived":true},
                  {"id":"cred_2","kind":"token","issued_by":null,"issued":0,"expires":0,"ended":true}]},
-                {"id":"workload:nightly","owner":null,"groups":[],"disabled":true,"credentials":[]}]"#,
+                {"id":"workload:ci","owner":null,"groups":[],"disabled":true,"credentials":[]}]"#,
         )
         .unwrap();
         expect![[r#"
-            NAME              STATE                   OWNER                      GROUPS  CREDENTIAL      ENDS
-            agent:bot         active, long-lived 30d  olga@example.com           ci      cred_1 (token)  in 2d, long-lived
-                                                                                         cred_2 (token)  over
-            workload:nightly  stopped                 nobody: denied everything          none"#]]
+            NAME         STATE                   OWNER                      GROUPS  CREDENTIAL      ENDS
+            agent:bot    active, long-lived 30d  olga@example.com           ci      cred_1 (token)  in 2d, long-lived
+                                                                                    cred_2 (token)  over
+            workload:ci  stopped                 nobody: denied everything          none"#]]
         .assert_eq(&table(&machines, Timestamp(0), Paint::plain()));
     }
 }

@@ -15,14 +15,14 @@ use std::{
 };
 
 use aws_lc_rs::{
-    rand,
+    rand::{self, SystemRandom},
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+        RsaKeyPair,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::id::base32;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{
     Url,
     header::{ACCEPT, AUTHORIZATION},
@@ -336,7 +336,7 @@ fn signed(path: &Path, name: &str, audience: &str) -> Result<String, Failure> {
             "run `chmod 600 {shown}`; if others may have read it, make a new one"
         )));
     }
-    let (key, algorithm) = private_key(&read(path)?).ok_or_else(|| {
+    let key = private_key(&read(path)?).ok_or_else(|| {
         refused(format!("`{}` is no private key", path.display())).next(
             "it holds one as PEM (`BEGIN PRIVATE KEY`; P-256, Ed25519 or RSA) or as JSON Web Key (P-256)",
         )
@@ -346,8 +346,12 @@ fn signed(path: &Path, name: &str, audience: &str) -> Result<String, Failure> {
         "iss": name, "sub": name, "aud": audience,
         "iat": now, "exp": now + HOLDS, "jti": random()?,
     });
-    jsonwebtoken::encode(&Header::new(algorithm), &claims, &key)
-        .map_err(|error| refused(format!("the private key does not sign: {error}")))
+    let head = json!({ "typ": "JWT", "alg": key.algorithm() });
+    let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let message = format!("{}.{}", part(&head), part(&claims));
+    let signature = key.sign(message.as_bytes());
+    let signature = signature.ok_or_else(|| refused("the private key does not sign"))?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 fn random() -> Result<String, Failure> {
@@ -357,35 +361,61 @@ fn random() -> Result<String, Failure> {
     Ok(base32(u128::from_be_bytes(bytes)))
 }
 
-/// A private key and what it signs with.
-fn private_key(text: &str) -> Option<(EncodingKey, Algorithm)> {
-    let der = match text.trim_start().starts_with('{') {
-        true => of_jwk(text)?,
-        false => PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
-            .ok()?
-            .secret_pkcs8_der()
-            .to_vec(),
-    };
-    if EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).is_ok() {
-        return Some((EncodingKey::from_ec_der(&der), Algorithm::ES256));
-    }
-    if Ed25519KeyPair::from_pkcs8(&der).is_ok() {
-        return Some((EncodingKey::from_ed_der(&der), Algorithm::EdDSA));
-    }
-    RsaKeyPair::from_pkcs8(&der).ok()?;
-    Some((EncodingKey::from_rsa_der(&der), Algorithm::RS256))
+/// A private key.
+enum Key {
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
 }
 
-/// The PKCS #8 form of a JSON Web Key on P-256.
-fn of_jwk(text: &str) -> Option<Vec<u8>> {
+impl Key {
+    /// What it signs with, by its name in JOSE.
+    fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Ec(_) => "ES256",
+            Self::Ed(_) => "EdDSA",
+            Self::Rsa(_) => "RS256",
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Ec(pair) => Some(pair.sign(&random, message).ok()?.as_ref().to_vec()),
+            Self::Ed(pair) => Some(pair.sign(message).as_ref().to_vec()),
+            Self::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .ok()?;
+                Some(signature)
+            }
+        }
+    }
+}
+
+/// Reads a private key, as PEM or as JSON Web Key.
+fn private_key(text: &str) -> Option<Key> {
+    if text.trim_start().starts_with('{') {
+        return of_jwk(text).map(Key::Ec);
+    }
+    let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).ok()?;
+    let der = der.secret_pkcs8_der();
+    let ec = || EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
+    let ed = || Ed25519KeyPair::from_pkcs8(der);
+    ec().map(Key::Ec)
+        .or_else(|_| ed().map(Key::Ed))
+        .or_else(|_| RsaKeyPair::from_pkcs8(der).map(Key::Rsa))
+        .ok()
+}
+
+/// A JSON Web Key on P-256.
+fn of_jwk(text: &str) -> Option<EcdsaKeyPair> {
     let jwk: Value = serde_json::from_str(text).ok()?;
     let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok();
     (jwk.get("crv")?.as_str()? == "P-256").then_some(())?;
     let point: Vec<u8> = [vec![4], part("x")?, part("y")?].concat();
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-    let pair =
-        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &part("d")?, &point).ok()?;
-    Some(pair.to_pkcs8v1().ok()?.as_ref().to_vec())
+    EcdsaKeyPair::from_private_key_and_public_key(algorithm, &part("d")?, &point).ok()
 }
 
 /// A new key pair: the private half as PEM, the public one as JSON Web Key.

@@ -123,7 +123,7 @@ fn a_new_pair_signs_and_others_do_not_read_it() {
     let assertion = signed(file.path(), "agent:bot", at.as_str()).unwrap();
     let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_str(&jwk).unwrap();
     let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(Algorithm::ES256);
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
     validation.set_audience(&["https://cs.example/"]);
     let claims = jsonwebtoken::decode::<Value>(&assertion, &key, &validation)
         .unwrap()
@@ -139,4 +139,47 @@ fn a_new_pair_signs_and_others_do_not_read_it() {
         "{failure:?}"
     );
     assert!(private_key("no key").is_none());
+}
+
+/// The PEM of a private key.
+fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+}
+
+#[test]
+fn keys_of_every_kind_sign() {
+    use aws_lc_rs::{
+        encoding::{AsDer, Pkcs8V1Der},
+        rsa::{KeyPair as Pair, KeySize},
+        signature::{
+            ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+        },
+    };
+    let ed = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let rsa = Pair::generate(KeySize::Rsa2048).unwrap();
+    let rsa = AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
+    let (ec, _) = new_pair().unwrap();
+    for (text, algorithm) in [
+        (ec, "ES256"),
+        (pem(ed.as_ref()), "EdDSA"),
+        (pem(rsa.as_ref()), "RS256"),
+    ] {
+        let key = private_key(&text).unwrap();
+        assert_eq!(key.algorithm(), algorithm);
+        let signature = key.sign(b"message").unwrap();
+        let verified = match &key {
+            Key::Ec(pair) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref())
+                    .verify(b"message", &signature)
+            }
+            Key::Ed(pair) => UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref())
+                .verify(b"message", &signature),
+            Key::Rsa(pair) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref())
+                    .verify(b"message", &signature)
+            }
+        };
+        verified.unwrap();
+    }
 }
