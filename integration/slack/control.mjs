@@ -4,7 +4,8 @@ import { Refusal } from './workspace.mjs'
 
 /** Answers a control request. `{status, body}`. */
 export async function control (platform, name, asked) {
-  if (!Object.hasOwn(CONTROLS, name)) return { status: 404, body: { error: `there is no control ${name}: ${Object.keys(CONTROLS).join(', ')}` } }
+  if (!Object.hasOwn(CONTROLS, name))
+    return { status: 404, body: { error: `there is no control ${name}: ${Object.keys(CONTROLS).join(', ')}` } }
   try {
     return { status: 200, body: await CONTROLS[name](platform, asked) }
   } catch (error) {
@@ -29,7 +30,7 @@ async function app ({ workspace, deliverer }, { verify = true, ...values }) {
     verified = await deliverer.verify(values.events_url)
     if (!verified) {
       workspace.app.events_url = null
-      throw new Error('the address of events didn\'t answer the challenge')
+      throw new Error("the address of events didn't answer the challenge")
     }
   }
   return { ...workspace.app, verified }
@@ -52,8 +53,13 @@ function state ({ workspace, deliverer, calls, sockets }, { part }) {
     habits: () => workspace.habits,
     users: () => Object.fromEntries(workspace.users),
     channels: () => Object.fromEntries(workspace.channels),
-    messages: () => Object.fromEntries([...workspace.messages].map(([id, all]) =>
-      [id, all.map(({ message, versions, deleted }) => ({ ...message, versions, deleted }))])),
+    messages: () =>
+      Object.fromEntries(
+        [...workspace.messages].map(([id, all]) => [
+          id,
+          all.map(({ message, versions, deleted }) => ({ ...message, versions, deleted }))
+        ])
+      ),
     ephemerals: () => workspace.ephemerals,
     views: () => [...workspace.views.values()],
     calls: () => calls,
@@ -61,13 +67,20 @@ function state ({ workspace, deliverer, calls, sockets }, { part }) {
     sockets: () => sockets.state()
   }
   if (part && !Object.hasOwn(parts, part)) throw new Error(`there is no ${part}: ${Object.keys(parts).join(', ')}`)
-  return Object.fromEntries(Object.entries(parts).filter(([name]) => !part || name === part).map(([name, read]) => [name, read()]))
+  return Object.fromEntries(
+    Object.entries(parts)
+      .filter(([name]) => !part || name === part)
+      .map(([name, read]) => [name, read()])
+  )
 }
 
 const CONTROLS = {
   state,
   app,
-  habits: ({ workspace }, values) => { set(workspace.habits, values, 'Slack'); return workspace.habits },
+  habits: ({ workspace }, values) => {
+    set(workspace.habits, values, 'Slack')
+    return workspace.habits
+  },
   user: ({ workspace }, { id, ...more }) => {
     const known = workspace.users.get(id)
     return known ? Object.assign(known, more) : workspace.addUser({ id, ...more })
@@ -87,5 +100,8 @@ const CONTROLS = {
   replay: ({ deliverer }, { delivery }) => deliverer.replay(delivery),
   weather,
   sockets: ({ sockets }, asked) => sockets.act(asked),
-  expire: ({ workspace }) => { workspace.expire(); return {} }
+  expire: ({ workspace }) => {
+    workspace.expire()
+    return {}
+  }
 }

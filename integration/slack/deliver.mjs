@@ -17,28 +17,39 @@ export class Deliverer {
   async send ({ kind, payload, url, accepts = false, forge = {}, asks = false }) {
     const { app, habits } = this.workspace
     const delivery = {
-      id: `${this.log.length}`, kind, via: app.socket_mode && !asks ? 'socket' : 'http', at: Date.now(), url, accepts, payload: forged(kind, payload, forge),
-      forge, attempts: []
+      id: `${this.log.length}`,
+      kind,
+      via: app.socket_mode && !asks ? 'socket' : 'http',
+      at: Date.now(),
+      url,
+      accepts,
+      payload: forged(kind, payload, forge),
+      forge,
+      attempts: []
     }
     this.log.push(delivery)
-    if (delivery.via === 'http' && !url) return { delivery: delivery.id, acknowledged: false, error: 'the app has no address for this' }
+    if (delivery.via === 'http' && !url)
+      return { delivery: delivery.id, acknowledged: false, error: 'the app has no address for this' }
     const outcome = await this.attempt(delivery, 0, null)
-    if (kind === 'events_api' && !asks && !outcome.acknowledged && !outcome.final) this.later(delivery, 1, outcome.reason, habits.retry_delays)
+    if (kind === 'events_api' && !asks && !outcome.acknowledged && !outcome.final)
+      this.later(delivery, 1, outcome.reason, habits.retry_delays)
     return { delivery: delivery.id, ...outcome }
   }
 
   async attempt (delivery, retry, reason) {
     const times = delivery.forge.times ?? this.workspace.habits.deliveries_each
-    const prepared = delivery.via === 'socket' ? this.envelope(delivery, retry, reason) : this.request(delivery, retry, reason)
+    const prepared =
+      delivery.via === 'socket' ? this.envelope(delivery, retry, reason) : this.request(delivery, retry, reason)
     const all = await Promise.all(Array.from({ length: times }, () => this.bring(delivery, prepared)))
     return all.find(one => one.acknowledged) ?? all[0]
   }
 
   async bring (delivery, prepared) {
     const at = Date.now()
-    const outcome = delivery.via === 'socket'
-      ? await this.sockets.bring(prepared, this.workspace.habits.ack_timeout)
-      : await post(delivery.url, prepared, this.workspace.habits.ack_timeout)
+    const outcome =
+      delivery.via === 'socket'
+        ? await this.sockets.bring(prepared, this.workspace.habits.ack_timeout)
+        : await post(delivery.url, prepared, this.workspace.habits.ack_timeout)
     delivery.attempts.push({ at, took: Date.now() - at, sent: prepared, ...outcome })
     return outcome
   }
@@ -56,12 +67,18 @@ export class Deliverer {
     const delivery = this.log[Number(id)]
     const sent = delivery?.attempts[0]?.sent
     if (!sent) throw new Error(`there is no delivery ${id}`)
-    return { delivery: delivery.id, ...await this.bring(delivery, sent) }
+    return { delivery: delivery.id, ...(await this.bring(delivery, sent)) }
   }
 
   envelope ({ kind, payload, accepts }, retry, reason) {
     const again = kind === 'events_api' ? { retry_attempt: retry, retry_reason: reason ?? '' } : {}
-    return JSON.stringify({ envelope_id: randomUUID(), payload, type: kind, accepts_response_payload: accepts, ...again })
+    return JSON.stringify({
+      envelope_id: randomUUID(),
+      payload,
+      type: kind,
+      accepts_response_payload: accepts,
+      ...again
+    })
   }
 
   request ({ kind, payload, forge }, retry, reason) {
@@ -86,10 +103,14 @@ export class Deliverer {
   async verify (url) {
     const challenge = hex(24)
     const outcome = await this.send({
-      kind: 'events_api', url, payload: { token: this.workspace.app.verification_token, challenge, type: 'url_verification' }, asks: true
+      kind: 'events_api',
+      url,
+      payload: { token: this.workspace.app.verification_token, challenge, type: 'url_verification' },
+      asks: true
     })
     const told = outcome.body ?? ''
-    const heard = told.trim() === challenge || told.trim() === `challenge=${challenge}` || parsed(told)?.challenge === challenge
+    const heard =
+      told.trim() === challenge || told.trim() === `challenge=${challenge}` || parsed(told)?.challenge === challenge
     return outcome.acknowledged && heard
   }
 }
@@ -98,20 +119,30 @@ function signature (how, secret, timestamp, body) {
   const made = key => `v0=${createHmac('sha256', key).update(`v0:${timestamp}:${body}`).digest('hex')}`
   const real = made(secret)
   switch (how) {
-    case undefined: return real
-    case 'missing': return undefined
-    case 'other_secret': return made(hex(16))
-    case 'other_version': return real.replace('v0=', 'v1=')
-    case 'truncated': return real.slice(0, -2)
-    case 'upper_case': return `v0=${real.slice(3).toUpperCase()}`
-    case 'bad': return `v0=${'0'.repeat(64)}`
-    default: return how
+    case undefined:
+      return real
+    case 'missing':
+      return undefined
+    case 'other_secret':
+      return made(hex(16))
+    case 'other_version':
+      return real.replace('v0=', 'v1=')
+    case 'truncated':
+      return real.slice(0, -2)
+    case 'upper_case':
+      return `v0=${real.slice(3).toUpperCase()}`
+    case 'bad':
+      return `v0=${'0'.repeat(64)}`
+    default:
+      return how
   }
 }
 
 // JSON as PHP writes it: whoever signs what they parsed and wrote again signs something else.
-const json = value => JSON.stringify(value).replace(/\//g, '\\/')
-  .replace(/[\u0080-\uffff]/g, one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+const json = value =>
+  JSON.stringify(value)
+    .replace(/\//g, '\\/')
+    .replace(/[\u0080-\uffff]/g, one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 function encode (kind, payload) {
   if (kind === 'events_api') return json(payload)
@@ -133,46 +164,76 @@ function changed (payload, values) {
 // Where each kind of payload says whose it is.
 const PLACES = {
   interactive: {
-    team_id: ['team.id', 'user.team_id'], enterprise_id: ['enterprise.id', 'team.enterprise_id'], app_id: ['api_app_id'], user_id: ['user.id']
+    team_id: ['team.id', 'user.team_id'],
+    enterprise_id: ['enterprise.id', 'team.enterprise_id'],
+    app_id: ['api_app_id'],
+    user_id: ['user.id']
   },
   events_api: {
-    team_id: ['team_id', 'context_team_id', 'event.team'], enterprise_id: ['enterprise_id', 'context_enterprise_id'],
-    app_id: ['api_app_id'], user_id: ['event.user']
+    team_id: ['team_id', 'context_team_id', 'event.team'],
+    enterprise_id: ['enterprise_id', 'context_enterprise_id'],
+    app_id: ['api_app_id'],
+    user_id: ['event.user']
   },
-  slash_commands: { team_id: ['team_id'], enterprise_id: ['enterprise_id'], app_id: ['api_app_id'], user_id: ['user_id'] }
+  slash_commands: {
+    team_id: ['team_id'],
+    enterprise_id: ['enterprise_id'],
+    app_id: ['api_app_id'],
+    user_id: ['user_id']
+  }
 }
 
 function forged (kind, payload, forge) {
   const values = {}
   for (const [name, paths] of Object.entries(PLACES[kind])) {
-    if (forge[name] !== undefined) paths.forEach(path => { values[path] = forge[name] })
+    if (forge[name] !== undefined)
+      paths.forEach(path => {
+        values[path] = forge[name]
+      })
   }
   return changed(payload, { ...values, ...forge.set })
 }
 
 function post (url, { headers, body }, timeout) {
   return new Promise(resolve => {
-    const give = outcome => { clearTimeout(timer); resolve(outcome) }
-    const request = http.request(url, {
-      method: 'POST', agent: false, headers: { ...headers, 'content-length': Buffer.byteLength(body) }
-    }, async response => {
-      let text = ''
-      response.setEncoding('utf8')
-      try {
-        for await (const part of response) text += part
-      } catch {
-        return give({ acknowledged: false, reason: 'connection_failed', error: 'the answer broke off' })
+    const give = outcome => {
+      clearTimeout(timer)
+      resolve(outcome)
+    }
+    const request = http.request(
+      url,
+      {
+        method: 'POST',
+        agent: false,
+        headers: { ...headers, 'content-length': Buffer.byteLength(body) }
+      },
+      async response => {
+        let text = ''
+        response.setEncoding('utf8')
+        try {
+          for await (const part of response) text += part
+        } catch {
+          return give({ acknowledged: false, reason: 'connection_failed', error: 'the answer broke off' })
+        }
+        const { statusCode: status } = response
+        const acknowledged = status >= 200 && status < 300
+        const final = response.headers['x-slack-no-retry'] === '1'
+        give({
+          acknowledged,
+          status,
+          body: text,
+          final,
+          ...(acknowledged ? { answer: parsed(text) } : { reason: 'http_error' })
+        })
       }
-      const { statusCode: status } = response
-      const acknowledged = status >= 200 && status < 300
-      const final = response.headers['x-slack-no-retry'] === '1'
-      give({ acknowledged, status, body: text, final, ...(acknowledged ? { answer: parsed(text) } : { reason: 'http_error' }) })
-    })
+    )
     const timer = setTimeout(() => {
       give({ acknowledged: false, reason: 'http_timeout', error: 'no answer in time' })
       request.destroy()
     }, timeout)
-    request.on('error', error => give({ acknowledged: false, reason: 'connection_failed', error: error.code ?? error.message }))
+    request.on('error', error =>
+      give({ acknowledged: false, reason: 'connection_failed', error: error.code ?? error.message })
+    )
     request.end(body)
   })
 }

@@ -37,9 +37,14 @@ export class People {
   whose (user) {
     const { app, team } = this.workspace
     const enterprise = team.enterprise_id ? { id: team.enterprise_id, name: team.enterprise_name } : null
-    const home = user.team_id === team.id
-      ? { id: team.id, domain: team.domain, ...(enterprise ? { enterprise_id: enterprise.id, enterprise_name: enterprise.name } : {}) }
-      : { id: user.team_id, domain: 'elsewhere' }
+    const home =
+      user.team_id === team.id
+        ? {
+            id: team.id,
+            domain: team.domain,
+            ...(enterprise ? { enterprise_id: enterprise.id, enterprise_name: enterprise.name } : {})
+          }
+        : { id: user.team_id, domain: 'elsewhere' }
     return {
       user: { id: user.id, username: user.name, name: user.name, team_id: user.team_id },
       api_app_id: app.id,
@@ -58,12 +63,18 @@ export class People {
   /** Somebody uses a button, or another element, of a message, an ephemeral one, or a view. */
   async click ({ user: id, channel, ts, view: viewId, action_id, block_id, value, version, force, forge }) {
     const user = this.user(id)
-    const place = viewId ? this.onView(user, viewId) : this.onMessage(user, this.within(user, channel, force), ts, version)
+    const place = viewId
+      ? this.onView(user, viewId)
+      : this.onMessage(user, this.within(user, channel, force), ts, version)
     const found = find(place.blocks, action_id, block_id)
     if (!found) throw new Unable(`there is nothing ${action_id} to use: ${describe(place.blocks)}`)
     const { block, element } = found
     const action = {
-      ...acted(element, value), type: element.type, action_id: element.action_id, block_id: block.block_id, action_ts: this.workspace.ts()
+      ...acted(element, value),
+      type: element.type,
+      action_id: element.action_id,
+      block_id: block.block_id,
+      action_ts: this.workspace.ts()
     }
     const view = viewId && this.workspace.views.get(viewId)
     const payload = {
@@ -81,7 +92,11 @@ export class People {
     const ephemeral = this.workspace.ephemerals.find(one => one.ts === ts && one.user === user.id && !one.deleted)
     if (!shown && !ephemeral) throw new Unable(`there is no message ${ts} in ${channel.id}`)
     const { at, ...message } = shown?.versions.at(version ?? -1) ?? ephemeral
-    const response_url = this.workspace.addResponseUrl('actions', this.platform.origin, { channel: channel.id, user: user.id, ts })
+    const response_url = this.workspace.addResponseUrl('actions', this.platform.origin, {
+      channel: channel.id,
+      user: user.id,
+      ts
+    })
     const thread = message.thread_ts ? { thread_ts: message.thread_ts } : {}
     const payload = {
       container: { type: 'message', message_ts: ts, channel_id: channel.id, is_ephemeral: !shown, ...thread },
@@ -147,7 +162,8 @@ export class People {
     if (act === 'errors') {
       const known = new Set(found.view.blocks.filter(block => block.type === 'input').map(block => block.block_id))
       const wrong = Object.keys(errors ?? {}).filter(name => !known.has(name))
-      if (wrong.length || !Object.keys(errors ?? {}).length) throw new Refusal('invalid_arguments', { unknown_blocks: wrong })
+      if (wrong.length || !Object.keys(errors ?? {}).length)
+        throw new Refusal('invalid_arguments', { unknown_blocks: wrong })
       found.errors = errors
       return { errors }
     }
@@ -157,7 +173,9 @@ export class People {
       return { view: makeView(workspace, readView(view), { user: found.user, root, previous }) }
     }
     if (act !== 'clear') throw new Refusal('invalid_arguments', { response_action: act ?? null })
-    workspace.stack(found.user).forEach(one => { one.open = false })
+    workspace.stack(found.user).forEach(one => {
+      one.open = false
+    })
     return { closed: true }
   }
 
@@ -167,8 +185,13 @@ export class People {
     const found = this.looking(user, viewId)
     for (const one of clear ? this.workspace.stack(user.id) : [found]) one.open = false
     if (!found.view.notify_on_close) return { closed: true }
-    const { trigger_id: _, ...payload } = { type: 'view_closed', ...this.whose(user), view: found.view, is_cleared: clear }
-    return { closed: true, ...await this.interact(payload, { forge }) }
+    const { trigger_id: _, ...payload } = {
+      type: 'view_closed',
+      ...this.whose(user),
+      view: found.view,
+      is_cleared: clear
+    }
+    return { closed: true, ...(await this.interact(payload, { forge })) }
   }
 
   /** Somebody types a command. */
@@ -177,15 +200,35 @@ export class People {
     const channel = this.within(user, place, force)
     const { app, team } = this.workspace
     // Guests from other workspaces don't have this workspace's commands.
-    if ((!app.commands.includes(command) || user.team_id !== team.id) && !force) throw new Unable(`${command} is not a valid command`)
+    if ((!app.commands.includes(command) || user.team_id !== team.id) && !force)
+      throw new Unable(`${command} is not a valid command`)
     const grid = team.enterprise_id ? { enterprise_id: team.enterprise_id, enterprise_name: team.enterprise_name } : {}
     const payload = {
-      token: app.verification_token, team_id: user.team_id, team_domain: team.domain, ...grid, channel_id: channel.id, channel_name: nameOf(channel),
-      user_id: user.id, user_name: user.name, command, text, api_app_id: app.id, is_enterprise_install: 'false',
-      response_url: this.workspace.addResponseUrl('commands', this.platform.origin, { channel: channel.id, user: user.id }),
+      token: app.verification_token,
+      team_id: user.team_id,
+      team_domain: team.domain,
+      ...grid,
+      channel_id: channel.id,
+      channel_name: nameOf(channel),
+      user_id: user.id,
+      user_name: user.name,
+      command,
+      text,
+      api_app_id: app.id,
+      is_enterprise_install: 'false',
+      response_url: this.workspace.addResponseUrl('commands', this.platform.origin, {
+        channel: channel.id,
+        user: user.id
+      }),
       trigger_id: this.workspace.addTrigger(user)
     }
-    const outcome = await this.platform.deliverer.send({ kind: 'slash_commands', payload, url: app.commands_url, accepts: true, forge })
+    const outcome = await this.platform.deliverer.send({
+      kind: 'slash_commands',
+      payload,
+      url: app.commands_url,
+      accepts: true,
+      forge
+    })
     return { ...outcome, ...this.afterCommand(command, payload, outcome) }
   }
 
@@ -240,9 +283,14 @@ export class People {
   async write ({ user: id, channel: place, text, thread_ts, force, forge }) {
     const user = this.user(id)
     const channel = this.within(user, place, force)
-    if (thread_ts && !this.workspace.find(channel.id, thread_ts)) throw new Unable(`there is no message ${thread_ts} in ${channel.id}`)
+    if (thread_ts && !this.workspace.find(channel.id, thread_ts))
+      throw new Unable(`there is no message ${thread_ts} in ${channel.id}`)
     const rich = { type: 'rich_text', elements: [{ type: 'rich_text_section', elements: [{ type: 'text', text }] }] }
-    const message = this.workspace.post(channel, { text, thread_ts, blocks: kept([rich]), client_msg_id: randomUUID() }, user)
+    const message = this.workspace.post(
+      channel,
+      { text: escaped(text), thread_ts, blocks: kept([rich]), client_msg_id: randomUUID() },
+      user
+    )
     const outcome = await this.platform.inbound.message(channel, message, forge)
     return { ts: message.ts, ...outcome }
   }
@@ -251,7 +299,11 @@ export class People {
   async home ({ user: id, tab = 'home', forge }) {
     const user = this.user(id)
     const { channel } = this.workspace.direct(user)
-    return this.platform.inbound.event('app_home_opened', { type: 'app_home_opened', user: user.id, channel: channel.id, tab }, forge)
+    return this.platform.inbound.event(
+      'app_home_opened',
+      { type: 'app_home_opened', user: user.id, channel: channel.id, tab },
+      forge
+    )
   }
 }
 
@@ -264,12 +316,27 @@ export class Inbound {
 
   async event (subscription, event, forge) {
     const { app, team, bot } = this.workspace
-    if (!app.subscriptions.includes(subscription)) return { acknowledged: false, error: `not subscribed to ${subscription}` }
+    if (!app.subscriptions.includes(subscription))
+      return { acknowledged: false, error: `not subscribed to ${subscription}` }
     const payload = {
-      token: app.verification_token, team_id: team.id, context_team_id: team.id, context_enterprise_id: team.enterprise_id, api_app_id: app.id,
+      token: app.verification_token,
+      team_id: team.id,
+      context_team_id: team.id,
+      context_enterprise_id: team.enterprise_id,
+      api_app_id: app.id,
       event: { ...event, event_ts: event.event_ts ?? event.ts ?? this.workspace.ts() },
-      type: 'event_callback', event_id: makeId('Ev'), event_time: seconds(),
-      authorizations: [{ enterprise_id: team.enterprise_id, team_id: team.id, user_id: bot.id, is_bot: true, is_enterprise_install: false }],
+      type: 'event_callback',
+      event_id: makeId('Ev'),
+      event_time: seconds(),
+      authorizations: [
+        {
+          enterprise_id: team.enterprise_id,
+          team_id: team.id,
+          user_id: bot.id,
+          is_bot: true,
+          is_enterprise_install: false
+        }
+      ],
       is_ext_shared_channel: this.workspace.channels.get(event.channel)?.is_ext_shared ?? false,
       event_context: `4-${hex(24)}`
     }
@@ -282,24 +349,41 @@ export class Inbound {
     if (!channel.members.includes(bot.id)) return { acknowledged: false, error: 'the app is not in the channel' }
     const { kind, subscription } = kindOf(channel)
     const event = { ...structuredClone(message), channel: channel.id, event_ts: message.ts, channel_type: kind }
-    if (message.user !== bot.id && message.text.includes(`<@${bot.id}>`)) this.event('app_mention', { ...event, type: 'app_mention' })
+    if (message.user !== bot.id && message.text.includes(`<@${bot.id}>`))
+      this.event('app_mention', { ...event, type: 'app_mention' })
     return this.event(subscription, event, forge)
   }
 
   async changed (channel, message, before) {
     const { kind, subscription } = kindOf(channel)
     return this.event(subscription, {
-      type: 'message', subtype: 'message_changed', message: structuredClone(message), previous_message: before, channel: channel.id, hidden: true,
-      ts: this.workspace.ts(), channel_type: kind
+      type: 'message',
+      subtype: 'message_changed',
+      message: structuredClone(message),
+      previous_message: before,
+      channel: channel.id,
+      hidden: true,
+      ts: this.workspace.ts(),
+      channel_type: kind
     })
   }
 }
 
-const kindOf = channel => channel.is_im
-  ? { kind: 'im', subscription: 'message.im' }
-  : channel.is_private ? { kind: 'group', subscription: 'message.groups' } : { kind: 'channel', subscription: 'message.channels' }
+const kindOf = channel =>
+  channel.is_im
+    ? { kind: 'im', subscription: 'message.im' }
+    : channel.is_private
+      ? { kind: 'group', subscription: 'message.groups' }
+      : { kind: 'channel', subscription: 'message.channels' }
 
 const nameOf = channel => (channel.is_im ? 'directmessage' : channel.is_private ? 'privategroup' : channel.name)
+
+// Text as Slack keeps it: what isn't a mention of its own is escaped.
+const escaped = text =>
+  text
+    .split(/(<[@#!][^<>]+>)/)
+    .map((part, index) => (index % 2 ? part : part.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;')))
+    .join('')
 
 const defined = given => Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 
@@ -311,12 +395,23 @@ function find (blocks, action_id, block_id) {
   }
 }
 
-const describe = blocks => blocks.flatMap(elements).map(one => one.action_id).join(', ') || 'nothing at all'
+const describe = blocks =>
+  blocks
+    .flatMap(elements)
+    .map(one => one.action_id)
+    .join(', ') || 'nothing at all'
 
 const MULTIPLE = { checkboxes: 'options', multi_static_select: 'options', multi_users_select: 'users' }
 const SINGLE = {
-  static_select: 'option', radio_buttons: 'option', overflow: 'option', users_select: 'user', conversations_select: 'conversation',
-  channels_select: 'channel', datepicker: 'date', timepicker: 'time', datetimepicker: 'date_time'
+  static_select: 'option',
+  radio_buttons: 'option',
+  overflow: 'option',
+  users_select: 'user',
+  conversations_select: 'conversation',
+  channels_select: 'channel',
+  datepicker: 'date',
+  timepicker: 'time',
+  datetimepicker: 'date_time'
 }
 
 // The state of an element into which somebody put a value.
@@ -330,7 +425,12 @@ function chosen (element, value) {
   }
   if (Object.hasOwn(MULTIPLE, type)) {
     const name = MULTIPLE[type]
-    return { [`selected_${name}`]: name === 'options' ? (value ?? (element.initial_options ?? []).map(one => one.value)).map(option) : value ?? [] }
+    return {
+      [`selected_${name}`]:
+        name === 'options'
+          ? (value ?? (element.initial_options ?? []).map(one => one.value)).map(option)
+          : (value ?? [])
+    }
   }
   if (Object.hasOwn(SINGLE, type)) {
     const name = SINGLE[type]
@@ -372,5 +472,6 @@ function wellFilled (block, element, held) {
   if (empty && !block.optional) throw new Unable(`Please complete this required field: ${block.block_id}`)
   if (empty || typeof value !== 'string') return
   const { min_length: min = 0, max_length: max = 3000 } = element
-  if (value.length < min || value.length > max) throw new Unable(`${block.block_id} takes from ${min} to ${max} characters`)
+  if (value.length < min || value.length > max)
+    throw new Unable(`${block.block_id} takes from ${min} to ${max} characters`)
 }

@@ -41,9 +41,11 @@ class Platform {
     const { pathname: path, searchParams: query } = new URL(request.url, this.origin)
     const body = await read(request)
     const [, first, name] = path.split('/')
-    if (first === 'control') return reply(response, await control(this, name, body ? JSON.parse(body) : Object.fromEntries(query)))
+    if (first === 'control')
+      return reply(response, await control(this, name, body ? JSON.parse(body) : Object.fromEntries(query)))
     if (first === 'api') return this.weathered(name ?? '', response, () => this.call(name, request, body, query), body)
-    if (first === 'actions' || first === 'commands') return this.weathered('response_url', response, () => this.respond(path, body), body)
+    if (first === 'actions' || first === 'commands')
+      return this.weathered('response_url', response, () => this.respond(path, body), body)
     reply(response, { status: 404, body: {} })
   }
 
@@ -53,12 +55,18 @@ class Platform {
     const call = { at: Date.now(), method, fault: fault ?? null, body }
     this.calls.push(call)
     switch (fault) {
-      case 'ratelimited': return reply(response, limited(after), call)
-      case 'error': return reply(response, { status, type: 'text/html', body: '<h1>Server Error</h1>' }, call)
-      case 'garbage': return reply(response, { status: 200, type: 'text/html', body: '<h1>Maintenance</h1>' }, call)
-      case 'drop': return response.destroy()
-      case 'hang': return
-      case 'slow': await new Promise(resolve => setTimeout(resolve, delay))
+      case 'ratelimited':
+        return reply(response, limited(after), call)
+      case 'error':
+        return reply(response, { status, type: 'text/html', body: '<h1>Server Error</h1>' }, call)
+      case 'garbage':
+        return reply(response, { status: 200, type: 'text/html', body: '<h1>Maintenance</h1>' }, call)
+      case 'drop':
+        return response.destroy()
+      case 'hang':
+        return
+      case 'slow':
+        await new Promise(resolve => setTimeout(resolve, delay))
     }
     const found = await work()
     if (fault === 'lost') {
@@ -83,7 +91,12 @@ class Platform {
     try {
       const args = JSON.parse(body)
       const kind = this.people.response(path, args)
-      return { status: 200, type: kind === 'commands' ? 'text/html' : undefined, body: kind === 'commands' ? 'ok' : { ok: true }, args }
+      return {
+        status: 200,
+        type: kind === 'commands' ? 'text/html' : undefined,
+        body: kind === 'commands' ? 'ok' : { ok: true },
+        args
+      }
     } catch (refused) {
       if (refused instanceof SyntaxError) return { status: 400, type: 'text/html', body: 'invalid_payload' }
       if (!(refused instanceof Refusal)) throw refused
@@ -145,10 +158,20 @@ server.listen(0, '127.0.0.1', () => {
   platform.origin = platform.sockets.origin = `http://127.0.0.1:${server.address().port}`
   const { app, team, bot } = platform.workspace
   const { id: app_id, bot_id, signing_secret, bot_token, app_token } = app
-  console.log(JSON.stringify({
-    url: platform.origin, api: `${platform.origin}/api/`, app_id, bot_id, bot_user_id: bot.id, team_id: team.id, enterprise_id: team.enterprise_id,
-    signing_secret, bot_token, app_token
-  }))
+  console.log(
+    JSON.stringify({
+      url: platform.origin,
+      api: `${platform.origin}/api/`,
+      app_id,
+      bot_id,
+      bot_user_id: bot.id,
+      team_id: team.id,
+      enterprise_id: team.enterprise_id,
+      signing_secret,
+      bot_token,
+      app_token
+    })
+  )
 })
 process.stdin.resume()
 process.stdin.on('end', () => process.exit(0))

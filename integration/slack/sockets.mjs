@@ -37,11 +37,25 @@ export class Sockets {
   }
 
   welcome (socket) {
-    const one = { id: this.opened++, socket, silent: false, deaf: false, at: Date.now(), pinged: Date.now(), ponged: null, closed: null, acks: [] }
+    const one = {
+      id: this.opened++,
+      socket,
+      silent: false,
+      deaf: false,
+      at: Date.now(),
+      pinged: Date.now(),
+      ponged: null,
+      closed: null,
+      acks: []
+    }
     this.sockets.push(one)
     socket.on('message', (data, isBinary) => this.hear(one, isBinary ? '' : data.toString()))
-    socket.on('pong', () => { one.ponged = Date.now() })
-    socket.on('close', (code, reason) => { one.closed = { at: Date.now(), code, reason: reason.toString() } })
+    socket.on('pong', () => {
+      one.ponged = Date.now()
+    })
+    socket.on('close', (code, reason) => {
+      one.closed = { at: Date.now(), code, reason: reason.toString() }
+    })
     socket.on('error', () => socket.terminate())
     if (this.open().length > MOST) {
       this.tell(one, { type: 'disconnect', reason: 'too_many_websockets', debug_info: { host: HOST } })
@@ -83,7 +97,10 @@ export class Sockets {
     const one = ready[this.next++ % ready.length]
     const { envelope_id: id, accepts_response_payload: accepts } = JSON.parse(envelope)
     return new Promise(resolve => {
-      const timer = setTimeout(() => give({ acknowledged: false, reason: 'timeout', error: 'no acknowledgement in time', socket: one.id }), timeout)
+      const timer = setTimeout(
+        () => give({ acknowledged: false, reason: 'timeout', error: 'no acknowledgement in time', socket: one.id }),
+        timeout
+      )
       const give = outcome => {
         clearTimeout(timer)
         this.waiting.delete(id)
@@ -118,10 +135,20 @@ export class Sockets {
         close: () => one.socket.close(code),
         drop: () => one.socket.terminate(),
         // As a connection that broke where neither side sees it: nothing is sent, nothing is read.
-        silence: () => { one.silent = true; one.socket.pause() },
-        resume: () => { one.silent = false; one.socket.resume() },
-        deafen: () => { one.deaf = true },
-        hear: () => { one.deaf = false },
+        silence: () => {
+          one.silent = true
+          one.socket.pause()
+        },
+        resume: () => {
+          one.silent = false
+          one.socket.resume()
+        },
+        deafen: () => {
+          one.deaf = true
+        },
+        hear: () => {
+          one.deaf = false
+        },
         text: () => this.tell(one, text),
         binary: () => one.socket.send(Buffer.from(text, 'base64'))
       }
@@ -132,7 +159,15 @@ export class Sockets {
   }
 
   state () {
-    return this.sockets.map(({ id, at, silent, deaf, ponged, closed, acks, socket }) =>
-      ({ id, at, open: !closed && socket.readyState === socket.OPEN, silent, deaf, ponged, closed, acks }))
+    return this.sockets.map(({ id, at, silent, deaf, ponged, closed, acks, socket }) => ({
+      id,
+      at,
+      open: !closed && socket.readyState === socket.OPEN,
+      silent,
+      deaf,
+      ponged,
+      closed,
+      acks
+    }))
   }
 }

@@ -110,7 +110,8 @@ class View:
 def elements(blocks: list[dict]) -> dict[str, dict]:
     found = {}
     for block in blocks:
-        inside = [*(block["elements"] if block["type"] == "actions" else []), block.get("accessory"), block.get("element")]
+        several = block["elements"] if block["type"] == "actions" else []
+        inside = [*several, block.get("accessory"), block.get("element")]
         found |= {one["action_id"]: one for one in inside if one and "action_id" in one}
     return found
 
@@ -134,7 +135,8 @@ class StandIn:
         )
         told = json.loads(self.process.stdout.readline())
         self.url, self.api = told["url"], told["api"]
-        self.bot_token, self.app_token, self.signing_secret = told["bot_token"], told["app_token"], told["signing_secret"]
+        self.bot_token, self.app_token = told["bot_token"], told["app_token"]
+        self.signing_secret = told["signing_secret"]
         self.team_id, self.enterprise_id, self.app_id = told["team_id"], told["enterprise_id"], told["app_id"]
         self.bot_id, self.bot_user_id = told["bot_id"], told["bot_user_id"]
 
@@ -146,8 +148,11 @@ class StandIn:
 
     def end(self) -> None:
         self.process.stdin.close()
-        self.process.wait(timeout=PATIENCE)
-        self.process.stdout.close()
+        try:
+            self.process.wait(timeout=PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
 
     def control(self, name: str, /, **asked: typing.Any) -> dict:
         asked = {key: value for key, value in asked.items() if value is not None}
@@ -179,7 +184,8 @@ class StandIn:
         """Somebody new. With another `team_id` they come from elsewhere, through Slack Connect."""
         return self.control("user", name=name, **more)["id"]
 
-    def channel(self, name: str, members: typing.Iterable[str] = (), *, with_bot: bool = True, **more: typing.Any) -> str:
+    def channel(self, name: str, members: typing.Iterable[str] = (), *, with_bot: bool = True,
+                **more: typing.Any) -> str:
         members = [*members, *([self.bot_user_id] if with_bot else [])]
         return self.control("channel", name=name, members=members, **more)["id"]
 
@@ -198,7 +204,8 @@ class StandIn:
 
     def messages(self, channel: str, *, thread: str | None = None, deleted: bool = False) -> list[Message]:
         found = [
-            Message(one["ts"], one["text"], one.get("blocks", []), one["user"], one.get("thread_ts"), one["deleted"], one["versions"], one)
+            Message(one["ts"], one["text"], one.get("blocks", []), one["user"], one.get("thread_ts"), one["deleted"],
+                    one["versions"], one)
             for one in self.state("messages").get(channel, [])
         ]
         return [one for one in found if (deleted or not one.deleted) and (thread is None or one.thread_ts == thread)]
@@ -212,7 +219,8 @@ class StandIn:
 
     def views(self, user: str | None = None, *, closed: bool = False) -> list[View]:
         """The views that somebody looks at, the topmost last."""
-        found = [View(one["view"]["id"], one["user"], one["open"], one["errors"], one["view"]) for one in self.state("views")]
+        all_views = self.state("views")
+        found = [View(one["view"]["id"], one["user"], one["open"], one["errors"], one["view"]) for one in all_views]
         return [one for one in found if (closed or one.open) and user in (None, one.user)]
 
     def calls(self, method: str | None = None) -> list[dict]:
@@ -231,48 +239,53 @@ class StandIn:
         end = time.monotonic() + seconds
         while not (found := look()):
             if time.monotonic() > end:
-                raise AssertionError(f"nothing came in {seconds} s; calls: {[(one['method'], one['answer']) for one in self.calls()[-5:]]}")
+                calls = [(one["method"], one.get("answer")) for one in self.calls()[-5:]]
+                raise AssertionError(f"nothing came in {seconds} s; the last calls: {calls}")
             time.sleep(0.02)
         return found
 
     # What people do.
 
-    def act(self, name: str, asked: dict) -> Outcome:
-        told = self.control(name, **asked)
+    def act(self, what: str, **asked: typing.Any) -> Outcome:
+        told = self.control(what, **asked)
         known = {field.name for field in dataclasses.fields(Outcome)}
         return Outcome(**{"acknowledged": False} | {key: value for key, value in told.items() if key in known})
 
-    def click(self, user: str, channel: str, ts: str, action: str, *, value: typing.Any = None, block: str | None = None,
-              version: int | None = None, force: bool = False, forge: Forge | None = None) -> Outcome:
+    def click(self, user: str, channel: str, ts: str, action: str, *, value: typing.Any = None,
+              block: str | None = None, version: int | None = None, force: bool = False,
+              forge: Forge | None = None) -> Outcome:
         """Uses an element of a message. `version` is an older look of it, which somebody still sees."""
-        return self.act("click", {"user": user, "channel": channel, "ts": ts, "action_id": action, "block_id": block,
-                                  "value": value, "version": version, "force": force, "forge": forge})
+        return self.act("click", user=user, channel=channel, ts=ts, action_id=action, block_id=block, value=value,
+                        version=version, force=force, forge=forge)
 
-    def click_view(self, user: str, view: str, action: str, *, value: typing.Any = None, forge: Forge | None = None) -> Outcome:
-        return self.act("click", {"user": user, "view": view, "action_id": action, "value": value, "forge": forge})
+    def click_view(self, user: str, view: str, action: str, *, value: typing.Any = None,
+                   forge: Forge | None = None) -> Outcome:
+        return self.act("click", user=user, view=view, action_id=action, value=value, forge=forge)
 
     def submit(self, user: str, view: str, values: dict[str, typing.Any] | None = None, *, force: bool = False,
                forge: Forge | None = None) -> Outcome:
-        """Sends a view, with values by `block_id` or `action_id`."""
-        return self.act("submit", {"user": user, "view": view, "values": values or {}, "force": force, "forge": forge})
+        """Sends a view, with values by `block_id` or `action_id`. `force` does what the client would not."""
+        return self.act("submit", user=user, view=view, values=values or {}, force=force, forge=forge)
 
     def close(self, user: str, view: str, *, clear: bool = False, forge: Forge | None = None) -> Outcome:
-        return self.act("close", {"user": user, "view": view, "clear": clear, "forge": forge})
+        return self.act("close", user=user, view=view, clear=clear, forge=forge)
 
     def command(self, user: str, channel: str, command: str, text: str = "", *, force: bool = False,
                 forge: Forge | None = None) -> Outcome:
-        return self.act("command", {"user": user, "channel": channel, "command": command, "text": text, "force": force, "forge": forge})
+        return self.act("command", user=user, channel=channel, command=command, text=text, force=force, forge=forge)
 
     def say(self, user: str, channel: str, text: str, *, thread: str | None = None, force: bool = False,
             forge: Forge | None = None) -> Outcome:
-        return self.act("write", {"user": user, "channel": channel, "text": text, "thread_ts": thread, "force": force, "forge": forge})
+        """Writes into a channel or a thread."""
+        return self.act("write", user=user, channel=channel, text=text, thread_ts=thread, force=force, forge=forge)
 
     def home(self, user: str, *, forge: Forge | None = None) -> Outcome:
-        return self.act("home", {"user": user, "forge": forge})
+        """Looks at the app's home."""
+        return self.act("home", user=user, forge=forge)
 
     def replay(self, delivery: str) -> Outcome:
         """The same bytes again."""
-        return self.act("replay", {"delivery": delivery})
+        return self.act("replay", delivery=delivery)
 
     # The weather.
 
@@ -283,7 +296,8 @@ class StandIn:
         "ratelimited", "error", "garbage", "hang", "drop" (before anything happened), "lost" (done, but the
         answer doesn't arrive), "slow".
         """
-        self.control("weather", fault=fault, next=count, method=method, retry_after=retry_after, status=status, delay=delay)
+        more = {"retry_after": retry_after, "status": status, "delay": delay}
+        self.control("weather", fault=fault, next=count, method=method, **more)
 
     def clear_weather(self) -> None:
         self.control("weather", clear=True)

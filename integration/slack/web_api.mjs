@@ -35,8 +35,11 @@ export async function answer (platform, name, { args, token, isJson }) {
   }
 }
 
-export const limited = after =>
-  ({ status: 429, headers: { 'retry-after': String(after) }, body: { ok: false, error: 'ratelimited' } })
+export const limited = after => ({
+  status: 429,
+  headers: { 'retry-after': String(after) },
+  body: { ok: false, error: 'ratelimited' }
+})
 
 function authenticate (app, token) {
   if (!token) throw new Refusal('not_authed')
@@ -56,7 +59,8 @@ export class Limits {
   /** Seconds until the next call may come; none if this one may. */
   wait (name, { tier }, { channel }) {
     if (!this.habits.rate_limits) return 0
-    const [key, most, span] = name === 'chat.postMessage' ? [`${name} ${channel}`, 1, 1000] : [name, TIERS[tier], 60_000]
+    const [key, most, span] =
+      name === 'chat.postMessage' ? [`${name} ${channel}`, 1, 1000] : [name, TIERS[tier], 60_000]
     const now = Date.now()
     const recent = (this.calls.get(key) ?? []).filter(at => at > now - span)
     this.calls.set(key, recent)
@@ -83,7 +87,8 @@ export function content (args, most = POST_TEXT) {
   const { text, markdown_text: markdown, thread_ts, client_msg_id } = args
   const blocks = structured(args.blocks, () => new Refusal('invalid_blocks_format'))
   const metadata = structured(args.metadata, () => new Refusal('invalid_metadata_format'))
-  if (markdown !== undefined && (text !== undefined || blocks !== undefined)) throw new Refusal('markdown_text_conflict')
+  if (markdown !== undefined && (text !== undefined || blocks !== undefined))
+    throw new Refusal('markdown_text_conflict')
   if (blocks !== undefined) {
     const messages = messageErrors(blocks)
     const errors = messages.map(one => one.replace('[ERROR] ', ''))
@@ -193,13 +198,37 @@ async function openConversation (platform, { users, channel, return_im: whole })
 function described (channel) {
   if (channel.is_im) {
     const { id, user, created } = channel
-    return { id, created, is_im: true, is_org_shared: false, user, is_archived: false, is_user_deleted: false, priority: 0 }
+    return {
+      id,
+      created,
+      is_im: true,
+      is_org_shared: false,
+      user,
+      is_archived: false,
+      is_user_deleted: false,
+      priority: 0
+    }
   }
   const { id, name, is_private: secret, is_archived, is_ext_shared: shared, created, members } = channel
   return {
-    id, name, name_normalized: name, created, is_archived, is_channel: true, is_group: false, is_im: false, is_mpim: false,
-    is_private: secret, is_general: name === 'general', is_shared: shared, is_ext_shared: shared, is_org_shared: false,
-    is_member: true, num_members: members.length, topic: { value: '', creator: '', last_set: 0 }, purpose: { value: '', creator: '', last_set: 0 }
+    id,
+    name,
+    name_normalized: name,
+    created,
+    is_archived,
+    is_channel: true,
+    is_group: false,
+    is_im: false,
+    is_mpim: false,
+    is_private: secret,
+    is_general: name === 'general',
+    is_shared: shared,
+    is_ext_shared: shared,
+    is_org_shared: false,
+    is_member: true,
+    num_members: members.length,
+    topic: { value: '', creator: '', last_set: 0 },
+    purpose: { value: '', creator: '', last_set: 0 }
   }
 }
 
@@ -216,16 +245,25 @@ async function listConversations (platform, args) {
   const kinds = (args.types ?? 'public_channel').split(',').map(one => one.trim())
   const { channels, bot } = platform.workspace
   const kindOf = one => (one.is_im ? 'im' : one.is_private ? 'private_channel' : 'public_channel')
-  const seen = [...channels.values()].filter(one =>
-    kinds.includes(kindOf(one)) && (!one.is_private || one.members.includes(bot.id)) &&
-    !(truthy(args.exclude_archived) && one.is_archived))
+  const seen = [...channels.values()].filter(
+    one =>
+      kinds.includes(kindOf(one)) &&
+      (!one.is_private || one.members.includes(bot.id)) &&
+      !(truthy(args.exclude_archived) && one.is_archived)
+  )
   const { some, response_metadata } = page(seen, args)
-  return { channels: some.map(one => ({ ...described(one), is_member: one.members.includes(bot.id) })), response_metadata }
+  return {
+    channels: some.map(one => ({ ...described(one), is_member: one.members.includes(bot.id) })),
+    response_metadata
+  }
 }
 
 async function replies (platform, args) {
   const channel = visible(platform, args.channel)
-  const all = platform.workspace.messages.get(channel.id).filter(one => !one.deleted).map(one => one.message)
+  const all = platform.workspace.messages
+    .get(channel.id)
+    .filter(one => !one.deleted)
+    .map(one => one.message)
   const thread = all.filter(one => one.ts === args.ts || one.thread_ts === args.ts)
   if (!thread.length) throw new Refusal('thread_not_found')
   const { some, more, response_metadata } = page(thread, args)
@@ -235,14 +273,38 @@ async function replies (platform, args) {
 function userInfo ({ app }, { id, team_id, name, real_name, email, is_bot, deleted, is_restricted }) {
   const shown = app.scopes.includes('users:read.email') && email ? { email } : {}
   return {
-    id, team_id, name, deleted, real_name, is_bot, is_restricted, is_ultra_restricted: false, is_admin: false, is_owner: false,
-    is_primary_owner: false, is_app_user: false, is_email_confirmed: true, tz: 'Etc/UTC', tz_label: 'UTC', tz_offset: 0, updated: seconds(),
-    profile: { real_name, display_name: name, real_name_normalized: real_name, display_name_normalized: name, team: team_id, ...shown }
+    id,
+    team_id,
+    name,
+    deleted,
+    real_name,
+    is_bot,
+    is_restricted,
+    is_ultra_restricted: false,
+    is_admin: false,
+    is_owner: false,
+    is_primary_owner: false,
+    is_app_user: false,
+    is_email_confirmed: true,
+    tz: 'Etc/UTC',
+    tz_label: 'UTC',
+    tz_offset: 0,
+    updated: seconds(),
+    profile: {
+      real_name,
+      display_name: name,
+      real_name_normalized: real_name,
+      display_name_normalized: name,
+      team: team_id,
+      ...shown
+    }
   }
 }
 
 async function lookUp ({ workspace }, { email }) {
-  const found = [...workspace.users.values()].find(one => one.email?.toLowerCase() === email.toLowerCase() && !one.deleted)
+  const found = [...workspace.users.values()].find(
+    one => one.email?.toLowerCase() === email.toLowerCase() && !one.deleted
+  )
   if (!found) throw new Refusal('users_not_found')
   return { user: userInfo(workspace, found) }
 }
@@ -259,14 +321,30 @@ export function readView (given) {
 /** A view as Slack shows it to somebody. */
 export function makeView (workspace, view, { user, root = null, previous = null, id = makeId('V') }) {
   const { app, team, bot } = workspace
-  const taken = [...workspace.views.values()].some(one => one.open && one.view.id !== id && view.external_id && one.view.external_id === view.external_id)
+  const taken = [...workspace.views.values()].some(
+    one => one.open && one.view.id !== id && view.external_id && one.view.external_id === view.external_id
+  )
   if (taken) throw new Refusal('duplicate_external_id')
   const shown = {
-    id, team_id: team.id, type: view.type, blocks: kept(view.blocks), private_metadata: view.private_metadata ?? '',
-    callback_id: view.callback_id ?? '', state: { values: {} }, hash: `${seconds()}.${hex(4)}`, title: view.title && complete(view.title),
-    clear_on_close: view.clear_on_close ?? false, notify_on_close: view.notify_on_close ?? false,
-    close: view.close ? complete(view.close) : null, submit: view.submit ? complete(view.submit) : null, previous_view_id: previous, root_view_id: root ?? id,
-    app_id: app.id, external_id: view.external_id ?? '', app_installed_team_id: team.id, bot_id: app.bot_id
+    id,
+    team_id: team.id,
+    type: view.type,
+    blocks: kept(view.blocks),
+    private_metadata: view.private_metadata ?? '',
+    callback_id: view.callback_id ?? '',
+    state: { values: {} },
+    hash: `${seconds()}.${hex(4)}`,
+    title: view.title && complete(view.title),
+    clear_on_close: view.clear_on_close ?? false,
+    notify_on_close: view.notify_on_close ?? false,
+    close: view.close ? complete(view.close) : null,
+    submit: view.submit ? complete(view.submit) : null,
+    previous_view_id: previous,
+    root_view_id: root ?? id,
+    app_id: app.id,
+    external_id: view.external_id ?? '',
+    app_installed_team_id: team.id,
+    bot_id: app.bot_id
   }
   workspace.views.set(id, { view: shown, user: user ?? bot.id, open: true, errors: null, at: Date.now() })
   return shown
@@ -280,7 +358,9 @@ async function openView ({ workspace }, args) {
   const view = readView(args.view)
   if (view.type !== 'modal') throw invalid(['[ERROR] must be one of: modal [json-pointer:/view/type]'])
   const { user } = workspace.exchange(args.trigger_id)
-  workspace.stack(user.id).forEach(one => { one.open = false })
+  workspace.stack(user.id).forEach(one => {
+    one.open = false
+  })
   return told(makeView(workspace, view, { user: user.id }))
 }
 
@@ -298,7 +378,9 @@ async function pushView ({ workspace }, args) {
 async function updateView ({ workspace }, args) {
   const { view_id: id, external_id: external, hash } = args
   if (!id && !external) throw invalid(['[ERROR] missing required field: view_id'])
-  const found = [...workspace.views.values()].find(one => one.open && (id ? one.view.id === id : one.view.external_id === external))
+  const found = [...workspace.views.values()].find(
+    one => one.open && (id ? one.view.id === id : one.view.external_id === external)
+  )
   if (!found) throw new Refusal('not_found')
   if (hash && hash !== found.view.hash) throw new Refusal('hash_conflict')
   return told(replaceView(workspace, found, readView(args.view)))
@@ -324,8 +406,14 @@ async function test ({ workspace }) {
   const { team, app, bot } = workspace
   const grid = team.enterprise_id ? { enterprise_id: team.enterprise_id } : {}
   return {
-    url: `https://${team.domain}.slack.com/`, team: team.name, user: bot.name, team_id: team.id, user_id: bot.id, bot_id: app.bot_id,
-    ...grid, is_enterprise_install: false
+    url: `https://${team.domain}.slack.com/`,
+    team: team.name,
+    user: bot.name,
+    team_id: team.id,
+    user_id: bot.id,
+    bot_id: app.bot_id,
+    ...grid,
+    is_enterprise_install: false
   }
 }
 
@@ -345,14 +433,22 @@ const METHODS = {
   'chat.delete': { scope: 'chat:write', tier: 3, needs: ['channel', 'ts'], run: remove },
   'conversations.open': { scope: 'im:write', tier: 3, run: openConversation },
   'conversations.info': {
-    form: true, scope: 'channels:read', tier: 3, needs: ['channel'], run: async (platform, args) => {
+    form: true,
+    scope: 'channels:read',
+    tier: 3,
+    needs: ['channel'],
+    run: async (platform, args) => {
       const found = visible(platform, args.channel)
       return { channel: { ...described(found), is_member: found.members.includes(platform.workspace.bot.id) } }
     }
   },
   'conversations.list': { form: true, scope: 'channels:read', tier: 2, run: listConversations },
   'conversations.members': {
-    form: true, scope: 'channels:read', tier: 4, needs: ['channel'], run: async (platform, args) => {
+    form: true,
+    scope: 'channels:read',
+    tier: 4,
+    needs: ['channel'],
+    run: async (platform, args) => {
       const { some, response_metadata } = page(visible(platform, args.channel).members, args)
       return { members: some, response_metadata }
     }
@@ -360,7 +456,11 @@ const METHODS = {
   'conversations.replies': { form: true, scope: 'channels:history', tier: 3, needs: ['channel', 'ts'], run: replies },
   'reactions.add': { scope: 'reactions:write', tier: 3, needs: ['channel', 'timestamp', 'name'], run: react },
   'users.info': {
-    form: true, scope: 'users:read', tier: 4, needs: ['user'], run: async ({ workspace }, { user }) => {
+    form: true,
+    scope: 'users:read',
+    tier: 4,
+    needs: ['user'],
+    run: async ({ workspace }, { user }) => {
       if (!workspace.users.has(user)) throw new Refusal('user_not_found')
       return { user: userInfo(workspace, workspace.users.get(user)) }
     }

@@ -7,8 +7,19 @@ export const makeId = kind => kind + Array.from({ length: 10 }, () => LETTERS[ra
 export const hex = bytes => randomBytes(bytes).toString('hex')
 
 const BOT_SCOPES = [
-  'app_mentions:read', 'channels:history', 'channels:read', 'chat:write', 'commands', 'groups:history', 'groups:read',
-  'im:history', 'im:read', 'im:write', 'reactions:write', 'users:read', 'users:read.email'
+  'app_mentions:read',
+  'channels:history',
+  'channels:read',
+  'chat:write',
+  'commands',
+  'groups:history',
+  'groups:read',
+  'im:history',
+  'im:read',
+  'im:write',
+  'reactions:write',
+  'users:read',
+  'users:read.email'
 ]
 const SUBSCRIPTIONS = ['app_home_opened', 'app_mention', 'message.channels', 'message.groups', 'message.im']
 
@@ -23,7 +34,13 @@ export class Refusal extends Error {
 export class Workspace {
   constructor (settings = {}) {
     const { team_id = makeId('T'), enterprise_id = null } = settings
-    this.team = { id: team_id, domain: 'example', name: 'Example', enterprise_id, enterprise_name: enterprise_id && 'Example Grid' }
+    this.team = {
+      id: team_id,
+      domain: 'example',
+      name: 'Example',
+      enterprise_id,
+      enterprise_name: enterprise_id && 'Example Grid'
+    }
     this.app = {
       id: makeId('A'),
       bot_id: makeId('B'),
@@ -72,8 +89,18 @@ export class Workspace {
     return user
   }
 
-  addChannel ({ id = makeId('C'), name, members = [], is_private = false, is_archived = false, is_ext_shared = false }) {
-    const channel = { id, name, members: [...members], is_private, is_archived, is_ext_shared, is_im: false, created: seconds() }
+  addChannel ({ id = makeId('C'), name, members = [], ...more }) {
+    const { is_private = false, is_archived = false, is_ext_shared = false } = more
+    const channel = {
+      id,
+      name,
+      members: [...members],
+      is_private,
+      is_archived,
+      is_ext_shared,
+      is_im: false,
+      created: seconds()
+    }
     this.channels.set(id, channel)
     this.messages.set(id, [])
     return channel
@@ -84,7 +111,13 @@ export class Workspace {
     const found = [...this.channels.values()].find(one => one.is_im && one.user === user.id)
     if (found) return { channel: found, fresh: false }
     const channel = {
-      id: makeId('D'), name: user.id, user: user.id, members: [this.bot.id, user.id], is_im: true, is_private: true, created: seconds()
+      id: makeId('D'),
+      name: user.id,
+      user: user.id,
+      members: [this.bot.id, user.id],
+      is_im: true,
+      is_private: true,
+      created: seconds()
     }
     this.channels.set(channel.id, channel)
     this.messages.set(channel.id, [])
@@ -100,21 +133,32 @@ export class Workspace {
 
   post (channel, content, author) {
     const message = {
-      type: 'message', user: author.id, ts: this.ts(), text: content.text ?? '', team: author.team_id, ...this.botMarks(author)
+      type: 'message',
+      user: author.id,
+      ts: this.ts(),
+      text: content.text ?? '',
+      team: author.team_id,
+      ...this.botMarks(author)
     }
     for (const name of ['blocks', 'thread_ts', 'metadata', 'client_msg_id']) {
       if (content[name] !== undefined) message[name] = content[name]
     }
     const root = message.thread_ts && this.find(channel.id, message.thread_ts)
     if (root) message.parent_user_id = root.user
-    this.messages.get(channel.id).push({ message, versions: [{ at: Date.now(), ...structuredClone(message) }], deleted: false })
+    this.messages
+      .get(channel.id)
+      .push({ message, versions: [{ at: Date.now(), ...structuredClone(message) }], deleted: false })
     return message
   }
 
   botMarks (author) {
     if (author.id !== this.bot.id) return {}
     const { bot_id, id: app_id, name } = this.app
-    return { bot_id, app_id, bot_profile: { id: bot_id, app_id, name, deleted: false, updated: 0, team_id: this.team.id } }
+    return {
+      bot_id,
+      app_id,
+      bot_profile: { id: bot_id, app_id, name, deleted: false, updated: 0, team_id: this.team.id }
+    }
   }
 
   entry (channel, ts) {
@@ -176,13 +220,16 @@ export function complete (value) {
 
 /** What somebody can use in a block. */
 export const elements = block =>
-  [...(block.type === 'actions' ? block.elements : []), block.element, block.accessory].filter(one => one && one.type !== 'image')
+  [...(block.type === 'actions' ? block.elements : []), block.element, block.accessory].filter(
+    one => one && one.type !== 'image'
+  )
 
 /** The blocks as Slack keeps them: each has a `block_id`, and what can be used an `action_id`. */
 export function kept (blocks) {
   const copy = complete(blocks)
   for (const block of copy) {
-    if (block.type === 'input') Object.assign(block, { optional: block.optional ?? false, dispatch_action: block.dispatch_action ?? false })
+    if (block.type === 'input')
+      Object.assign(block, { optional: block.optional ?? false, dispatch_action: block.dispatch_action ?? false })
     block.block_id ??= randomBytes(6).toString('base64url').slice(0, 5)
     for (const one of elements(block)) one.action_id ??= randomBytes(6).toString('base64url').slice(0, 5)
   }
