@@ -217,13 +217,15 @@ function post (url, { headers, body }, timeout) {
         }
         const { statusCode: status } = response
         const acknowledged = status >= 200 && status < 300
+        // Slack reads JSON where it is called that.
+        const isJson = /^application\/json\b/.test(response.headers['content-type'])
         const final = response.headers['x-slack-no-retry'] === '1'
         give({
           acknowledged,
           status,
           body: text,
           final,
-          ...(acknowledged ? { answer: parsed(text) } : { reason: 'http_error' })
+          ...(acknowledged ? { answer: isJson ? parsed(text) : null } : { reason: 'http_error' })
         })
       }
     )

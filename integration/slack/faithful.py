@@ -358,6 +358,7 @@ def check_sockets(slack: StandIn, web: WebClient, olga: str, ops: str) -> None:
         seen.queue.clear()
         assert slack.say(olga, ops, "why so?", thread=ts).acknowledged
         asked = next_of("events_api")
+        assert (asked.payload["enterprise_id"], asked.payload["team_id"]) == ("E0GRID", slack.team_id)
         assert asked.payload["event"]["thread_ts"] == ts and (asked.retry_attempt, asked.retry_reason) == (0, "")
     with check("socket: an event that isn't acknowledged comes again"):
         slack.habits(ack_timeout=300, retry_delays=[100])

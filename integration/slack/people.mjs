@@ -1,6 +1,6 @@
 // What people do in Slack's clients, and what Slack sends to the app for it.
 import { randomUUID } from 'node:crypto'
-import { content, makeView, readView, replaceView, revise } from './web_api.mjs'
+import { PUSHES, content, makeView, readView, replaceView, revise } from './web_api.mjs'
 import { Refusal, complete, elements, hex, kept, makeId, seconds } from './workspace.mjs'
 
 const TROUBLE = 'We had some trouble connecting. Try again?'
@@ -17,6 +17,7 @@ export class People {
   user (id) {
     const user = this.workspace.users.get(id)
     if (!user) throw new Unable(`there is no user ${id}`)
+    if (user.deleted) throw new Unable(`${user.name} is deactivated`)
     return user
   }
 
@@ -169,6 +170,7 @@ export class People {
     }
     if (act === 'update') return { view: replaceView(workspace, found, readView(view)) }
     if (act === 'push') {
+      if (workspace.stack(found.user).length >= PUSHES) throw new Refusal('push_limit_reached')
       const { root_view_id: root, id: previous } = found.view
       return { view: makeView(workspace, readView(view), { user: found.user, root, previous }) }
     }
@@ -323,6 +325,7 @@ export class Inbound {
       team_id: team.id,
       context_team_id: team.id,
       context_enterprise_id: team.enterprise_id,
+      ...(team.enterprise_id ? { enterprise_id: team.enterprise_id } : {}),
       api_app_id: app.id,
       event: { ...event, event_ts: event.event_ts ?? event.ts ?? this.workspace.ts() },
       type: 'event_callback',

@@ -86,7 +86,7 @@ export class Sockets {
     }
     one.acks.push({ at: Date.now(), ...said })
     if (one.deaf) return
-    this.waiting.get(said.envelope_id)?.(said)
+    this.waiting.get(said.envelope_id)?.shift()?.(said)
   }
 
   /** Brings an envelope over the next of the sockets, and tells whether and with what it was acknowledged. */
@@ -103,13 +103,14 @@ export class Sockets {
       )
       const give = outcome => {
         clearTimeout(timer)
-        this.waiting.delete(id)
         resolve(outcome)
       }
-      this.waiting.set(id, ({ payload }) => {
+      const heard = ({ payload }) => {
         const answer = accepts && payload && Object.keys(payload).length ? payload : null
         give({ acknowledged: true, answer, socket: one.id })
-      })
+      }
+      // The same envelope may come twice, and each waits for an acknowledgement of its own.
+      this.waiting.set(id, [...(this.waiting.get(id) ?? []), heard])
       this.tell(one, envelope)
     })
   }

@@ -4,7 +4,8 @@ import { Refusal, complete, hex, kept, makeId, seconds } from './workspace.mjs'
 
 const POST_TEXT = 40_000
 const UPDATE_TEXT = 4_000
-const PUSHES = 3
+/** So many views lie on each other at the most. */
+export const PUSHES = 3
 // Calls a minute, by tier. The lowest is one, and Slack bears a few more for a while.
 const TIERS = { 1: 5, 2: 20, 3: 50, 4: 100 }
 
@@ -118,13 +119,14 @@ function visible ({ workspace }, id, { named = false } = {}) {
 
 // Where to post: a channel, or the conversation with somebody.
 function destination (platform, id) {
-  const { users, bot } = platform.workspace
+  const { app, users, bot } = platform.workspace
   const user = users.get(id)
   if (user?.deleted || user?.is_bot) throw new Refusal('channel_not_found')
   if (user) return platform.workspace.direct(user).channel
   const channel = visible(platform, id, { named: true })
   if (channel.is_archived) throw new Refusal('is_archived')
-  if (!channel.members.includes(bot.id)) throw new Refusal('not_in_channel')
+  const everywhere = app.scopes.includes('chat:write.public') && !channel.is_private
+  if (!channel.members.includes(bot.id) && !everywhere) throw new Refusal('not_in_channel')
   return channel
 }
 

@@ -127,6 +127,18 @@ await check('an invalid view is named, with its place, and keeps its trigger', a
   await open(modal())
 })
 
+await check(
+  'a scope opens public channels in which the app is not, and somebody deactivated does nothing',
+  async () => {
+    const { scopes } = await state('app')
+    await ask('app', { scopes: [...scopes, 'chat:write.public'] })
+    assert.equal((await web.chat.postMessage({ channel: empty, text: 'x' })).channel, empty)
+    await refused(() => web.chat.postMessage({ channel: 'secret', text: 'x' }), 'channel_not_found')
+    await ask('app', { scopes })
+    await assert.rejects(ask('write', { user: gone, channel: ops, text: 'x', force: true }), /deactivated/)
+  }
+)
+
 await check('a scope that is missing is named', async () => {
   const { scopes } = await state('app')
   await ask('app', { scopes: scopes.filter(one => one !== 'chat:write') })

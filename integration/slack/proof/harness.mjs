@@ -34,9 +34,18 @@ export async function until (look) {
 }
 
 /** How Slack behaves unless it is told otherwise. */
-export const HABITS = await state('habits')
+const { ping_every: _, ...HABITS } = await state('habits')
+export { HABITS }
 const APP = await state('app')
 let failed = 0
+// What a check left behind is not the next one's fault.
+async function cleanUp () {
+  await ask('weather', { clear: true })
+  await ask('sockets', { act: 'hear' })
+  await ask('habits', HABITS)
+  await ask('app', { scopes: APP.scopes, revoked: false, verify: false })
+}
+
 /** One line of proof. */
 export async function check (what, run) {
   try {
@@ -44,10 +53,7 @@ export async function check (what, run) {
     console.log(`ok  ${what}`)
   } catch (error) {
     failed += 1
-    // What the check left behind is not the next one's fault.
-    await ask('weather', { clear: true })
-    await ask('habits', HABITS)
-    await ask('app', { scopes: APP.scopes, revoked: false, verify: false })
+    await cleanUp().catch(() => {})
     console.log(`NOT ${what}\n    ${error.stack.split('\n').slice(0, 6).join('\n    ')}`)
   }
 }

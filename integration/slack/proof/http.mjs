@@ -150,6 +150,19 @@ await check("an event comes again when it isn't answered, says why, and stops wh
   stubborn.close()
 })
 
+await check('Slack reads JSON only where it is called that', async () => {
+  const told = JSON.stringify({ text: 'words' })
+  for (const [type, shown] of Object.entries({ 'application/json': 'words', 'text/plain': told })) {
+    const careless = http.createServer((_, response) => response.writeHead(200, { 'content-type': type }).end(told))
+    await new Promise(resolve => careless.listen(0, '127.0.0.1', resolve))
+    await ask('app', { commands_url: `http://127.0.0.1:${careless.address().port}/` })
+    await ask('command', { user: olga, channel: ops, command: '/countersign' })
+    assert.equal((await state('ephemerals')).at(-1).text, shown)
+    careless.close()
+  }
+  await ask('app', { commands_url: url })
+})
+
 await check("a click that nobody answers within three seconds isn't sent again", async () => {
   fresh({ action: async () => {}, command: async () => {} })
   const began = Date.now()

@@ -1,6 +1,21 @@
 // What a person and an app do together, the same over HTTP and over sockets.
 import assert from 'node:assert/strict'
-import { card, click, eve, fresh, heard, heardOf, message, modal, olga, ops, plain, post, web } from './app.mjs'
+import {
+  card,
+  click,
+  eve,
+  fresh,
+  heard,
+  heardOf,
+  message,
+  modal,
+  olga,
+  ops,
+  plain,
+  post,
+  refused,
+  web
+} from './app.mjs'
 import { ask, check, slack, state, until, views } from './harness.mjs'
 
 const TOGETHER = {
@@ -71,6 +86,35 @@ const TOGETHER = {
     assert.deepEqual([top.title.text, top.previous_view_id, top.root_view_id], ['On top', id, id])
     assert.equal((await views(olga)).length, 2)
     assert.equal((await send(top.id)).closed, true)
+    assert.equal((await views(olga)).length, 0)
+  },
+
+  'a third view lies on top, and no fourth': async () => {
+    let trigger_id
+    const push = { response_action: 'push', view: modal() }
+    const answers = [push, push, push]
+    fresh({
+      action: async ({ ack, body, client }) => {
+        await ack()
+        await client.views.open({ trigger_id: body.trigger_id, view: modal() })
+      },
+      view: async ({ ack, body }) => {
+        trigger_id = body.trigger_id
+        await ack(answers.shift())
+      }
+    })
+    await click(await post())
+    await until(async () => (await views(olga)).length)
+    const send = async () =>
+      ask('submit', { user: olga, view: (await views(olga)).at(-1).view.id, values: { why: 'because' } })
+    await send()
+    await send()
+    assert.match((await send()).shown, /trouble connecting/)
+    await refused(() => web.views.push({ trigger_id, view: modal() }), 'push_limit_reached')
+    assert.equal((await views(olga)).length, 3)
+    await ask('close', { user: olga, view: (await views(olga)).at(-1).view.id, clear: true })
+    const { body } = await heardOf('closed')
+    assert.equal(body.is_cleared, true)
     assert.equal((await views(olga)).length, 0)
   },
 
@@ -152,6 +196,7 @@ const TOGETHER = {
     })
     assert.ok(said.acknowledged)
     const { body, payload, context } = await heardOf('message')
+    assert.equal(payload.text, `why &lt;so&gt; &amp; so? <@${slack.bot_user_id}>`)
     assert.deepEqual([payload.thread_ts, payload.user, payload.parent_user_id], [ts, olga, slack.bot_user_id])
     assert.deepEqual([payload.channel, payload.channel_type, payload.ts], [ops, 'channel', said.ts])
     assert.deepEqual([body.type, body.team_id, body.api_app_id], ['event_callback', slack.team_id, slack.app_id])
@@ -232,6 +277,10 @@ const TOGETHER = {
     assert.deepEqual(new Set(heard.map(one => one.body.trigger_id)).size, 1)
     const { attempts } = (await state('deliveries')).find(one => one.id === delivery)
     assert.equal(new Set(attempts.map(one => JSON.stringify(one.sent))).size, 1)
+    assert.deepEqual(
+      attempts.map(one => one.acknowledged),
+      [true, true, true]
+    )
   }
 }
 
