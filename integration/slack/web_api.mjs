@@ -96,14 +96,16 @@ export function content (args, most = POST_TEXT) {
     if (messages.length) throw new Refusal('invalid_blocks', { errors, response_metadata: { messages } })
     if (tooLong(blocks)) throw new Refusal('msg_blocks_too_long')
   }
-  const words = text ?? markdown
+  const given = text ?? markdown
+  const words = given === undefined ? undefined : String(given)
   if (!words && !blocks?.length && !args.attachments) throw new Refusal('no_text')
   if ([...(words ?? '')].length > most) throw new Refusal('msg_too_long')
   if (metadata !== undefined) checkMetadata(metadata)
   return { text: words, blocks: blocks && kept(blocks), metadata, thread_ts, client_msg_id }
 }
 
-function checkMetadata ({ event_type: type, event_payload: payload }) {
+function checkMetadata (metadata) {
+  const { event_type: type, event_payload: payload } = metadata ?? {}
   if (typeof type !== 'string' || typeof payload !== 'object') throw new Refusal('invalid_metadata_schema')
   if (JSON.stringify(payload).length > 15_000) throw new Refusal('metadata_too_large')
 }
