@@ -223,6 +223,7 @@ fn token(id: &str, long_lived: bool, dead: bool) -> TokenRow {
         issued_by: "dana@example.com".into(),
         expires: (!long_lived).then(|| Moment::new("2026-11-10T09:00:00Z")),
         long_lived,
+        acts: String::new(),
         dead,
     }
 }
@@ -235,6 +236,7 @@ fn machines() -> Vec<MachineRow> {
             owner: Some("dana@example.com".into()),
             groups: vec!["agents".into()],
             stopped: false,
+            long_lived: "90d".into(),
             tokens: vec![
                 token("tok_7f3a", false, false),
                 token("tok_11c0", true, false),
@@ -247,6 +249,7 @@ fn machines() -> Vec<MachineRow> {
             owner: None,
             groups: vec!["pipelines".into()],
             stopped: false,
+            long_lived: String::new(),
             tokens: Vec::new(),
         },
         MachineRow {
@@ -255,6 +258,7 @@ fn machines() -> Vec<MachineRow> {
             owner: Some("lee@example.com".into()),
             groups: Vec::new(),
             stopped: true,
+            long_lived: String::new(),
             tokens: Vec::new(),
         },
     ]

@@ -9,6 +9,7 @@
 //! without the script and under [`CONTENT_SECURITY_POLICY`].
 
 pub mod access;
+pub mod accounts;
 pub mod asset;
 pub mod hidden;
 pub mod inbox;
@@ -48,6 +49,7 @@ pages!(
     access::SignedOutPage,
     access::WelcomePage,
     inbox::InboxPage,
+    accounts::AccountsPage,
     passkeys::PasskeysPage,
     people::PeoplePage,
     request::RequestPage,

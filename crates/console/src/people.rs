@@ -97,6 +97,8 @@ pub struct MachineRow {
     pub groups: Vec<String>,
     /// Whether it is stopped.
     pub stopped: bool,
+    /// How long its tokens can last, where that is longer than a day; shown in red.
+    pub long_lived: String,
     /// Its tokens, newest first.
     pub tokens: Vec<TokenRow>,
 }
@@ -112,7 +114,9 @@ pub struct TokenRow {
     pub issued_by: String,
     /// When it ends; `None` means never.
     pub expires: Option<Moment>,
-    /// Whether it lives longer than this installation likes; shown in red.
+    /// How it came about and what it gives; empty where it was simply issued.
+    pub acts: String,
+    /// Whether it was issued for longer than a day; shown in red.
     pub long_lived: bool,
     /// Whether it was revoked or has expired.
     pub dead: bool,

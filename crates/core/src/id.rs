@@ -133,6 +133,8 @@ identifiers! {
     GroupId = "group";
     /// A provider who signs people in.
     ProviderId = "provider";
+    /// Somebody who says who machines are.
+    IssuerId = "issuer";
     /// A target behind a gate.
     TargetId = "target";
     /// An environment such as `production`.

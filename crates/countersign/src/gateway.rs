@@ -23,14 +23,16 @@ use countersign_core::{
     approval::{myself::myself, quorum::Electorate},
     count::counted,
     directory::Directory,
-    id::RequestId,
+    id::{PersonId, RequestId},
+    lifecycle::Refusal,
     provisioning::Rows,
     request::Case,
+    subject::SubjectChain,
     time::Timestamp,
 };
 use countersign_evidence::body::{Body, Refused};
 use countersign_policy::{Bundle, Snapshot};
-use countersign_store::{ActiveBundle, Store, Write};
+use countersign_store::{ActiveBundle, Store, StoreError, Write};
 use nix::fcntl::Flock;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
@@ -179,6 +181,39 @@ impl Gateway {
         }
     }
 
+    /// A case that the gateway itself shows somewhere, as it wrote it; `None` when there is none, or when
+    /// somebody edited it in the database.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn sealed_case(&self, id: &RequestId) -> Result<Option<Case>, StoreError> {
+        let Some(stored) = self.store.case(id).await? else {
+            return Ok(None);
+        };
+        if seal::holds(&self.keys, &stored.case) {
+            return Ok(Some(stored.case));
+        }
+        self.record_forged(id).await;
+        Ok(None)
+    }
+
+    /// Whether a person may see a request's content, whatever they are signed in with.
+    #[must_use]
+    pub fn person_may_see(&self, person: &PersonId, case: &Case) -> bool {
+        let active = self.active();
+        let none = BTreeSet::new();
+        let electorate = Electorate {
+            request: &case.request,
+            directory: &active.directory,
+            rules: &case.request.rules,
+            myself: &none,
+        };
+        let acts = active.directory.active_person(person).is_some();
+        acts && (myself(case, &active.directory).contains(person)
+            || electorate.may_sign_any(person, self.clock.now())
+            || case.votes.iter().any(|vote| vote.voter == *person))
+    }
+
     /// Records once that a request was edited in the database, however often it is looked at.
     async fn record_forged(&self, id: &RequestId) {
         let is_new = self
@@ -212,26 +247,14 @@ impl Gateway {
     #[must_use]
     pub fn may_see(&self, caller: &Caller, case: &Case) -> bool {
         let active = self.active();
-        if case
-            .request
-            .chain
-            .members()
-            .any(|member| member.id == caller.subject.id)
-        {
-            return true;
+        let chain = &case.request.chain;
+        if chain.members().any(|member| member.id == caller.subject.id) {
+            // Whoever acts for one does not read what it asked for another.
+            return caller.on_behalf_of.is_empty() || caller.is_of(chain);
         }
-        let by_person = caller.person().is_some_and(|person| {
-            let none = BTreeSet::new();
-            let electorate = Electorate {
-                request: &case.request,
-                directory: &active.directory,
-                rules: &case.request.rules,
-                myself: &none,
-            };
-            myself(case, &active.directory).contains(person)
-                || electorate.may_sign_any(person, self.clock.now())
-                || case.votes.iter().any(|vote| vote.voter == *person)
-        });
+        let by_person = caller
+            .person()
+            .is_some_and(|person| self.person_may_see(person, case));
         by_person || admin::may_audit(&active, caller, self.clock.now())
     }
 
@@ -275,6 +298,17 @@ impl Gateway {
         }
         notices.extend(self.local_acts().await);
         notices
+    }
+}
+
+/// Refuses a claim for whom the caller does not act: an approval is for the chain that asked.
+///
+/// # Errors
+/// [`Refusal::NotRequester`].
+pub(crate) fn check_claimant(caller: &Caller, chain: &SubjectChain) -> Result<(), EngineError> {
+    match caller.is_of(chain) {
+        true => Ok(()),
+        false => Err(Refusal::NotRequester.into()),
     }
 }
 

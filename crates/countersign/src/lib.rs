@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api;
 mod backup;
 pub mod bundle_files;
+pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod console;

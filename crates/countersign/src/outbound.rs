@@ -8,23 +8,32 @@
 use std::{
     net::IpAddr,
     path::Path,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use countersign_policy::target::exec::CredentialSource;
 use countersign_runner::vault::{Secret, Source, VaultError};
-use reqwest::{Certificate, Client, Response, Url, redirect};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, USER_AGENT as AGENT},
+    redirect,
+};
+use tokio::sync::Mutex;
 
 /// How long reaching the other side may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one exchange may take in all.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long it is not fetched again after that failed.
+const FAILED: Duration = Duration::from_secs(1);
 /// How long a secret is used before it is fetched again.
 const FRESH: Duration = Duration::from_secs(60);
 /// The most bytes of a file of authorities.
 const MAX_CA: u64 = 1 << 20;
+
+/// How much of an answer is read, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
 
 /// Who asks, for whoever keeps a log there.
 pub(crate) const USER_AGENT: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
@@ -69,7 +78,8 @@ pub(crate) fn client(url: &Url, ca: Option<&str>, config: &Path) -> anyhow::Resu
 /// A secret that is fetched anew once a minute.
 pub(crate) struct FreshSecret {
     source: Source,
-    kept: Mutex<Option<(Instant, Secret)>>,
+    /// When it was fetched last, and what came of it.
+    kept: Mutex<Option<(Instant, Option<Secret>)>>,
 }
 
 impl FreshSecret {
@@ -92,16 +102,49 @@ impl FreshSecret {
         &self,
         good: impl Fn(&Secret) -> Result<(), VaultError> + Send,
     ) -> Result<Secret, VaultError> {
-        let known = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((since, secret)) = &*known()
-            && since.elapsed() < FRESH
-        {
-            return Ok(secret.clone());
+        // Held while it is fetched: however many want it, one command runs.
+        let mut kept = self.kept.lock().await;
+        match &*kept {
+            Some((since, Some(secret))) if since.elapsed() < FRESH => return Ok(secret.clone()),
+            Some((since, None)) if since.elapsed() < FAILED => return Err(VaultError::Lately),
+            _ => {}
         }
-        let secret = self.source.fetch().await?;
-        good(&secret)?;
-        *known() = Some((Instant::now(), secret.clone()));
-        Ok(secret)
+        let fetched = self.source.fetch().await;
+        let fetched = fetched.and_then(|secret| good(&secret).map(|()| secret));
+        *kept = Some((Instant::now(), fetched.as_ref().ok().cloned()));
+        fetched
+    }
+}
+
+/// Asks and reads what is answered.
+///
+/// # Errors
+/// There is no answer, or too long a one.
+pub(crate) async fn answer(asked: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let asked = asked
+        .header(AGENT, USER_AGENT)
+        .header(ACCEPT, "application/json");
+    let mut answer = asked.send().await.map_err(|error| {
+        // Its address is in the configuration or its own document; a query could hold anything.
+        let host = error
+            .url()
+            .and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.unwrap_or_default();
+        anyhow::Error::new(error.without_url()).context(format!("{host} does not answer"))
+    })?;
+    let read = body(&mut answer, MAX_ANSWER).await;
+    let read = read.map_err(reqwest::Error::without_url)?;
+    Ok((answer.status(), read.context("its answer is too long")?))
+}
+
+/// What was answered, where that is a success.
+///
+/// # Errors
+/// It is not.
+pub(crate) fn good((status, body): (StatusCode, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
+    match status {
+        StatusCode::OK => Ok(body),
+        status => bail!("it answers with status {status}"),
     }
 }
 

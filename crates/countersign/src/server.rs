@@ -22,7 +22,7 @@ use self::connections::{Connections, Pace};
 pub use self::tls::Tls;
 use crate::{
     api::{self, Api},
-    console,
+    channels, console,
     gateway::{Gateway, Opening, retention},
 };
 
@@ -110,8 +110,11 @@ pub async fn serve(
     let Listeners { main, metrics } = listeners.into();
     let api = Api::new(gateway.clone());
     let (streams, stopping) = (api.streams.clone(), api.stopping.clone());
+    let channels = api.channels.clone();
+    channels.start(&api);
     let numbers = metrics::routes(api.clone()).layer(CatchPanicLayer::new());
     let app = api::routes(api.clone())
+        .merge(channels::routes(api.clone()))
         .merge(console::routes(api))
         .layer(CatchPanicLayer::new());
     let active = gateway.active();
@@ -135,6 +138,7 @@ pub async fn serve(
     stopping.cancel();
     end(&connections).await;
     scrapers.end(GRACE_NUMBERS).await;
+    channels.stop().await;
     streams.stop().await;
     gateway.log.close().await;
     Ok(())

@@ -9,6 +9,8 @@
 //! [`snapshot`].
 
 pub mod bundle;
+pub mod channel;
+pub mod machine;
 pub mod masking;
 pub mod problem;
 pub mod provider;
@@ -27,6 +29,8 @@ pub use bundle::{
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
+pub use channel::{Channel, Notify, Slack};
+pub use machine::{Issuer, MachineSettings, Proof};
 pub use masking::Masker;
 pub use problem::{Problem, Severity};
 pub use provider::{Provider, Scim};

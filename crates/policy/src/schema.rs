@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 16] = [
+pub const ADMIN_ACTIONS: [&str; 17] = [
     "bundle-apply",
     "person-add",
     "person-disable",
@@ -38,6 +38,7 @@ pub const ADMIN_ACTIONS: [&str; 16] = [
     "person-link",
     "person-erase",
     "passkey-add",
+    "account-link",
     "membership-add",
     "membership-remove",
     "account-unlink",

@@ -15,7 +15,7 @@ mod write;
 
 pub use memory::MemoryStore;
 pub use model::{
-    ActiveBundle, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
+    ActiveBundle, Card, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
     StoredCredential,
 };
 pub use row::PHASES;
@@ -146,6 +146,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// One credential by its name.
     async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError>;
+
+    /// What a channel shows of a request, by place.
+    async fn cards(&self, channel: &str, request: &RequestId) -> Result<Vec<Card>, StoreError>;
+
+    /// Requests of which a channel shows something that can change, in no order.
+    async fn changing_cards(&self, channel: &str) -> Result<Vec<RequestId>, StoreError>;
+
+    /// The requests that a message of a channel shows, in the order of their names.
+    async fn carded(&self, channel: &str, message: &str) -> Result<Vec<RequestId>, StoreError>;
 
     /// A stored setting, for example the instance's name.
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError>;

@@ -99,6 +99,8 @@ pub enum CredentialKind {
     Token,
     /// A passkey of a person, which signs votes and begins sessions.
     Passkey,
+    /// A person's account in a chat, which decides there. It begins no session.
+    Account,
 }
 
 /// A credential; its secret is kept only as a hash.
@@ -109,7 +111,7 @@ pub struct StoredCredential {
     /// Kind.
     pub kind: CredentialKind,
     /// SHA-256 of the secret, which has 256 random bits; of a passkey, of the name its authenticator
-    /// has for it, which is no secret.
+    /// has for it, and of an account of what it is called there, which are no secrets.
     pub secret: Hash,
     /// `person:…`, `agent:…` or `workload:…`.
     pub holder: String,
@@ -129,6 +131,24 @@ pub struct StoredCredential {
     pub revoked_with_holder: bool,
     /// Further data of its kind, for example the hash of a session's CSRF token.
     pub extra: Value,
+}
+
+/// What a channel shows of a request in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// The channel's name.
+    pub channel: String,
+    /// The request.
+    pub request: RequestId,
+    /// Where: a place in the channel's own words, or the name of the credential whose holder is told in
+    /// private; what goes with it stands behind it.
+    pub place: String,
+    /// The channel's name for the message; `None` while it is not known whether it was sent.
+    pub message: Option<String>,
+    /// What it shows, so that the same is not sent again.
+    pub shown: Option<Hash>,
+    /// Whether nothing will change on it any more.
+    pub done: bool,
 }
 
 /// A record waiting to reach the log.

@@ -8,7 +8,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use crate::model::{ActiveBundle, DirectoryEntry, StoredCredential};
+use crate::model::{ActiveBundle, Card, DirectoryEntry, StoredCredential};
 
 /// A case to insert or swap.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +94,8 @@ pub enum Write {
         /// The action.
         key: AttachKey,
     },
+    /// Notes what a channel shows of a request in a place.
+    PutCard(Card),
     /// Sets a setting.
     Set {
         /// Its name.
@@ -121,7 +123,8 @@ pub enum Write {
 pub struct Forgetting {
     /// Cases that ended, with their votes and permits.
     pub cases: Vec<RequestId>,
-    /// Credentials. Those that came from one go with it or before.
+    /// Credentials, and the cards of whoever was told in private because of one. Those that came from
+    /// one go with it or before.
     pub credentials: Vec<CredentialId>,
     /// The directory changes that stay; then bundles that are not active go, too.
     pub changes: Option<Vec<DirectoryEntry>>,

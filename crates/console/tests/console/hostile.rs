@@ -381,11 +381,13 @@ impl Fill<'_> {
                 owner: Some(self.s()),
                 groups: self.list(),
                 stopped: false,
+                long_lived: self.s(),
                 tokens: vec![TokenRow {
                     id: self.s(),
                     issued: self.moment(),
                     issued_by: self.s(),
                     expires: Some(self.moment()),
+                    acts: self.s(),
                     long_lived: true,
                     dead: false,
                 }],

@@ -145,13 +145,19 @@ impl Progress<'_> {
         }
     }
 
-    /// Ends an open case when a member of its chain was stopped, disabled or removed.
+    /// Ends an open case when a member of its chain was stopped, disabled or removed, or the person who
+    /// answers for one was.
     fn end_if_stopped(&mut self) {
         let directory = self.world.directory;
         let gone = {
             let mut members = self.case.request.chain.members();
-            let gone = members.find(|member| directory.resolve(&member.id).is_none());
-            gone.map(|member| member.id.clone())
+            members.find_map(|member| {
+                let Some(found) = directory.resolve(&member.id) else {
+                    return Some(member.id.clone());
+                };
+                let owner = found.owner.map(crate::subject::SubjectId::Person);
+                owner.filter(|owner| directory.resolve(owner).is_none())
+            })
         };
         if let Some(who) = gone.filter(|_| self.case.phase.is_open()) {
             self.close(Closure::RequesterStopped { who });

@@ -333,7 +333,7 @@ fn confirmation_is_by_self_only_and_no_countersignature() {
             "held already_voted not_approved approved running",
         ),
         (both, "ann+ dan+ olga+", "held not_needed approved"),
-        (both, "olga+ ann+ olga=0", "held approved unreachable"),
+        (both, "olga+ ann+ olga=0", "held approved requester_stopped"),
     ]);
     assert_eq!(
         Scene::by_rita(confirm).play("olga+ rita+"),

@@ -3,11 +3,13 @@
 //! Invariant: the permit is spent on the digest of the stored request before anything changes;
 //! whoever proposed a change counts as *self* in every request that was open then.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use countersign_core::{
-    approval::rule::Approver,
     canonical::Hash,
     digest::action_digest,
     directory::Directory,
@@ -24,7 +26,13 @@ use countersign_policy::{Bundle, DirectoryChange};
 use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
 
-use super::{Proposal, carried, erase, proposal::title_of};
+use super::{
+    Proposal, carried,
+    directory_words::title_of,
+    enrolling::{enrol, link},
+    erase,
+    proposal::check_token,
+};
 use crate::{
     active::Active,
     bundle_files::problems_error,
@@ -32,7 +40,7 @@ use crate::{
         Gateway, changed_rows, make_active, stored_bundle,
         world::{self, Changing, World},
     },
-    identity::{Issue, LINK, passkey::Enrolled},
+    identity::{Issue, LINK},
     log::Record,
     vault::Of,
 };
@@ -75,20 +83,8 @@ pub(super) async fn apply(
     let lineage: BTreeSet<PersonId> = proposers.union(&request.issuers).cloned().collect();
     match proposal {
         Proposal::Bundle { files, replaces } => {
-            let bundle =
-                Bundle::from_files(&files).map_err(|problems| problems_error(&problems))?;
-            if gateway.active().bundle.files_hash()? != replaces {
-                bail!("another bundle was applied in the meantime; compare and propose again");
-            }
-            let dropped = replace_bundle(
-                gateway,
-                bundle,
-                Some(request),
-                now,
-                countersigned,
-                ActivatedBy::Request,
-            )
-            .await?;
+            let replacing = (&files, replaces);
+            let dropped = apply_bundle(gateway, request, replacing, now, countersigned).await?;
             gateway.engine.world_changed(proposers).await?;
             Ok(replaced(gateway, &dropped))
         }
@@ -100,8 +96,10 @@ pub(super) async fn apply(
             let ended = gateway.engine.world_changed(proposers).await?;
             Ok(told(&change, changed, ended))
         }
-        Proposal::Token { agent, valid_for } => {
-            let holder = SubjectId::Agent(agent);
+        Proposal::Token { machine, valid_for } => {
+            let holder = SubjectId::from(machine);
+            // The table may be another by now.
+            check_token(&gateway.active(), &holder, valid_for).map_err(anyhow::Error::msg)?;
             let kind = CredentialKind::Token;
             let issued = issue(gateway, kind, holder, &proposers, lineage, valid_for).await?;
             Ok(issued.into())
@@ -113,13 +111,15 @@ pub(super) async fn apply(
             Ok(issued.into())
         }
         Proposal::Passkey { person, passkey } => {
-            check_enrolment(&gateway.active(), &person, countersigned)?;
-            let passkey = Enrolled {
-                countersigned,
-                ..passkey
-            };
-            let enrolled = gateway.identity.enrol(&person, &passkey, lineage).await?;
-            Ok(json!({ "passkey": enrolled.id }).into())
+            enrol(gateway, &person, passkey, (lineage, countersigned)).await
+        }
+        Proposal::Account {
+            person,
+            linked,
+            signed_in,
+        } => {
+            let by = (lineage, signed_in);
+            link(gateway, &person, linked, by, countersigned).await
         }
         Proposal::RotateKey { purpose } => rotate(gateway, purpose),
         Proposal::Erase { person } => erase::erase(gateway, &person, request, now).await,
@@ -128,6 +128,21 @@ pub(super) async fn apply(
             Ok(json!({ "revoked": credential }).into())
         }
     }
+}
+
+async fn apply_bundle(
+    gateway: &Gateway,
+    request: &Request,
+    (files, replaces): (&BTreeMap<String, String>, Hash),
+    now: Timestamp,
+    countersigned: bool,
+) -> anyhow::Result<Vec<String>> {
+    let bundle = Bundle::from_files(files).map_err(|problems| problems_error(&problems))?;
+    if gateway.active().bundle.files_hash()? != replaces {
+        bail!("another bundle was applied in the meantime; compare and propose again");
+    }
+    let by = ActivatedBy::Request;
+    replace_bundle(gateway, bundle, Some(request), now, countersigned, by).await
 }
 
 /// What another bundle did, with the changes that do not fit it.
@@ -151,53 +166,6 @@ fn rotate(gateway: &Gateway, purpose: KeyPurpose) -> anyhow::Result<Applied> {
         result: json!({ "rotates": purpose, "takes_effect": "at the next start" }),
         message: "a new key takes over with the gateway's next start; restart it when it suits"
             .into(),
-    })
-}
-
-/// Refuses a passkey that its holder alone stands behind, where its signature can count.
-fn check_enrolment(active: &Active, person: &PersonId, countersigned: bool) -> anyhow::Result<()> {
-    if active.directory.active_person(person).is_none() {
-        bail!("`{person}` is unknown or disabled");
-    }
-    if !countersigned && can_countersign(active, person) {
-        bail!(
-            "{person} can countersign, so that a second person must countersign their passkeys; \
-             hold `countersign:passkey-add` under an approval rule"
-        );
-    }
-    Ok(())
-}
-
-/// Whether any rule can take a person's signature for somebody else.
-fn can_countersign(active: &Active, person: &PersonId) -> bool {
-    let directory = &active.directory;
-    let owns = || {
-        let machines = directory
-            .agents
-            .values()
-            .chain(directory.workloads.values());
-        machines
-            .flat_map(|one| &one.owner)
-            .any(|owner| owner == person)
-    };
-    let leads = || {
-        let mut people = directory.people.values();
-        people.any(|one| one.manager.as_ref() == Some(person))
-    };
-    let named = |approver: &Approver| match approver {
-        Approver::Group(group) => directory
-            .people
-            .get(person)
-            .is_some_and(|one| one.groups.contains_key(group)),
-        Approver::User(user) => user == person,
-        Approver::OwnerOfResource => owns(),
-        Approver::ManagerOfRequester => leads(),
-    };
-    active.world().rules.values().any(|rule| {
-        let stages = rule.stages.iter().flat_map(|stage| &stage.from);
-        let late = rule.escalate.iter().flat_map(|more| &more.to);
-        let emergency = rule.emergency.iter().flat_map(|one| &one.from);
-        stages.chain(late).chain(emergency).any(named)
     })
 }
 

@@ -11,17 +11,18 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
+    approval::{ApprovalRule, rule::Assurance},
     count::counted,
     id::{PersonId, ProviderId},
     provisioning::Provisioning,
     time::{Span, Timestamp},
 };
 use countersign_policy::{
-    Bundle, Provider, Scim,
+    Bundle, Channel, Provider, Scim,
     stream::{Details, Stream, StreamKind},
 };
 
-use super::{Proposal, erase};
+use super::{Proposal, erase, machines};
 use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
@@ -46,7 +47,10 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     let before = gateway.active();
     let mut lines = of_retention(gateway, &before.bundle, after, gateway.clock.now());
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
+    lines.extend(of_channels(before.bundle.channels(), after.channels()));
+    lines.extend(of_notify(&before.bundle, after));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
+    lines.extend(machines::lines(&before.bundle, after));
     lines.extend(signed_out(&before, after));
     lines.extend(of_provisioned(&before, after, gateway.clock.now()));
     lines
@@ -124,6 +128,50 @@ fn receiver(kind: &StreamKind) -> String {
         StreamKind::Webhook(hook) => format!("`{}`", hook.url),
         StreamKind::Otlp(collector) => format!("`{}`", collector.url),
     }
+}
+
+/// Who is believed about who clicked, where that is more than before.
+fn of_channels(
+    before: &BTreeMap<String, Channel>,
+    after: &BTreeMap<String, Channel>,
+) -> Vec<String> {
+    let new = after
+        .iter()
+        .filter(|(name, channel)| before.get(*name) != Some(*channel));
+    let told = new.map(|(name, Channel::Slack(slack))| {
+        format!(
+            "`{name}` believes the Slack workspace {} and its app {}, at `{}`. Whoever administers \
+             either can click as anybody who has linked an account there.",
+            slack.team, slack.app, slack.api
+        )
+    });
+    told.collect()
+}
+
+/// Who is told of requests, and where a click in a chat is enough, where that was not so before.
+fn of_notify(before: &Bundle, after: &Bundle) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, rule) in after.rules() {
+        let known = before.rules().get(name);
+        let new = |entry: &&String| known.is_none_or(|known| !known.notify.contains(entry));
+        let places = rule
+            .notify
+            .iter()
+            .filter(new)
+            .filter(|entry| entry.contains(':'));
+        lines.extend(places.map(|place| {
+            format!(
+                "Everybody in `{place}` reads what waits for the rule `{name}`, arguments included."
+            )
+        }));
+        let chat = |rule: &ApprovalRule| rule.assurance == Assurance::Chat;
+        if chat(rule) && !known.is_some_and(chat) {
+            lines.push(format!(
+                "A click in a chat is enough for the rule `{name}`."
+            ));
+        }
+    }
+    lines
 }
 
 /// Who is believed about people, and about which groups, where that is more than before.

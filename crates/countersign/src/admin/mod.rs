@@ -7,7 +7,11 @@
 mod apply;
 mod carried;
 mod consequences;
+mod directory_words;
+mod enrolling;
 pub(crate) mod erase;
+mod linking;
+mod machines;
 mod proposal;
 pub(crate) mod provide;
 pub(crate) mod provision;
@@ -28,11 +32,13 @@ use countersign_core::{
 };
 use countersign_policy::Question;
 use countersign_runner::quote::reveal_lines;
+use countersign_store::CredentialKind;
 use serde_json::{Value, json};
 
 use apply::Applied;
 pub use apply::replace_bundle;
 pub(crate) use apply::subject_of;
+pub use linking::propose_account;
 pub use proposal::{InvalidProposal, Proposal};
 
 use crate::{
@@ -42,7 +48,7 @@ use crate::{
         ways::Ways,
     },
     engine::{Admitted, Asked, Ended, EngineError, Input},
-    gateway::Gateway,
+    gateway::{Gateway, check_claimant},
     identity::{
         Caller,
         passkey::{Enrolled, enrolled},
@@ -131,7 +137,8 @@ pub async fn propose_passkey(
     caller: &Caller,
     passkey: Enrolled,
 ) -> Result<ProposalAnswer, AdminError> {
-    let person = caller.person().filter(|_| caller.assurance().is_some());
+    let signed_in = caller.credential.kind == CredentialKind::Session;
+    let person = caller.person().filter(|_| signed_in);
     let person = person.cloned().ok_or(InvalidProposal::InBrowserOnly)?;
     check_new(gateway, &person, &passkey).await?;
     let proposal = Proposal::Passkey { person, passkey };
@@ -257,6 +264,7 @@ pub async fn claim(
     id: &RequestId,
 ) -> Result<ProposalAnswer, AdminError> {
     let case = gateway.case_of(caller, id).await?;
+    check_claimant(caller, &case.request.chain)?;
     if case.request.action.gate != "admin" {
         return Err(InvalidProposal::NotAdministrative(id.clone()).into());
     }
@@ -342,7 +350,7 @@ fn asked(
     let arguments = serde_json::to_value(proposal).map_err(|error| internal(&error))?;
     let (title, body) = proposal.present(active);
     Ok(Asked {
-        chain: SubjectChain::of(caller.subject.clone()),
+        chain: caller.chain(),
         action: Action {
             gate: "admin".into(),
             target,

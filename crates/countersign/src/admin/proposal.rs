@@ -1,24 +1,30 @@
 //! A proposal, read strictly from what a caller sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use countersign_core::{
     canonical::Hash,
     count::counted,
-    id::{AgentId, CredentialId, GroupId, PersonId, RequestId},
+    id::{AgentId, CredentialId, PersonId, RequestId, WorkloadId},
+    subject::SubjectId,
     time::{Span, Timestamp},
 };
 use countersign_evidence::body::KeyPurpose;
-use countersign_policy::{Bundle, DirectoryChange};
+use countersign_policy::{Bundle, DirectoryChange, machine::SHORT_TOKEN};
 use countersign_runner::quote::reveal_lines;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::{
+    directory_words::{body_of, title_of},
+    linking,
+};
 use crate::{
     active::Active,
     api::types::ProposalBody,
     identity::{
-        MAX_TOKEN,
+        SignedInWith,
+        account::Linked,
         passkey::{Enrolled, fingerprint},
     },
 };
@@ -41,6 +47,14 @@ pub enum InvalidProposal {
          one person: make another"
     )]
     PasskeyTaken,
+    /// An account, which only its holder can name.
+    #[error(
+        "an account is linked by the person it is for: a code from the console, written in the chat"
+    )]
+    InChatOnly,
+    /// An account that is somebody's already.
+    #[error("{0}")]
+    AccountTaken(&'static str),
     /// A bundle with problems.
     #[error("the bundle was refused, the active one stays:\n{0}")]
     Bundle(String),
@@ -76,7 +90,8 @@ pub enum Proposal {
     /// Issue a token.
     Token {
         /// For whom.
-        agent: AgentId,
+        #[serde(flatten)]
+        machine: Holder,
         /// How long it lasts.
         valid_for: Span,
     },
@@ -91,6 +106,16 @@ pub enum Proposal {
         person: PersonId,
         /// Which.
         passkey: Enrolled,
+    },
+    /// Link a person's account in a chat.
+    Account {
+        /// Whose.
+        person: PersonId,
+        /// Which.
+        linked: Linked,
+        /// What its holder was signed in with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed_in: Option<SignedInWith>,
     },
     /// Have a new key take over.
     RotateKey {
@@ -109,6 +134,25 @@ pub enum Proposal {
     },
 }
 
+/// The agent or workload that a token is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// An agent.
+    Agent(AgentId),
+    /// A workload.
+    Workload(WorkloadId),
+}
+
+impl From<Holder> for SubjectId {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Agent(id) => Self::Agent(id),
+            Holder::Workload(id) => Self::Workload(id),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BundleArguments {
@@ -118,7 +162,10 @@ struct BundleArguments {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenArguments {
-    agent: AgentId,
+    #[serde(default)]
+    agent: Option<AgentId>,
+    #[serde(default)]
+    workload: Option<WorkloadId>,
     #[serde(default)]
     valid_for: Option<Span>,
 }
@@ -167,17 +214,8 @@ impl Proposal {
         match operation {
             "bundle-apply" => Self::bundle(arguments(body)?, active),
             "agent-token" => {
-                let TokenArguments { agent, valid_for } = arguments(body)?;
-                let valid_for = valid_for.unwrap_or(crate::identity::TOKEN);
-                if valid_for > MAX_TOKEN {
-                    let why = format!("a token lasts at most {MAX_TOKEN}");
-                    return Err(InvalidProposal::Arguments(operation.into(), why));
-                }
-                if !active.directory.agents.contains_key(&agent) {
-                    let why = format!("there is no agent `{agent}`; check the name");
-                    return Err(InvalidProposal::Arguments(operation.into(), why));
-                }
-                Ok(Self::Token { agent, valid_for })
+                let wrong = |why| InvalidProposal::Arguments(operation.into(), why);
+                Self::token(arguments(body)?, active).map_err(wrong)
             }
             "person-link" => {
                 let PersonArguments { person } = arguments(body)?;
@@ -196,6 +234,7 @@ impl Proposal {
                 Ok(Self::RotateKey { purpose })
             }
             "passkey-add" => Err(InvalidProposal::InBrowserOnly),
+            "account-link" => Err(InvalidProposal::InChatOnly),
             "credential-revoke" => {
                 let RevokeArguments { credential } = arguments(body)?;
                 Ok(Self::Revoke { credential })
@@ -204,6 +243,25 @@ impl Proposal {
                 other.chars().take(60).collect(),
             )),
         }
+    }
+
+    fn token(given: TokenArguments, active: &Active) -> Result<Self, String> {
+        let machine = match (given.agent, given.workload) {
+            (Some(agent), None) => Holder::Agent(agent),
+            (None, Some(workload)) => Holder::Workload(workload),
+            _ => return Err("name one `agent`, or one `workload`".into()),
+        };
+        let valid_for = given.valid_for.unwrap_or(crate::identity::TOKEN);
+        let id = SubjectId::from(machine.clone());
+        if active.directory.machine(&id).is_none() {
+            return Err(format!(
+                "there is no {} `{}`; check the name",
+                id.kind(),
+                id.name()
+            ));
+        }
+        check_token(active, &id, valid_for)?;
+        Ok(Self::Token { machine, valid_for })
     }
 
     fn directory(
@@ -217,6 +275,11 @@ impl Proposal {
             .as_object()
             .cloned()
             .ok_or_else(|| wrong("not an object".into()))?;
+        // Those of agents are those of workloads, too.
+        let change = match fields.contains_key("workload") {
+            true => change.replace("_agent", "_workload"),
+            false => change.to_owned(),
+        };
         fields.insert("change".into(), json!(change));
         let change: DirectoryChange = serde_json::from_value(Value::Object(fields))
             .map_err(|error| wrong(error.to_string()))?;
@@ -267,6 +330,7 @@ impl Proposal {
             Self::Token { .. }
             | Self::Link { .. }
             | Self::Passkey { .. }
+            | Self::Account { .. }
             | Self::RotateKey { .. }
             | Self::Revoke { .. } => Vec::new(),
         }
@@ -281,6 +345,7 @@ impl Proposal {
             Self::Token { .. } => "agent-token",
             Self::Link { .. } => "person-link",
             Self::Passkey { .. } => "passkey-add",
+            Self::Account { .. } => "account-link",
             Self::RotateKey { .. } => "key-rotate",
             Self::Erase { .. } => "person-erase",
             Self::Revoke { .. } => "credential-revoke",
@@ -296,6 +361,7 @@ impl Proposal {
             Self::Token { .. }
             | Self::Link { .. }
             | Self::Passkey { .. }
+            | Self::Account { .. }
             | Self::RotateKey { .. }
             | Self::Revoke { .. } => "credentials",
         }
@@ -322,10 +388,7 @@ impl Proposal {
                 Err(_) => ("Apply a bundle that can't be read".into(), String::new()),
             },
             Self::Directory { change, .. } => (title_of(change), body_of(change)),
-            Self::Token { agent, valid_for } => (
-                format!("Issue a token for the agent {agent}"),
-                format!("agent      {agent}\nvalid for  {valid_for}\n"),
-            ),
+            Self::Token { machine, valid_for } => of_token(machine, *valid_for),
             Self::Link { person } => (
                 format!("Issue a sign-in link for {person}"),
                 format!(
@@ -335,18 +398,8 @@ impl Proposal {
                      themselves while still signed in, or somebody else does.\n"
                 ),
             ),
-            Self::Passkey { person, passkey } => (
-                format!("Add a passkey for {person}"),
-                format!(
-                    "person       {person}\nfingerprint  {}\nfor          {}\ncalled       {:?}\n\n\
-                     Votes signed with it count as theirs. Ask {person} in person or by voice, not \
-                     by a message, whether they are adding a passkey now and which fingerprint \
-                     their page shows.\n",
-                    fingerprint(passkey),
-                    passkey.site,
-                    reveal_lines(&passkey.label),
-                ),
-            ),
+            Self::Passkey { person, passkey } => present_passkey(person, passkey),
+            Self::Account { person, linked, .. } => linking::present(person, linked),
             Self::RotateKey { purpose } => {
                 let what = match purpose {
                     KeyPurpose::Log => "the log's checkpoints",
@@ -377,190 +430,49 @@ impl Proposal {
     }
 }
 
-/// A change of the directory in one line.
-pub(super) fn title_of(change: &DirectoryChange) -> String {
-    match change {
-        DirectoryChange::AddPerson { person, groups, .. } => {
-            format!("Add the person {person}{}", within(groups))
-        }
-        DirectoryChange::DisablePerson { person } => format!("Disable the person {person}"),
-        DirectoryChange::KeepPerson { person } => format!("Keep the person {person}"),
-        DirectoryChange::EnablePerson { person } => format!("Enable the person {person} again"),
-        DirectoryChange::AddMembership { person, group } => {
-            format!("Add {person} to the group {group}")
-        }
-        DirectoryChange::RemoveMembership { person, group } => {
-            format!("Remove {person} from the group {group}")
-        }
-        DirectoryChange::ProvidePerson {
-            person, provider, ..
-        } => format!("Take over what {provider} says of {person}"),
-        DirectoryChange::UnlinkAccount { person, provider } => {
-            format!("Unlink the account of {person} with {provider}")
-        }
-        DirectoryChange::Provision { provider, .. } => {
-            format!("Take over what {provider} provisions")
-        }
-        DirectoryChange::AddAgent {
-            agent,
-            owner,
-            groups,
-        } => format!("Add the agent {agent} of {owner}{}", within(groups)),
-        DirectoryChange::StopAgent { agent } => format!("Stop the agent {agent}"),
-        DirectoryChange::StartAgent { agent } => format!("Start the agent {agent} again"),
-        DirectoryChange::AddWorkload {
-            workload,
-            owner,
-            groups,
-        } => format!("Add the workload {workload} of {owner}{}", within(groups)),
-        DirectoryChange::StopWorkload { workload } => format!("Stop the workload {workload}"),
-        DirectoryChange::StartWorkload { workload } => {
-            format!("Start the workload {workload} again")
-        }
+fn present_passkey(person: &PersonId, passkey: &Enrolled) -> (String, String) {
+    (
+        format!("Add a passkey for {person}"),
+        format!(
+            "person       {person}\nfingerprint  {}\nfor          {}\ncalled       {:?}\n\n\
+                     Votes signed with it count as theirs. Ask {person} in person or by voice, not \
+                     by a message, whether they are adding a passkey now and which fingerprint \
+                     their page shows.\n",
+            fingerprint(passkey),
+            passkey.site,
+            reveal_lines(&passkey.label),
+        ),
+    )
+}
+
+fn of_token(machine: &Holder, valid_for: Span) -> (String, String) {
+    let id = SubjectId::from(machine.clone());
+    let (kind, name) = (id.kind(), id.name());
+    (
+        format!("Issue a token for the {kind} {name}"),
+        format!("{kind:<9}  {name}\nvalid for  {valid_for}\n"),
+    )
+}
+
+/// Refuses a token that its machine's table does not allow.
+///
+/// # Errors
+/// Why, and what would allow it.
+pub(super) fn check_token(active: &Active, id: &SubjectId, valid_for: Span) -> Result<(), String> {
+    let settings = active.bundle.machines().get(id);
+    if settings.is_some_and(|settings| settings.require_dpop) {
+        return Err(format!(
+            "every token of `{id}` is bound to a key (`require_dpop`): it gets one by itself, with a proof"
+        ));
     }
-}
-
-/// A change of the directory whole: who and what, and what follows from it.
-fn body_of(change: &DirectoryChange) -> String {
-    let pairs = pairs_of(change);
-    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = pairs
-        .iter()
-        .map(|(name, value)| format!("{name:width$}  {value}\n"));
-    let lines: String = lines.collect();
-    format!("{lines}\n{}\n", follows_from(change))
-}
-
-fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
-    match change {
-        DirectoryChange::AddPerson {
-            person,
-            groups,
-            manager,
-        } => vec![
-            ("person", person.to_string()),
-            ("groups", named(groups)),
-            (
-                "manager",
-                manager.as_ref().map_or_else(nobody, ToString::to_string),
-            ),
-        ],
-        DirectoryChange::DisablePerson { person }
-        | DirectoryChange::KeepPerson { person }
-        | DirectoryChange::EnablePerson { person } => {
-            vec![("person", person.to_string())]
-        }
-        DirectoryChange::AddMembership { person, group }
-        | DirectoryChange::RemoveMembership { person, group } => {
-            vec![("person", person.to_string()), ("group", group.to_string())]
-        }
-        DirectoryChange::ProvidePerson {
-            person, provider, ..
-        }
-        | DirectoryChange::UnlinkAccount { person, provider } => {
-            vec![
-                ("person", person.to_string()),
-                ("provider", provider.to_string()),
-            ]
-        }
-        DirectoryChange::Provision { provider, .. } => {
-            vec![("provider", provider.to_string())]
-        }
-        DirectoryChange::AddAgent {
-            agent,
-            owner,
-            groups,
-        } => of_machine("agent", agent.as_str(), owner, groups),
-        DirectoryChange::AddWorkload {
-            workload,
-            owner,
-            groups,
-        } => of_machine("workload", workload.as_str(), owner, groups),
-        DirectoryChange::StopAgent { agent } | DirectoryChange::StartAgent { agent } => {
-            vec![("agent", agent.to_string())]
-        }
-        DirectoryChange::StopWorkload { workload }
-        | DirectoryChange::StartWorkload { workload } => {
-            vec![("workload", workload.to_string())]
-        }
+    let most = settings.map_or(SHORT_TOKEN, |settings| settings.longest_token());
+    match valid_for <= most {
+        true => Ok(()),
+        false => Err(format!(
+            "a token of `{id}` lasts at most {most}; more takes `long_lived_tokens` in its table in \
+             countersign.toml, and 90d is the most"
+        )),
     }
-}
-
-fn follows_from(change: &DirectoryChange) -> &'static str {
-    match change {
-        DirectoryChange::AddPerson { .. } => {
-            "They can sign in once somebody has asked for a link for them."
-        }
-        DirectoryChange::DisablePerson { .. } => {
-            "Ends their sessions, tokens and links, what waits for them, and what runs for them."
-        }
-        DirectoryChange::KeepPerson { .. } => "They can do nothing.",
-        DirectoryChange::EnablePerson { .. } => {
-            "They can act again. What they were signed in with stays void."
-        }
-        DirectoryChange::AddMembership { .. } => {
-            "They can then do, and countersign, what the group can."
-        }
-        DirectoryChange::RemoveMembership { .. } => {
-            "They can no longer do, or countersign, what only the group can."
-        }
-        DirectoryChange::Provision { .. } => "People are, and have, what it says.",
-        DirectoryChange::ProvidePerson { .. } => "They have the groups that it says they have.",
-        DirectoryChange::UnlinkAccount { .. } => {
-            "Ends what they signed in with through it. The next account of their name there that \
-             signs in is theirs: ask whoever runs the provider first whose that is."
-        }
-        DirectoryChange::AddAgent { .. } => {
-            "Its owner answers for it and can't countersign what it asks. It acts with a token, \
-             which is a request of its own."
-        }
-        DirectoryChange::AddWorkload { .. } => {
-            "Its owner answers for it and can't countersign what it asks."
-        }
-        DirectoryChange::StopAgent { .. } | DirectoryChange::StopWorkload { .. } => {
-            "Ends its tokens and requests, and the commands that run for it."
-        }
-        DirectoryChange::StartAgent { .. } | DirectoryChange::StartWorkload { .. } => {
-            "It can act again, with a new token."
-        }
-    }
-}
-
-fn nobody() -> String {
-    "none".into()
-}
-
-fn named(groups: &BTreeSet<GroupId>) -> String {
-    match groups.is_empty() {
-        true => nobody(),
-        false => listed(groups),
-    }
-}
-
-fn of_machine(
-    kind: &'static str,
-    name: &str,
-    owner: &PersonId,
-    groups: &BTreeSet<GroupId>,
-) -> Vec<(&'static str, String)> {
-    vec![
-        (kind, name.into()),
-        ("owner", owner.to_string()),
-        ("groups", named(groups)),
-    ]
-}
-
-fn within(groups: &BTreeSet<GroupId>) -> String {
-    match groups.len() {
-        0 => String::new(),
-        1 => format!(" to the group {}", listed(groups)),
-        _ => format!(" to the groups {}", listed(groups)),
-    }
-}
-
-fn listed(groups: &BTreeSet<GroupId>) -> String {
-    let names: Vec<_> = groups.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 fn arguments<T: for<'de> Deserialize<'de>>(body: &ProposalBody) -> Result<T, InvalidProposal> {

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Api, problem::ApiError};
 use crate::{
     gateway::Gateway,
-    identity::{Caller, IdentityError},
+    identity::{Caller, IdentityError, dpop},
     log::Record,
 };
 
@@ -54,11 +54,52 @@ pub fn cookies_named<'a>(headers: &'a HeaderMap, wanted: &str) -> impl Iterator<
         .map(|(_, value)| value)
 }
 
-/// The bearer token that came along.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// A token that was sent, and whether as one that is bound to a key.
+fn token_of(headers: &HeaderMap) -> Option<(&str, bool)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let bound = match scheme {
+        scheme if scheme.eq_ignore_ascii_case("bearer") => false,
+        scheme if scheme.eq_ignore_ascii_case("dpop") => true,
+        _ => return None,
+    };
+    Some((token.trim(), bound))
+}
+
+/// The bearer token that came along.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (token, bound) = token_of(headers)?;
+    (!bound).then_some(token)
+}
+
+/// The proof of a key that came along; an empty one where several did, or none that is text.
+pub(super) fn proof_of(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all("dpop").iter();
+    let first = all.next()?;
+    let only = first.to_str().ok().filter(|_| all.next().is_none());
+    Some(only.unwrap_or_default())
+}
+
+/// Checks that a token comes with a proof of the key that it is bound to, if it is.
+async fn check_key(
+    api: &Api,
+    caller: &Caller,
+    (token, bound): (&str, bool),
+    parts: &Parts,
+) -> Result<(), ApiError> {
+    let address = format!("{}{}", api.gateway.url(), parts.uri.path());
+    let request = dpop::Request {
+        method: parts.method.as_str(),
+        address: &address,
+        token: Some(token),
+    };
+    let proof = bound.then(|| proof_of(&parts.headers).unwrap_or_default());
+    let checked = api.gateway.identity.check_key(caller, proof, &request);
+    if let Err(error) = checked {
+        record_refused(api, "unproven_key", Some(&caller.subject.id)).await;
+        return Err(IdentityError::Key(error).into());
+    }
+    Ok(())
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -66,8 +107,9 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let session = session_cookie(&api.gateway, &parts.headers);
-        let found = match (bearer(&parts.headers), session) {
-            (Some(token), _) => {
+        let sent = token_of(&parts.headers);
+        let found = match (sent, session) {
+            (Some((token, _)), _) => {
                 api.gateway
                     .identity
                     .caller(token, CredentialKind::Token)
@@ -89,6 +131,9 @@ impl FromRequestParts<Api> for Caller {
             }
         };
         api.check_rate(&caller)?;
+        if let Some(sent) = sent {
+            check_key(api, &caller, sent, parts).await?;
+        }
         let by_cookie = caller.credential.kind == CredentialKind::Session;
         if by_cookie && !is_safe(&parts.method) {
             let token = parts

@@ -5,7 +5,12 @@
 //! function, so that a page offers what would be taken.
 
 use countersign_core::{
-    approval::{ApprovalRule, myself::myself, rule::Assurance, vote::Verdict},
+    approval::{
+        ApprovalRule,
+        myself::myself,
+        rule::{Assurance, ReasonRequirement},
+        vote::Verdict,
+    },
     id::PersonId,
     lifecycle::{Refusal, World},
     request::Case,
@@ -48,11 +53,27 @@ pub fn would_refuse(
 /// Whether an approval of the case must be signed with a passkey, by its rules as they were or are.
 #[must_use]
 pub fn needs_passkey(case: &Case, world: World<'_>) -> bool {
+    needed(case, world) == Assurance::Passkey
+}
+
+/// What an approval of the case takes at least, by its rules as they were or are.
+#[must_use]
+pub fn needed(case: &Case, world: World<'_>) -> Assurance {
     let rules = case.request.rules.iter();
-    let current = |rule: &ApprovalRule| world.rules.get(&rule.name).map(|now| now.assurance);
+    let now = |rule: &ApprovalRule| world.rules.get(&rule.name).map(|now| now.assurance);
+    let all = rules.flat_map(|rule| [Some(rule.assurance), now(rule)]);
+    // Without a rule nobody can approve.
+    all.flatten().max().unwrap_or(Assurance::Passkey)
+}
+
+/// Whether an approval of the case needs a reason, by its rules as they were or are.
+#[must_use]
+pub fn needs_reason(case: &Case, world: World<'_>) -> bool {
+    let rules = case.request.rules.iter();
+    let now = |rule: &ApprovalRule| world.rules.get(&rule.name).map(|now| now.reason);
     rules
-        .flat_map(|rule| [Some(rule.assurance), current(rule)])
-        .any(|assurance| assurance == Some(Assurance::Passkey))
+        .flat_map(|rule| [Some(rule.reason), now(rule)])
+        .any(|reason| reason == Some(ReasonRequirement::Required))
 }
 
 /// A session in which somebody of the requester's side had a hand speaks for them.

@@ -8,7 +8,12 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use countersign_core::{directory::Person, id::PersonId, subject::SubjectId, time::Timestamp};
+use countersign_core::{
+    directory::Person,
+    id::PersonId,
+    subject::SubjectId,
+    time::{Span, Timestamp},
+};
 use countersign_store::{CredentialKind, StoredCredential};
 
 use super::{
@@ -21,9 +26,12 @@ use super::{
     },
 };
 use crate::{
+    active::Active,
     admin,
     engine::EngineError,
-    identity::{Caller, TOKEN, ended, passkey},
+    identity::{
+        Caller, TOKEN, delegates_of, ended, grounds_of, is_long_lived, parse_subject, passkey,
+    },
 };
 
 pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
@@ -33,6 +41,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
     let fault = gateway.log.fault().or(unreadable).or(gateway.clock.fault());
     let mut notices = gateway.notices().await;
     notices.extend(api.streams.notices());
+    notices.extend(api.channels.notices());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -63,6 +72,11 @@ pub(super) async fn who_am_i(State(api): State<Api>, caller: Caller) -> Json<Who
         subject: caller.subject.id.to_string(),
         groups: groups.into_iter().collect(),
         owner: caller.subject.owner.as_ref().map(ToString::to_string),
+        on_behalf_of: caller
+            .on_behalf_of
+            .iter()
+            .map(|one| one.id.to_string())
+            .collect(),
         credential: kind(&caller.credential).into(),
         expires: caller.credential.expires,
     })
@@ -74,6 +88,7 @@ fn kind(credential: &StoredCredential) -> &'static str {
         CredentialKind::Session => "session",
         CredentialKind::Token => "token",
         CredentialKind::Passkey => "passkey",
+        CredentialKind::Account => "account",
     }
 }
 
@@ -171,7 +186,8 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
     let credentials = |holder: &str| -> Vec<CredentialLine> {
         let of = all
             .iter()
-            .filter(|one| one.holder == holder && one.kind == CredentialKind::Token);
+            .filter(|one| one.holder == holder && one.kind == CredentialKind::Token)
+            .filter(|one| is_listed(one, now));
         of.map(|one| CredentialLine {
             id: one.id.clone(),
             kind: kind(one).into(),
@@ -179,6 +195,8 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
             issued: one.issued,
             expires: one.expires,
             ended: ended(one, now),
+            long_lived: is_long_lived(one),
+            acts: standing_of(one),
         })
         .collect()
     };
@@ -206,6 +224,7 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         owner: machine.owner.as_ref().map(ToString::to_string),
         groups: machine.groups.iter().map(ToString::to_string).collect(),
         disabled: machine.disabled,
+        long_lived_tokens: longest(&active, &id),
         credentials: credentials(&id),
         id,
     });
@@ -220,6 +239,33 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
 pub(crate) fn is_provisioned(person: &Person) -> bool {
     let standing = person.standing.as_ref();
     standing.is_some_and(|standing| standing.user.is_some())
+}
+
+/// Whether a token is worth a line: those that machines exchange are many, and soon over.
+pub(crate) fn is_listed(one: &StoredCredential, now: Timestamp) -> bool {
+    let is_short = grounds_of(one).is_some() || delegates_of(one).is_some();
+    !is_short || !ended(one, now)
+}
+
+/// How a token came about and what it gives, where it was not simply issued.
+pub(crate) fn standing_of(one: &StoredCredential) -> Option<String> {
+    if let Some(gives) = delegates_of(one) {
+        return Some(format!("lets {} act", gives.to));
+    }
+    let grounds = grounds_of(one)?;
+    let bound = grounds.bound_to.map(|_| ", bound to a key");
+    let all = grounds
+        .on_behalf_of
+        .iter()
+        .map(|member| format!(", for {member}"));
+    let head = std::iter::once(format!("by {}", grounds.by));
+    Some(head.chain(all).chain(bound.map(str::to_owned)).collect())
+}
+
+/// How long tokens of a machine can last, where that is longer than a day.
+fn longest(active: &Active, id: &str) -> Option<Span> {
+    let id = parse_subject(id)?;
+    active.bundle.machines().get(&id)?.long_lived_tokens
 }
 
 /// Agents have no business with the names of people, nor with the rules that bind them.

@@ -8,13 +8,16 @@
 pub mod amend;
 pub mod auth;
 pub mod authzen;
+mod channels;
 pub mod deciding;
+mod delegating;
 pub mod detail;
 mod events;
 pub mod explaining;
 mod log;
 pub(crate) mod manage;
 pub mod narrowing;
+pub mod oauth;
 pub mod openapi;
 pub mod problem;
 pub mod requests;
@@ -53,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{problem::ApiError, seats::Seats};
 use crate::{
+    channels::Channels,
     engine::{EngineError, Input},
     gates::advisory::Outstanding,
     gateway::Gateway,
@@ -82,10 +86,14 @@ pub struct Api {
     rates: Arc<DefaultKeyedRateLimiter<String>>,
     strangers: Arc<DefaultDirectRateLimiter>,
     uploads: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
+    exchanging: Arc<DefaultDirectRateLimiter>,
     visits: Arc<Mutex<HashMap<(String, RequestId), Timestamp>>>,
     outstanding: Arc<Outstanding>,
     /// What is told to other systems.
     pub streams: Streams,
+    /// Where people are told and decide.
+    pub channels: Channels,
     uploading: Seats,
     running: Seats,
     listening: Seats,
@@ -105,10 +113,15 @@ impl Api {
         Self {
             outstanding: Outstanding::start(&gateway),
             streams: Streams::start(&gateway),
+            channels: Channels::default(),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            exchanges: Arc::new(Semaphore::new(oauth::AT_ONCE)),
+            exchanging: Arc::new(DefaultDirectRateLimiter::direct(
+                Quota::per_second(per_second(oauth::RATE)).allow_burst(per_second(oauth::RATE * 4)),
+            )),
             visits: Arc::default(),
             uploading: Seats::new(run::UPLOADS),
             running: Seats::new(run::CALLS),
@@ -327,7 +340,7 @@ where
             "an `Idempotency-Key` has 1 to 200 characters",
         ));
     }
-    let subject = &caller.credential.holder;
+    let subject = &caller.line();
     let hash = body_hash(api, body)?;
     if let Some((before, answer)) = api
         .gateway
@@ -397,6 +410,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/policy", get(manage::policy))
         .route("/v1/policy/explain", post(explaining::explain))
         .route("/v1/directory", get(manage::directory))
+        .route("/v1/channels", get(channels::list))
         .route("/v1/streams", get(streams::list))
         .route("/v1/streams/{name}/retry", post(streams::retry))
         .route("/v1/log/checkpoint", get(log::checkpoint))
@@ -405,6 +419,12 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/log/tile/entries/{*path}", get(log::entries))
         .route("/v1/log/tile/{level}/{*path}", get(log::hashes))
         .route("/openapi.json", get(openapi::serve))
+        .route("/v1/delegations", post(delegating::delegate))
+        .route("/oauth/token", post(oauth::token))
+        .route(
+            "/.well-known/oauth-authorization-server",
+            get(oauth::metadata),
+        )
         .merge(authzen::routes())
         .merge(crate::scim::routes())
         .fallback(not_found)
@@ -433,7 +453,7 @@ async fn not_found(State(api): State<Api>, uri: Uri, headers: HeaderMap) -> Resp
         "not_found",
         "there is nothing at this address",
     );
-    let interface = ["/v1/", "/access/", "/.well-known/", "/scim/"];
+    let interface = ["/v1/", "/access/", "/oauth/", "/.well-known/", "/scim/"];
     let accepts = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());

@@ -18,6 +18,9 @@ use crate::{
     uploads::UploadError,
 };
 
+/// How a token that is bound to a key is sent (RFC 9449, section 7.1).
+const DPOP: &str = "DPoP algs=\"ES256 EdDSA PS256 RS256\"";
+
 /// An answer that says what was wrong.
 #[derive(Debug)]
 pub struct ApiError(Box<Problem>);
@@ -69,8 +72,9 @@ impl IntoResponse for ApiError {
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert("www-authenticate", scheme);
+            let headers = response.headers_mut();
+            headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+            headers.append("www-authenticate", HeaderValue::from_static(DPOP));
         }
         response
     }
@@ -173,6 +177,8 @@ impl From<IdentityError> for ApiError {
                     "Sign in with the account. Where that is not possible any more, an administrator \
                      unlinks it first: countersign people unlink PERSON PROVIDER.",
                 ),
+            IdentityError::Key(_) => Self::new(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", text)
+                .with_detail("Make a new proof for every request, with the key that the token is bound to."),
             IdentityError::Store(error) => EngineError::from(error).into(),
             IdentityError::Engine(error) => error.into(),
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     admin,
     engine::{EngineError, Input, credential},
-    identity::Caller,
+    identity::{Caller, account::linked},
     ids, secrets,
 };
 use axum::{
@@ -24,11 +24,12 @@ use axum::{
     response::Response,
 };
 use countersign_core::{
+    approval::{rule::Assurance, vote::Verdict},
     canonical::Hash,
     digest::ActionDigest,
-    id::{MessageId, RequestId},
-    lifecycle::{Ballot, Event},
-    request::{Message, MessageKind},
+    id::{MessageId, PersonId, RequestId},
+    lifecycle::{Ballot, Event, Refusal},
+    request::{Case, Message, MessageKind},
 };
 use countersign_store::{CaseFilter, StoreError};
 
@@ -135,22 +136,10 @@ pub async fn cast(
     id: &RequestId,
     body: VoteBody,
 ) -> Result<RequestDetail, ApiError> {
-    let gateway = &api.gateway;
-    let case = gateway.case_of(caller, id).await?;
-    let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) else {
-        api.record_refused(caller, id, "not_a_session").await;
-        return Err(ApiError::new(
-            axum::http::StatusCode::FORBIDDEN,
-            "not_a_session",
-            "only people vote, by a fresh act in a signed-in session; tokens and agents never do",
-        )
-        .with_detail("Open the request's page and decide there.")
-        .about(id));
-    };
+    let case = api.gateway.case_of(caller, id).await?;
+    let (person, assurance) = voter(api, caller, id).await?;
     let digest = check_act(api, caller, id, (&body.digest, &body.act)).await?;
-    if let Some(refusal) = from_requesters_side(&gateway.active(), caller, &case) {
-        return Err(api.refused(caller, id, refusal.into()).await);
-    }
+    check_side(api, caller, &case).await?;
     let reason = signing::written(&api.gateway.active(), body.reason);
     let (signature, credential) = match &body.passkey {
         None => (None, credential(&caller.credential, assurance)),
@@ -173,6 +162,85 @@ pub async fn cast(
         signature,
     };
     act(api, caller, id, Event::Vote(ballot)).await
+}
+
+/// What somebody clicked in a chat. The chat proves who and when; what was shown is told apart by the
+/// first digits of its digest.
+#[derive(Debug)]
+pub(crate) struct Clicked<'a> {
+    /// For or against.
+    pub(crate) verdict: Verdict,
+    /// Why.
+    pub(crate) reason: Option<String>,
+    /// The first digits of the digest of what was shown.
+    pub(crate) shown: &'a str,
+}
+
+/// The fewest digits that tell what was shown.
+const SHOWN_DIGITS: usize = 16;
+
+/// Casts a vote of a linked account.
+///
+/// # Errors
+/// Why it does not count; recorded as a refused attempt.
+pub(crate) async fn click(
+    api: &Api,
+    caller: &Caller,
+    id: &RequestId,
+    clicked: Clicked<'_>,
+) -> Result<RequestDetail, ApiError> {
+    let case = api.gateway.case_of(caller, id).await?;
+    let (person, assurance) = voter(api, caller, id).await?;
+    let digest = case.request.digest;
+    let shown = clicked.shown;
+    if shown.len() < SHOWN_DIGITS || !digest.to_string().starts_with(shown) {
+        return Err(api.refused(caller, id, Refusal::OtherAction.into()).await);
+    }
+    check_side(api, caller, &case).await?;
+    let vouched = linked(&caller.credential).is_some_and(|known| known.countersigned);
+    if clicked.verdict == Verdict::Approve && !vouched {
+        api.record_refused(caller, id, "linked_alone").await;
+        let title = "this account approves nothing: nobody countersigned that it is yours";
+        let refused = ApiError::new(axum::http::StatusCode::FORBIDDEN, "linked_alone", title);
+        return Err(refused.with_detail("Unlink it, and link it again under a rule."));
+    }
+    let ballot = Ballot {
+        voter: person.clone(),
+        credential: credential(&caller.credential, assurance),
+        verdict: clicked.verdict,
+        reason: signing::written(&api.gateway.active(), clicked.reason),
+        digest,
+        typed_digest: None,
+        signature: None,
+    };
+    act(api, caller, id, Event::Vote(ballot)).await
+}
+
+/// The caller as a voter.
+async fn voter<'a>(
+    api: &Api,
+    caller: &'a Caller,
+    id: &RequestId,
+) -> Result<(&'a PersonId, Assurance), ApiError> {
+    if let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) {
+        return Ok((person, assurance));
+    }
+    api.record_refused(caller, id, "not_a_session").await;
+    Err(ApiError::new(
+        axum::http::StatusCode::FORBIDDEN,
+        "not_a_session",
+        "only people vote, by a fresh act in a signed-in session; tokens and agents never do",
+    )
+    .with_detail("Open the request's page and decide there.")
+    .about(id))
+}
+
+/// Refuses whoever has what they sign in with from the requester's side.
+async fn check_side(api: &Api, caller: &Caller, case: &Case) -> Result<(), ApiError> {
+    match from_requesters_side(&api.gateway.active(), caller, case) {
+        Some(refusal) => Err(api.refused(caller, &case.request.id, refusal.into()).await),
+        None => Ok(()),
+    }
 }
 
 /// Checks the proof that this session was shown this action a short while ago, and gives the

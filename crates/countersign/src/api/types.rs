@@ -5,12 +5,18 @@
 //! Invariant: unknown fields in a body are errors, so that a misspelt field is never ignored.
 
 mod approvers;
+mod channels;
 mod run;
 mod streams;
+mod tokens;
 
 pub use approvers::Approvers;
+pub use channels::{ChannelInfo, ChannelList};
 pub use run::{InputsReceived, LocalCommand, RunEvent, RunRequest, TargetInfo};
 pub use streams::{StreamInfo, StreamList};
+pub use tokens::{
+    DelegationBody, DelegationMade, OauthMetadata, TokenAnswer, TokenError, TokenForm,
+};
 
 use std::collections::BTreeMap;
 
@@ -18,7 +24,7 @@ use countersign_core::{
     approval::vote::Verdict,
     id::{CredentialId, MessageId, RequestId},
     subject::Origin,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +60,9 @@ pub struct WhoAmI {
     pub groups: Vec<String>,
     /// The person answerable for an agent or workload.
     pub owner: Option<String>,
+    /// Whom the caller acts for, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub on_behalf_of: Vec<String>,
     /// `session` or `token`; only a session votes.
     pub credential: String,
     /// When the credential ends.
@@ -497,6 +506,10 @@ pub struct MachineLine {
     pub disabled: bool,
     /// Its credentials.
     pub credentials: Vec<CredentialLine>,
+    /// How long its tokens can last, where that is longer than a day.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>)]
+    pub long_lived_tokens: Option<Span>,
 }
 
 /// A credential without its secret.
@@ -517,6 +530,12 @@ pub struct CredentialLine {
     pub expires: Timestamp,
     /// Whether it is revoked, used or over.
     pub ended: bool,
+    /// Whether it was issued for longer than a day.
+    #[serde(default)]
+    pub long_lived: bool,
+    /// How it came about and what it gives, where it was not simply issued.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acts: Option<String>,
 }
 
 /// People and machines.

@@ -119,6 +119,9 @@ impl<'a> Judge<'a> {
 impl Means<'_> {
     fn session(&self) -> Credential {
         match self.entry {
+            Some(entry) if entry.kind == CredentialKind::Account => {
+                credential(entry, Assurance::Chat)
+            }
             Some(entry) => credential(entry, Assurance::Session),
             None => Credential {
                 id: CredentialId::from_bits(0),

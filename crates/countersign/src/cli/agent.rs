@@ -1,35 +1,43 @@
 //! `countersign agent`: agents, their tokens, and the kill switch.
 //!
 //! In scope: listing, and proposing changes.
-//! Out of scope: people ([`people`](super::people)); changing workloads, which the bundle names.
+//! Out of scope: people ([`people`](super::people)); adding workloads, which the bundle names.
 //! Invariant: every change is a proposal; only the gateway applies it.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use countersign_core::{
-    id::{AgentId, CredentialId, GroupId, PersonId},
+    id::{AgentId, CredentialId, GroupId, PersonId, WorkloadId},
+    subject::SubjectId,
     time::{Span, Timestamp},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
+    agent_key,
     client::{At, Client},
     clock::now,
     config::Sources,
+    delegate,
     failure::Failure,
     output::Output,
     proposal::{Waiting, carry_out},
     stop_all,
-    text::{self, Paint, Table},
+    text::{self, Paint, Table, shown},
 };
 use crate::api::types::{DirectoryInfo, MachineLine};
 
 const ADD_EXAMPLES: &str = "\
 Examples:
   countersign agent add deploy-bot --owner olga@example.com --group agents
-  countersign agent token deploy-bot --expires 30d     # next: a token for it";
+  countersign agent token deploy-bot     # next: a token for it";
 const TOKEN_EXAMPLES: &str = "\
 Example:
-  countersign agent token deploy-bot --expires 7d --reason 'rotation'";
+  countersign agent token deploy-bot --expires 12h --reason 'first try'
+
+Longer than 24h takes `long_lived_tokens` in the agent's table. Better none at all: an agent that
+proves itself (`proves`, `keys`) gets its tokens by itself.";
 const STOP_EXAMPLES: &str = "\
 Examples:
   countersign agent stop deploy-bot      # its commands and requests end, its tokens become void
@@ -38,10 +46,23 @@ const START_EXAMPLES: &str = "\
 Examples:
   countersign agent start deploy-bot --reason 'the loop is fixed'
   countersign agent token deploy-bot      # next: tokens from before stay void";
+const KEY_EXAMPLES: &str = "\
+Example:
+  countersign agent key --output deploy-bot.pem
+
+The agent then sets COUNTERSIGN_IDENTITY=key:deploy-bot.pem and COUNTERSIGN_AS=agent:deploy-bot.";
+const DELEGATE_EXAMPLES: &str = "\
+Example:
+  countersign agent delegate deploy-bot --for 1h
+
+The agent exchanges it together with who it is: COUNTERSIGN_DELEGATION beside COUNTERSIGN_IDENTITY.";
 const REVOKE_EXAMPLES: &str = "\
 Example:
   countersign agent list                 # shows credentials
   countersign agent revoke cred_01j9…";
+
+/// What stands at whatever counts for longer than a day.
+const LONG_LIVED: &str = "long-lived";
 
 /// Subcommands of `countersign agent`.
 #[derive(Debug, Subcommand)]
@@ -67,8 +88,8 @@ pub(crate) enum Command {
     #[command(after_help = TOKEN_EXAMPLES)]
     Token {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = agent)]
-        name: AgentId,
+        #[arg(value_name = "NAME", value_parser = machine)]
+        name: SubjectId,
         /// How long the token lives; the gateway has a default and a limit
         #[arg(long, value_name = "TIME")]
         expires: Option<Span>,
@@ -79,8 +100,8 @@ pub(crate) enum Command {
     #[command(after_help = STOP_EXAMPLES)]
     Stop {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = agent, required_unless_present = "all")]
-        name: Option<AgentId>,
+        #[arg(value_name = "NAME", value_parser = machine, required_unless_present = "all")]
+        name: Option<SubjectId>,
         /// Every agent that is active, one after the other
         #[arg(long, conflicts_with = "name")]
         all: bool,
@@ -91,10 +112,27 @@ pub(crate) enum Command {
     #[command(after_help = START_EXAMPLES)]
     Start {
         /// Its name
-        #[arg(value_name = "NAME", value_parser = agent)]
-        name: AgentId,
+        #[arg(value_name = "NAME", value_parser = machine)]
+        name: SubjectId,
         #[command(flatten)]
         waiting: Waiting,
+    },
+    /// Make a key that an agent or workload proves itself with; asks no gateway
+    #[command(after_help = KEY_EXAMPLES)]
+    Key {
+        /// The file for the private half; it must not be there yet
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Let an agent or workload act for you, until then; it is shown once
+    #[command(after_help = DELEGATE_EXAMPLES)]
+    Delegate {
+        /// Its name
+        #[arg(value_name = "NAME", value_parser = machine)]
+        name: SubjectId,
+        /// How long; at most 12h, and not beyond your own session
+        #[arg(long = "for", value_name = "TIME")]
+        valid_for: Option<Span>,
     },
     /// Propose to revoke one credential
     #[command(after_help = REVOKE_EXAMPLES)]
@@ -107,13 +145,29 @@ pub(crate) enum Command {
     },
 }
 
+/// Accepts `deploy-bot`, `agent:deploy-bot` and `workload:nightly`.
+fn machine(text: &str) -> Result<SubjectId, String> {
+    match text.split_once(':') {
+        Some(("workload", name)) => {
+            let id = WorkloadId::new(name).map_err(|error| error.to_string())?;
+            Ok(SubjectId::Workload(id))
+        }
+        _ => agent(text).map(SubjectId::Agent),
+    }
+}
+
+/// Names a machine in the arguments of a proposal.
+fn named(id: &SubjectId) -> Value {
+    json!({ id.kind(): id.name() })
+}
+
 /// Accepts `deploy-bot` and `agent:deploy-bot`.
 fn agent(text: &str) -> Result<AgentId, String> {
     let name = match text.split_once(':') {
         Some(("agent", name)) => name,
         Some(("workload", _)) => {
             return Err(
-                "workloads are changed in countersign.toml, with `countersign policy apply`".into(),
+                "workloads are added in countersign.toml, with `countersign policy apply`".into(),
             );
         }
         _ => text,
@@ -132,6 +186,10 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let (operation, arguments, waiting) = match command {
         Command::List => return list(sources, output).await,
+        Command::Key { output: file } => return agent_key::run(&file, output),
+        Command::Delegate { name, valid_for } => {
+            return delegate::run(name.to_string(), valid_for, sources, output).await;
+        }
         Command::Add {
             name,
             owner,
@@ -148,7 +206,7 @@ pub(crate) async fn run(
             waiting,
         } => (
             "agent-token",
-            json!({ "agent": name, "valid_for": expires }),
+            json!({ name.kind(): name.name(), "valid_for": expires }),
             waiting,
         ),
         Command::Stop {
@@ -156,8 +214,12 @@ pub(crate) async fn run(
         } => {
             return stop_all::run(waiting, sources, output).await;
         }
-        Command::Stop { name, waiting, .. } => ("agent-stop", json!({ "agent": name }), waiting),
-        Command::Start { name, waiting } => ("agent-start", json!({ "agent": name }), waiting),
+        Command::Stop { name, waiting, .. } => (
+            "agent-stop",
+            name.as_ref().map(named).unwrap_or_default(),
+            waiting,
+        ),
+        Command::Start { name, waiting } => ("agent-start", named(&name), waiting),
         Command::Revoke {
             credential,
             waiting,
@@ -193,6 +255,11 @@ fn table(machines: &[MachineLine], now: Timestamp, paint: Paint) -> String {
         } else {
             "active"
         };
+        let state = match machine.long_lived_tokens {
+            Some(long) => format!("{state}, {LONG_LIVED} {long}"),
+            None => state.to_owned(),
+        };
+        let state = state.as_str();
         let owner = machine
             .owner
             .as_deref()
@@ -200,13 +267,15 @@ fn table(machines: &[MachineLine], now: Timestamp, paint: Paint) -> String {
         let groups = machine.groups.join(", ");
         let mut first = [machine.id.as_str(), state, owner, groups.as_str()];
         for credential in &machine.credentials {
-            let ends = if credential.ended {
-                "over".to_owned()
-            } else {
-                text::relative(credential.expires, now)
+            let left = text::relative(credential.expires, now);
+            let ends = match (credential.ended, credential.long_lived) {
+                (true, _) => "over".to_owned(),
+                (false, true) => format!("{left}, {LONG_LIVED}"),
+                (false, false) => left,
             };
             let [name, state, owner, groups] = std::mem::take(&mut first);
-            let id = format!("{} ({})", credential.id, credential.kind);
+            let acts = credential.acts.as_deref().unwrap_or(&credential.kind);
+            let id = format!("{} ({})", credential.id, shown(acts));
             table.row(&[name, state, owner, groups, &id, &ends]);
         }
         if machine.credentials.is_empty() {
@@ -214,7 +283,9 @@ fn table(machines: &[MachineLine], now: Timestamp, paint: Paint) -> String {
             table.row(&[name, state, owner, groups, "none", ""]);
         }
     }
-    table.to_text(paint)
+    // Cells are shown as they are, so that nothing in them colours anything.
+    let text = table.to_text(paint);
+    text.replace(LONG_LIVED, &paint.red(LONG_LIVED))
 }
 
 #[cfg(test)]
@@ -241,17 +312,17 @@ mod tests {
     #[test]
     fn agents_stand_with_their_credentials() {
         let machines: Vec<MachineLine> = serde_json::from_str(
-            r#"[{"id":"agent:bot","owner":"olga@example.com","groups":["agents"],"disabled":false,"credentials":[
-                 {"id":"cred_1","kind":"token","issued_by":null,"issued":0,"expires":172800000,"ended":false},
+            r#"[{"id":"agent:bot","owner":"olga@example.com","groups":["ci"],"disabled":false,"long_lived_tokens":"30d","credentials":[
+                 {"id":"cred_1","kind":"token","issued_by":null,"issued":0,"expires":172800000,"ended":false,"long_lived":true},
                  {"id":"cred_2","kind":"token","issued_by":null,"issued":0,"expires":0,"ended":true}]},
-                {"id":"workload:nightly","owner":null,"groups":[],"disabled":true,"credentials":[]}]"#,
+                {"id":"workload:ci","owner":null,"groups":[],"disabled":true,"credentials":[]}]"#,
         )
         .unwrap();
         expect![[r#"
-            NAME              STATE    OWNER                      GROUPS  CREDENTIAL      ENDS
-            agent:bot         active   olga@example.com           agents  cred_1 (token)  in 2d
-                                                                          cred_2 (token)  over
-            workload:nightly  stopped  nobody: denied everything          none"#]]
+            NAME         STATE                   OWNER                      GROUPS  CREDENTIAL      ENDS
+            agent:bot    active, long-lived 30d  olga@example.com           ci      cred_1 (token)  in 2d, long-lived
+                                                                                    cred_2 (token)  over
+            workload:ci  stopped                 nobody: denied everything          none"#]]
         .assert_eq(&table(&machines, Timestamp(0), Paint::plain()));
     }
 }

@@ -6,7 +6,7 @@
 //! Nothing is sent to whoever can't prove to be the gateway. Every write has an `Idempotency-Key`;
 //! only what never reached the gateway, or carries such a key, is sent again.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::rand;
 use countersign_core::{id::base32, trace::TraceParent};
@@ -21,6 +21,7 @@ use super::{
     answer::{chain, checked, json, unexpected, whole},
     config::{Settings, Token, is_loopback},
     failure::{Failure, UNAVAILABLE},
+    identity::Exchange,
     trust::{self, authorities},
 };
 
@@ -69,7 +70,16 @@ impl<'a> At<'a> {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Option<Token>,
+    shown: Option<Shown>,
+}
+
+/// What says who calls.
+#[derive(Debug, Clone)]
+enum Shown {
+    /// A token that somebody was given.
+    Token(Token),
+    /// Tokens for what a job or a service has.
+    Exchange(Arc<Exchange>),
 }
 
 impl Client {
@@ -78,16 +88,26 @@ impl Client {
     /// # Errors
     /// When there is no token, or TLS can't be set up.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+        if let Some(workload) = settings.identity.clone() {
+            let exchange = Exchange::new(workload, settings.url.clone());
+            return Ok(Self {
+                shown: Some(Shown::Exchange(Arc::new(exchange))),
+                ..Self::anonymous(&settings.url, settings.ca.as_deref())?
+            });
+        }
         let Some(token) = settings.token.clone() else {
             return Err(Failure::new(
                 "no_token",
                 format!("there is no token for {}", settings.url),
             )
-            .next("sign in with `countersign login`, or set COUNTERSIGN_TOKEN")
+            .next(
+                "sign in with `countersign login`, or set COUNTERSIGN_TOKEN; a job or a service sets \
+                 COUNTERSIGN_IDENTITY",
+            )
             .exit(UNAVAILABLE));
         };
         Ok(Self {
-            token: Some(token),
+            shown: Some(Shown::Token(token)),
             ..Self::anonymous(&settings.url, settings.ca.as_deref())?
         })
     }
@@ -98,34 +118,10 @@ impl Client {
     /// # Errors
     /// When TLS can't be set up.
     pub(crate) fn anonymous(base: &Url, ca: Option<&Path>) -> Result<Self, Failure> {
-        // Fails only when a provider is there already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .tcp_keepalive(Duration::from_secs(30));
-        let builder = if is_loopback(base) && base.scheme() == "http" {
-            // A proxy would see the token; and a machine without certificates can still talk to
-            // itself.
-            builder.no_proxy().tls_certs_only([])
-        } else if let Some(ca) = ca {
-            builder.https_only(true).tls_certs_only(authorities(ca)?)
-        } else {
-            builder.https_only(true)
-        };
-        let http = builder.build().map_err(|error| {
-            Failure::new("tls", format!("TLS can't be set up: {}", chain(&error)))
-                .next(
-                    "install the system's certificates, for example the package `ca-certificates`, \
-                     or set COUNTERSIGN_CA to those of your own authority",
-                )
-                .exit(UNAVAILABLE)
-        })?;
         Ok(Self {
-            http,
+            http: http(base, ca)?,
             base: base.clone(),
-            token: None,
+            shown: None,
         })
     }
 
@@ -157,7 +153,7 @@ impl Client {
     /// # Errors
     /// When the gateway can't be reached or refuses.
     pub(crate) async fn answer(&self, at: &At<'_>) -> Result<Response, Failure> {
-        let request = self.request(Method::GET, at)?.timeout(ANSWER);
+        let request = self.request(Method::GET, at).await?.timeout(ANSWER);
         self.send(request, Repeat::Always).await
     }
 
@@ -211,7 +207,8 @@ impl Client {
         };
         let length = archive.metadata().map_err(unreadable)?.len();
         let request = self
-            .request(Method::POST, &at)?
+            .request(Method::POST, &at)
+            .await?
             .header("idempotency-key", key()?)
             .header(CONTENT_TYPE, "application/x-tar")
             .header("content-length", length)
@@ -231,7 +228,8 @@ impl Client {
         trace: Option<TraceParent>,
     ) -> Result<Response, Failure> {
         let mut request = self
-            .request(Method::POST, &at)?
+            .request(Method::POST, &at)
+            .await?
             .header("idempotency-key", key()?)
             .header(ACCEPT, "application/x-ndjson, application/problem+json")
             .json(body);
@@ -247,7 +245,8 @@ impl Client {
     /// When the gateway can't be reached or refuses.
     pub(crate) async fn stream(&self, at: At<'_>, last: Option<&str>) -> Result<Response, Failure> {
         let request = self
-            .request(Method::GET, &at)?
+            .request(Method::GET, &at)
+            .await?
             .header(ACCEPT, "text/event-stream");
         let request = match last {
             Some(last) => request.header("last-event-id", last),
@@ -263,17 +262,31 @@ impl Client {
         repeat: Repeat,
     ) -> Result<Response, Failure> {
         let request = self
-            .request(Method::POST, at)?
+            .request(Method::POST, at)
+            .await?
             .header("idempotency-key", key()?)
             .timeout(ANSWER)
             .json(body);
         self.send(request, repeat).await
     }
 
-    fn request(&self, method: Method, at: &At<'_>) -> Result<RequestBuilder, Failure> {
+    /// Forgets a token that ended, where there is a way to another one; whether there is.
+    pub(crate) async fn renew(&self) -> bool {
+        match &self.shown {
+            Some(Shown::Exchange(exchange)) => {
+                exchange.renew().await;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn request(&self, method: Method, at: &At<'_>) -> Result<RequestBuilder, Failure> {
         let request = self.http.request(method, self.url(at)?);
-        let Some(token) = &self.token else {
-            return Ok(request);
+        let token = match &self.shown {
+            None => return Ok(request),
+            Some(Shown::Token(token)) => token.clone(),
+            Some(Shown::Exchange(exchange)) => exchange.token(&self.http).await?,
         };
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.secret()))
             .map_err(|_| Failure::usage("the token holds characters no token has"))?;
@@ -331,6 +344,37 @@ impl Client {
         };
         failure.exit(UNAVAILABLE)
     }
+}
+
+/// Speaks to one address. `ca` names who alone vouches for it; without it the system's authorities do.
+///
+/// # Errors
+/// When TLS can't be set up.
+pub(crate) fn http(base: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
+    // Fails only when a provider is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .tcp_keepalive(Duration::from_secs(30));
+    let builder = if is_loopback(base) && base.scheme() == "http" {
+        // A proxy would see the token; and a machine without certificates can still talk to
+        // itself.
+        builder.no_proxy().tls_certs_only([])
+    } else if let Some(ca) = ca {
+        builder.https_only(true).tls_certs_only(authorities(ca)?)
+    } else {
+        builder.https_only(true)
+    };
+    builder.build().map_err(|error| {
+        Failure::new("tls", format!("TLS can't be set up: {}", chain(&error)))
+            .next(
+                "install the system's certificates, for example the package `ca-certificates`, \
+                     or set COUNTERSIGN_CA to those of your own authority",
+            )
+            .exit(UNAVAILABLE)
+    })
 }
 
 /// When a request is sent again.

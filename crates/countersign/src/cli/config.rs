@@ -17,7 +17,10 @@ use std::{
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::failure::{Failure, UNAVAILABLE};
+use super::{
+    failure::{Failure, UNAVAILABLE},
+    identity::{AS_VARIABLE, AUDIENCE_VARIABLE, DELEGATION_VARIABLE, IDENTITY_VARIABLE, Workload},
+};
 
 /// The variable with the gateway's address.
 pub(crate) const URL_VARIABLE: &str = "COUNTERSIGN_URL";
@@ -70,10 +73,45 @@ pub(crate) struct Sources {
     pub(crate) url: Option<String>,
     /// From the environment.
     pub(crate) token: Option<String>,
+    /// From the environment: what a job or a service proves itself with.
+    pub(crate) identity: Identity,
     /// From the environment: who alone vouches for the gateway.
     pub(crate) ca: Option<PathBuf>,
     /// The configuration file, whether it exists or not.
     pub(crate) file: Option<PathBuf>,
+}
+
+/// What a job or a service proves itself with, before it is read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    /// What it is.
+    pub(crate) what: Option<String>,
+    /// Whose key it is.
+    pub(crate) acts_as: Option<String>,
+    /// Whom it is for.
+    pub(crate) audience: Option<String>,
+    /// Whom the caller acts for.
+    pub(crate) delegation: Option<String>,
+}
+
+impl Identity {
+    fn read(&self) -> Result<Option<Workload>, Failure> {
+        match &self.what {
+            Some(what) => Workload::read(
+                what,
+                self.acts_as.as_deref(),
+                self.audience.as_deref(),
+                self.delegation.as_deref(),
+            )
+            .map(Some),
+            None if self.delegation.is_some() => Err(Failure::usage(format!(
+                "{DELEGATION_VARIABLE} is set, and {IDENTITY_VARIABLE} is not"
+            ))
+            .next(format!("set {IDENTITY_VARIABLE} to what shows who acts"))
+            .exit(UNAVAILABLE)),
+            None => Ok(None),
+        }
+    }
 }
 
 /// What counts.
@@ -83,6 +121,8 @@ pub(crate) struct Settings {
     pub(crate) url: Url,
     /// The caller's token, when there is one for this gateway.
     pub(crate) token: Option<Token>,
+    /// What the caller exchanges for tokens instead.
+    pub(crate) identity: Option<Workload>,
     /// Who alone vouches for the gateway; the system's certificates when absent.
     pub(crate) ca: Option<PathBuf>,
     /// Where the address comes from, for people.
@@ -120,6 +160,12 @@ impl Sources {
         Self {
             url: url.or_else(|| std::env::var_os(URL_VARIABLE).map(text)),
             token: std::env::var_os(TOKEN_VARIABLE).map(text),
+            identity: Identity {
+                what: std::env::var_os(IDENTITY_VARIABLE).map(text),
+                acts_as: std::env::var_os(AS_VARIABLE).map(text),
+                audience: std::env::var_os(AUDIENCE_VARIABLE).map(text),
+                delegation: std::env::var_os(DELEGATION_VARIABLE).map(text),
+            },
             ca: std::env::var_os(CA_VARIABLE).map(PathBuf::from),
             file: folder.map(|folder| folder.join("countersign").join("client.toml")),
         }
@@ -149,6 +195,9 @@ impl Sources {
             }
         };
         let ca = self.ca_for(&url, saved.as_ref().map(|(_, saved)| saved))?;
+        if let Some(identity) = self.identity.read()? {
+            return self.exchanging(url, url_from, ca, identity);
+        }
         let (token, token_from) = match (&self.token, saved) {
             (Some(token), _) => (Some(Token::new(token)?), TOKEN_VARIABLE.to_owned()),
             (None, Some((file, saved))) if gateway(&saved.url)? == url => (saved.token, file),
@@ -160,9 +209,35 @@ impl Sources {
         Ok(Settings {
             url,
             token,
+            identity: None,
             ca,
             url_from,
             token_from,
+        })
+    }
+
+    /// Settings of whoever exchanges what it has. A token beside it would leave open who calls.
+    fn exchanging(
+        &self,
+        url: Url,
+        url_from: String,
+        ca: Option<PathBuf>,
+        identity: Workload,
+    ) -> Result<Settings, Failure> {
+        if self.token.is_some() {
+            return Err(Failure::usage(format!(
+                "{TOKEN_VARIABLE} and {IDENTITY_VARIABLE} are both set"
+            ))
+            .next("unset the one that does not say who calls")
+            .exit(UNAVAILABLE));
+        }
+        Ok(Settings {
+            url,
+            token: None,
+            identity: Some(identity),
+            ca,
+            url_from,
+            token_from: IDENTITY_VARIABLE.to_owned(),
         })
     }
 
@@ -175,6 +250,10 @@ impl Sources {
         let found = [
             (is_blank(&self.url), URL_VARIABLE),
             (is_blank(&self.token), TOKEN_VARIABLE),
+            (is_blank(&self.identity.what), IDENTITY_VARIABLE),
+            (is_blank(&self.identity.acts_as), AS_VARIABLE),
+            (is_blank(&self.identity.audience), AUDIENCE_VARIABLE),
+            (is_blank(&self.identity.delegation), DELEGATION_VARIABLE),
             (ca, CA_VARIABLE),
         ];
         match found.iter().find(|(blank, _)| *blank) {

@@ -5,6 +5,7 @@ use super::*;
 fn sources(url: Option<&str>, token: Option<&str>, file: &Path) -> Sources {
     Sources {
         url: url.map(str::to_owned),
+        identity: Default::default(),
         token: token.map(str::to_owned),
         ca: None,
         file: Some(file.to_owned()),

@@ -13,6 +13,7 @@ use super::{
     clock::now,
     config::{Settings, Sources, is_loopback},
     failure::{Failure, GENERAL},
+    identity::IDENTITY_VARIABLE,
     output::Output,
     text::{self, Paint, shown},
 };
@@ -305,7 +306,8 @@ fn token_check(who: &WhoAmI, from: &str, now: Timestamp) -> Check {
     let life = who
         .issued
         .map_or(0, |issued| who.expires.millis_since(issued));
-    if left < SOON.max(life / PART) {
+    // What is exchanged is exchanged again.
+    if from != IDENTITY_VARIABLE && left < SOON.max(life / PART) {
         let next = match machine {
             true => "have a new one made: `countersign agent token NAME`",
             false => {

@@ -118,6 +118,7 @@ fn clocks_may_differ_by_five_seconds() {
 fn tokens_without_owner_or_time_are_noticed() {
     const DAY: i64 = 86_400_000;
     let who = |owner: Option<&str>, expires| WhoAmI {
+        on_behalf_of: Vec::new(),
         issued: Some(Timestamp(expires - 10 * DAY)),
         subject: "agent:bot".into(),
         groups: vec![],

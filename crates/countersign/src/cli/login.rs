@@ -92,6 +92,7 @@ pub(crate) async fn run(args: Args, sources: &Sources, output: &mut Output) -> R
 async fn of_token(url: &Url, token: String, ca: Option<&Path>) -> Result<IssuedToken, Failure> {
     let client = Client::new(&Settings {
         url: url.clone(),
+        identity: None,
         token: Some(Token::new(&token)?),
         url_from: "the command line".into(),
         token_from: "the command line".into(),
@@ -175,6 +176,7 @@ mod tests {
     fn links_name_gateway_and_secret() {
         let configured = Sources {
             url: Some("https://here.example".into()),
+            identity: Default::default(),
             ..Sources::default()
         };
         for (link, url, secret) in [

@@ -5,15 +5,19 @@
 //! Invariant: a token is never an argument, so no list of processes shows it.
 
 mod agent;
+mod agent_key;
 mod answer;
 mod backup;
+mod channel;
 mod client;
 mod clock;
 mod completions;
 mod config;
+mod delegate;
 mod demo;
 mod doctor;
 mod failure;
+mod identity;
 mod init;
 mod key;
 mod lines;
@@ -52,7 +56,8 @@ Start here:
   countersign doctor                                         # when something does not work
 
 Environment: COUNTERSIGN_URL, COUNTERSIGN_TOKEN and COUNTERSIGN_CA count before
-~/.config/countersign/client.toml.";
+~/.config/countersign/client.toml. Jobs and services have COUNTERSIGN_IDENTITY instead of a token:
+`github-actions`, `env:NAME`, `file:PATH`, or `key:PATH` with COUNTERSIGN_AS=agent:NAME.";
 
 /// A gateway that puts human judgment into automated work at the moment it matters
 #[derive(Debug, Parser)]
@@ -111,6 +116,9 @@ pub(crate) enum Command {
     /// What of the record is told to other systems, and what was not
     #[command(subcommand)]
     Stream(stream::Command),
+    /// Where people are told what waits, and decide
+    #[command(subcommand)]
+    Channel(channel::Command),
     /// Check that this machine can use its gateway
     #[command(after_help = doctor::EXIT)]
     Doctor,
@@ -119,19 +127,21 @@ pub(crate) enum Command {
 }
 
 /// Commands that ask no gateway, or are one; `--url` means nothing to them.
-const WITHOUT_GATEWAY: [&[&str]; 12] = [
+const WITHOUT_GATEWAY: [&[&str]; 14] = [
     &["demo"],
     &["init"],
     &["up"],
     &["recover"],
     &["backup"],
     &["completions"],
+    &["agent", "key"],
     &["policy", "check"],
     &["policy", "schema"],
     &["policy", "mask"],
     &["log", "verify"],
     &["log", "list"],
     &["log", "prove"],
+    &["channel", "slack", "manifest"],
 ];
 
 /// The whole command line, in which nobody is offered what means nothing.
@@ -248,6 +258,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Agent(command) => Box::pin(agent::run(command, &sources, output)).await,
         Command::Key(command) => Box::pin(key::run(command, &sources, output)).await,
         Command::People(command) => Box::pin(people::run(command, &sources, output)).await,
+        Command::Channel(command) => channel::run(command, &sources, output).await,
         Command::Stream(command) => stream::run(command, &sources, output).await,
         Command::Doctor => doctor::run(&sources, output).await,
         Command::Completions(args) => completions::run(&args, output),

@@ -45,6 +45,7 @@ impl Stub {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             url: gateway(&format!("http://{}", self.address)).unwrap(),
+            identity: None,
             token: Some(Token::new("secret").unwrap()),
             ca: None,
             url_from: "test".into(),
@@ -56,6 +57,7 @@ impl Stub {
     pub(crate) fn sources(&self) -> Sources {
         Sources {
             url: Some(format!("http://{}", self.address)),
+            identity: Default::default(),
             token: Some("secret".into()),
             ca: None,
             file: None,

@@ -113,7 +113,7 @@ fn refused_lines() {
         "countersign requests list --limit 0",
         "countersign requests amend req_1 -- git push",
         "countersign agent add bot",
-        "countersign agent stop workload:nightly",
+        "countersign agent add workload:nightly --owner olga@example.com",
         "countersign people join lea@example.com",
         "countersign completions tcsh",
     ] {

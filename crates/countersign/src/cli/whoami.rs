@@ -35,6 +35,9 @@ fn page(who: &WhoAmI, url: &str, now: Timestamp, paint: Paint) -> String {
             format!("{} ({})", who.expires, text::relative(who.expires, now)),
         ),
     ];
+    if !who.on_behalf_of.is_empty() {
+        values.push(("acts for", text::list(&who.on_behalf_of)));
+    }
     if let Some(owner) = &who.owner {
         values.push(("owner", shown(owner)));
     }
@@ -58,6 +61,7 @@ mod tests {
             subject: "agent:deploy-bot".into(),
             groups: vec!["agents".into(), "ci".into()],
             owner: Some("olga@example.com".into()),
+            on_behalf_of: Vec::new(),
             credential: "token".into(),
             expires: Timestamp(86_400_000),
         };

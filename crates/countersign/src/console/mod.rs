@@ -8,6 +8,7 @@
 //! a fresh act. No address is made from the `Host` header, and no text from an address is shown
 //! as the gateway's own.
 
+mod accounts;
 mod answer;
 mod assets;
 mod command_line;
@@ -67,6 +68,12 @@ pub fn routes(api: Api) -> Router {
         .route(
             "/agents/{*form}",
             get(proposals::back).post(proposals::agents),
+        )
+        .route("/accounts", get(accounts::show))
+        .route("/accounts/code", get(accounts::back).post(accounts::code))
+        .route(
+            "/accounts/remove",
+            get(accounts::back).post(accounts::remove),
         )
         .route("/passkeys", get(passkeys::show))
         .route("/passkeys/options", post(passkeys::options))

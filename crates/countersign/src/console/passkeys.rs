@@ -325,7 +325,7 @@ pub(super) fn next(wanted: &str) -> String {
         let mut rest = id.strip_prefix("req_").unwrap_or_default().bytes();
         rest.len() > 0 && rest.all(|byte| byte.is_ascii_alphanumeric())
     };
-    if ["/people", "/passkeys"].contains(&wanted) {
+    if ["/people", "/passkeys", "/accounts"].contains(&wanted) {
         return wanted.to_owned();
     }
     let id = wanted.strip_prefix("/requests/").filter(plain);

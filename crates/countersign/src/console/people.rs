@@ -13,7 +13,6 @@ use countersign_console::{
 use countersign_core::{
     directory::{Machine, Person},
     id::PersonId,
-    time::Span,
 };
 use countersign_store::{CaseFilter, CredentialKind, StoredCredential};
 
@@ -29,18 +28,16 @@ use crate::{
     admin,
     api::{
         Api,
-        manage::{is_provisioned, passkeys_of},
+        manage::{is_listed, is_provisioned, passkeys_of, standing_of},
         problem::ApiError,
         requests::visible,
     },
     engine::EngineError,
-    identity::ended,
+    identity::{ended, is_long_lived, parse_subject},
 };
 
 /// Changes that wait, listed at once.
 const PENDING: u32 = 50;
-/// A token that lives longer is pointed out.
-const LONG: Span = Span::from_millis(30 * 86_400_000);
 
 pub(super) async fn show(State(api): State<Api>, session: Session, asked: Asked) -> Response {
     let flash = flash::read(&api, &session, &asked, None);
@@ -154,13 +151,18 @@ fn machine_row(
     let holder = format!("{}:{name}", kind.name());
     let tokens = credentials
         .iter()
-        .filter(|one| one.kind == CredentialKind::Token && one.holder == holder);
+        .filter(|one| one.kind == CredentialKind::Token && one.holder == holder)
+        .filter(|one| is_listed(one, viewer.now));
+    let machines = viewer.active.bundle.machines();
+    let settings = parse_subject(&holder).and_then(|id| machines.get(&id));
+    let long = settings.and_then(|settings| settings.long_lived_tokens);
     MachineRow {
         kind,
         name: name.into(),
         owner: machine.owner.as_ref().map(ToString::to_string),
         groups: machine.groups.iter().map(ToString::to_string).collect(),
         stopped: machine.disabled,
+        long_lived: long.map(|span| span.to_string()).unwrap_or_default(),
         tokens: tokens.map(|token| token_row(viewer, token)).collect(),
     }
 }
@@ -172,7 +174,8 @@ fn token_row(viewer: &Viewer<'_>, token: &StoredCredential) -> TokenRow {
         issued: viewer.moment(token.issued),
         issued_by: issuer.unwrap_or_else(|| "the installation".into()),
         expires: Some(Moment::new(token.expires.to_string())),
-        long_lived: token.expires.millis_since(token.issued) > LONG.as_millis(),
+        long_lived: is_long_lived(token),
+        acts: standing_of(token).unwrap_or_default(),
         dead: ended(token, viewer.now),
     }
 }

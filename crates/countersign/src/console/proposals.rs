@@ -234,18 +234,25 @@ fn arguments(operation: &str, fields: &Fields) -> Result<Value, ApiError> {
         "agent-add" => {
             json!({ "agent": name("name"), "owner": name("owner"), "groups": groups() })
         }
-        "agent-stop" | "agent-start" => json!({ "agent": of_kind("agent", name("machine"))? }),
-        "agent-token" => match name("expires") {
-            "" => json!({ "agent": of_kind("agent", name("machine"))? }),
-            expires => {
-                json!({ "agent": of_kind("agent", name("machine"))?, "valid_for": expires })
+        "agent-stop" | "agent-start" | "agent-token" => {
+            let (kind, machine) = machine(name("machine"))?;
+            match name("expires") {
+                "" => json!({ kind: machine }),
+                expires => json!({ kind: machine, "valid_for": expires }),
             }
-        },
+        }
         _ => json!({ "credential": name("credential") }),
     })
 }
 
-/// The name out of `agent:deploy-bot`, for an operation that takes one kind only.
+/// Kind and name out of `agent:deploy-bot` or `workload:nightly`.
+fn machine(subject: &str) -> Result<(&str, &str), ApiError> {
+    let parts = subject.split_once(':');
+    let parts = parts.filter(|(kind, _)| ["agent", "workload"].contains(kind));
+    parts.ok_or_else(|| ApiError::invalid("choose who it is about"))
+}
+
+/// The name out of `person:sam@example.com`, for an operation that takes one kind only.
 fn of_kind<'a>(kind: &str, subject: &'a str) -> Result<&'a str, ApiError> {
     match subject.split_once(':') {
         Some((found, name)) if found == kind => Ok(name),
@@ -286,11 +293,14 @@ mod tests {
                 json!({ "agent": "bot:1", "valid_for": "7d" })
             )
         );
+        let stop = Fields::from([("machine", "workload:ci")]);
+        let stop = read("agents/stop", stop).unwrap();
+        assert_eq!(stop, ("agent-stop".into(), json!({ "workload": "ci" })));
         let enable = Fields::from([("person", "sam@example.com")]);
         let (operation, _) = read("people/person-enable", enable).unwrap();
         assert_eq!(operation, "person-enable");
         for (form, fields) in [
-            ("agents/stop", Fields::from([("machine", "workload:ci")])),
+            ("agents/stop", Fields::from([("machine", "person:ci")])),
             (
                 "agents/add",
                 Fields::from([("kind", "workload"), ("name", "ci")]),

@@ -1,6 +1,7 @@
 //! Retention: what is kept no longer than the bundle says.
 //!
-//! In scope: destroying the keys of old evidence, and deleting old requests from the database.
+//! In scope: destroying the keys of old evidence, and deleting old requests from the database; tokens
+//! that machines exchanged, once they are over.
 //! Out of scope: what leaves of the log say, which names nobody and stays.
 //! Invariant: that keys are destroyed is recorded before they are. A request that is open stays.
 
@@ -8,11 +9,15 @@ use std::time::Duration;
 
 use countersign_core::{id::RequestId, request::GOING_ON, time::Timestamp};
 use countersign_evidence::body::{Body, Erasure, EvidenceErased};
-use countersign_store::{CaseFilter, Forgetting, PHASES};
+use countersign_store::{CaseFilter, Forgetting, PHASES, StoredCredential};
 use serde_json::json;
 
 use super::Gateway;
-use crate::{log::Record, vault::Class};
+use crate::{
+    identity::{delegates_of, grounds_of},
+    log::Record,
+    vault::Class,
+};
 
 /// How often is looked; keys are for 30 days each.
 const EVERY: Duration = Duration::from_secs(24 * 3_600);
@@ -20,6 +25,8 @@ const EVERY: Duration = Duration::from_secs(24 * 3_600);
 const FIRST: Duration = Duration::from_secs(60);
 /// The most keys in one record.
 const KEYS: usize = 1_000;
+/// How long tokens that were exchanged are kept once they ended, in milliseconds.
+const EXCHANGED: i64 = 24 * 3_600_000;
 /// How many requests one page has.
 const PAGE: u32 = 200;
 
@@ -43,6 +50,7 @@ pub(crate) async fn keep_to(gateway: Gateway) {
 /// Something can't be recorded or written; doing it again does the rest.
 pub async fn apply(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
     let _one_after_the_other = gateway.changing.lock().await;
+    forget_exchanged(gateway, now).await?;
     let retention = gateway.active().bundle.retention();
     for (class, kept) in [
         (Class::Payload, retention.payload),
@@ -72,6 +80,27 @@ pub async fn apply(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
         forget_older(gateway, before).await?;
     }
     Ok(())
+}
+
+/// Deletes tokens that machines exchanged, and delegations, a day after they ended: there are many, and
+/// the log has them.
+async fn forget_exchanged(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
+    let before = Timestamp(now.0.saturating_sub(EXCHANGED));
+    let over = |one: &StoredCredential| {
+        let short = grounds_of(one).is_some() || delegates_of(one).is_some();
+        // What came of one ended before it did.
+        short && one.expires < before
+    };
+    let all = gateway.store.credentials(None).await?;
+    let credentials = all.into_iter().filter(over).map(|one| one.id);
+    let what = Forgetting {
+        credentials: credentials.collect(),
+        ..Forgetting::default()
+    };
+    match what.credentials.is_empty() {
+        true => Ok(()),
+        false => Ok(gateway.engine.forget(what).await?),
+    }
 }
 
 async fn forget_older(gateway: &Gateway, before: Timestamp) -> anyhow::Result<()> {

@@ -4,15 +4,25 @@
 //! Out of scope: what a caller may do; policy and the core decide that.
 //! Invariant: a secret is kept only as a hash and shown once. Whoever is unknown, disabled,
 //! expired or revoked is nobody; only whoever has a credential that a stop of its holder
-//! ended is told that. Tokens never vote: only a [`Caller`] with a session has an
-//! [`Assurance`].
+//! ended is told that. Tokens never vote: only a [`Caller`] with a session, or with a linked account
+//! in a chat, has an [`Assurance`].
 
+pub mod account;
 mod act;
 pub mod challenge;
+pub mod dpop;
+pub mod exchange;
+mod issuers;
+mod issuing;
+mod kept;
 pub mod passkey;
 pub mod provider;
+mod proving;
+mod replay;
 mod seal;
 mod secret;
+mod signed;
+mod standing;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -21,25 +31,29 @@ use countersign_core::{
     canonical::Hash,
     directory::{Account, AccountId},
     id::{CredentialId, PersonId, ProviderId},
-    subject::{Subject, SubjectId},
+    subject::{Origin, Subject, SubjectChain, SubjectId},
     time::{Span, Timestamp},
 };
-use countersign_evidence::body::{self, Body, CredentialIssued};
-use countersign_policy::Provider;
+use countersign_evidence::body::{self, Body};
 use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Write};
+use governor::DefaultKeyedRateLimiter;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use act::{Acts, StaleAct};
 use challenge::Challenges;
+use dpop::{NotProven, Proofs, Request};
+use issuers::Issuers;
 use provider::Providers;
+use replay::Shown;
 pub use secret::{Kind, Secret};
+use standing::resolved;
+pub use standing::{Delegates, Grounds, delegates_of, ended, grounds_of, is_long_lived};
 
 use crate::{
-    active::{Active, ActivePolicy},
+    active::ActivePolicy,
     clock::Clock,
     engine::EngineError,
-    ids,
     keys::Keys,
     log::{Log, Record},
 };
@@ -51,8 +65,6 @@ pub const SESSION: Span = Span::from_millis(7 * 24 * 3_600_000);
 pub const LINK: Span = Span::from_millis(24 * 3_600_000);
 /// How long a token lasts when nobody says.
 pub const TOKEN: Span = Span::from_millis(24 * 3_600_000);
-/// The longest a token can last.
-pub const MAX_TOKEN: Span = Span::from_millis(90 * 24 * 3_600_000);
 
 /// Why a caller is nobody.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +87,9 @@ pub enum IdentityError {
     /// It would be good if its holder did not sign in elsewhere.
     #[error("`{0}` signs in with their account, and not with a link")]
     HasAccount(SubjectId),
+    /// Whoever sends it does not prove the key that it is bound to.
+    #[error(transparent)]
+    Key(#[from] NotProven),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,6 +103,8 @@ pub enum IdentityError {
 pub struct Caller {
     /// Who, with the owner as the directory has it now.
     pub subject: Subject,
+    /// Whom they act for, nearest first.
+    pub on_behalf_of: Vec<Subject>,
     /// With what.
     pub credential: StoredCredential,
     /// The passkeys that they can sign votes with; only sessions have any.
@@ -100,8 +117,40 @@ impl Caller {
     pub fn assurance(&self) -> Option<Assurance> {
         match self.credential.kind {
             CredentialKind::Session => Some(Assurance::Session),
+            CredentialKind::Account => Some(Assurance::Chat),
             CredentialKind::Link | CredentialKind::Token | CredentialKind::Passkey => None,
         }
+    }
+
+    /// Who asks, and for whom.
+    #[must_use]
+    pub fn chain(&self) -> SubjectChain {
+        SubjectChain {
+            requester: self.subject.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
+            origin: Origin::default(),
+        }
+    }
+
+    /// Who acts for whom, in one line: what one chain was answered is no answer for another.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let all = self
+            .on_behalf_of
+            .iter()
+            .map(|member| format!(" for {}", member.id));
+        std::iter::once(self.subject.id.to_string())
+            .chain(all)
+            .collect()
+    }
+
+    /// Whether the caller acts for the same people and machines as a chain that it began: nobody takes
+    /// up for one what was asked for another.
+    #[must_use]
+    pub fn is_of(&self, chain: &SubjectChain) -> bool {
+        let mine = self.on_behalf_of.iter().map(|member| &member.id);
+        self.subject.id == chain.requester.id
+            && mine.eq(chain.on_behalf_of.iter().map(|member| &member.id))
     }
 
     /// Everybody who had a hand in this credential: who issued it, the link it came from, the
@@ -149,7 +198,12 @@ pub struct Identity {
     active: ActivePolicy,
     challenges: Arc<Challenges>,
     providers: Providers,
+    issuers: Issuers,
+    assertions: Arc<Shown>,
+    proofs: Arc<Proofs>,
+    rates: Arc<DefaultKeyedRateLimiter<String>>,
     counts: Arc<passkey::Counts>,
+    codes: Arc<account::Codes>,
 }
 
 /// What to issue.
@@ -211,6 +265,10 @@ impl Identity {
         config: &Path,
     ) -> anyhow::Result<Self> {
         Ok(Self {
+            proofs: Arc::new(Proofs::new(clock.now())),
+            assertions: Arc::default(),
+            rates: Arc::new(exchange::rates()),
+            issuers: Issuers::new(config.into()),
             store,
             log,
             clock,
@@ -219,6 +277,7 @@ impl Identity {
             challenges: Arc::new(Challenges::new()?),
             providers: Providers::new(config.into())?,
             counts: Arc::default(),
+            codes: Arc::default(),
         })
     }
 
@@ -239,149 +298,56 @@ impl Identity {
         if !seal::holds(&self.keys, &credential) {
             return Err(IdentityError::Forged);
         }
-        let now = self.clock.now();
-        let session = self.session_of(&credential).await?;
-        // Whoever has a credential that ended by itself learns nothing about its holder.
-        if ended_by_itself(&credential, now) || session.as_ref().is_some_and(revoked_by_itself) {
+        // Whoever it is for shows it together with who they are.
+        if standing::is_delegation(&credential) {
             return Err(IdentityError::Invalid);
         }
-        let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
-        let active = self.active.borrow().clone();
-        let directory = &active.directory;
-        let Some(subject) = directory.resolve(&id) else {
-            return Err(match directory.knows(&id) {
-                true => IdentityError::Disabled(id),
-                false => IdentityError::Removed(id),
-            });
-        };
-        // Whoever goes on after a stop does so with new credentials.
-        if ended(&credential, now) || session.as_ref().is_some_and(|one| one.revoked.is_some()) {
-            return Err(IdentityError::Invalid);
-        }
-        if !account_stands(&active, session.as_ref().unwrap_or(&credential)) {
-            return Err(match kind {
-                CredentialKind::Link => IdentityError::HasAccount(id),
-                _ => IdentityError::Invalid,
-            });
-        }
+        let standing = self.standing(&credential, self.clock.now()).await?;
+        let subject = standing.subject;
         let passkeys = match (&subject.id, kind) {
             (SubjectId::Person(person), CredentialKind::Session) => self.passkeys(person).await?,
             _ => Vec::new(),
         };
         Ok(Caller {
             subject,
+            on_behalf_of: standing.on_behalf_of,
             credential,
             passkeys,
         })
     }
 
-    /// The session that a token was made out of, and with which it ends.
-    async fn session_of(
-        &self,
-        token: &StoredCredential,
-    ) -> Result<Option<StoredCredential>, StoreError> {
-        let parent = token.parent.as_ref();
-        let Some(parent) = parent.filter(|_| token.kind == CredentialKind::Token) else {
-            return Ok(None);
-        };
-        let session = self.store.credential(parent).await?;
-        Ok(session.filter(|one| one.kind == CredentialKind::Session))
-    }
-
     /// Whether a caller who came earlier is still who they were: for connections that last.
     pub async fn is_current(&self, caller: &Caller) -> bool {
-        let stored = self.store.credential(&caller.credential.id).await;
-        let Ok(Some(stored)) = stored else {
-            return false;
-        };
         // What can't be read is not relied on.
-        let Ok(session) = self.session_of(&stored).await else {
+        let Ok(Some(stored)) = self.store.credential(&caller.credential.id).await else {
             return false;
         };
-        let active = self.active.borrow().clone();
-        session.as_ref().is_none_or(|one| one.revoked.is_none())
-            && account_stands(&active, session.as_ref().unwrap_or(&stored))
-            && !ended(&stored, self.clock.now())
-            && active.directory.resolve(&caller.subject.id).is_some()
+        self.standing(&stored, self.clock.now()).await.is_ok()
     }
 
-    /// Makes a credential and the writes and record that issue it. Nothing is stored yet.
+    /// Checks that whoever sends a token has the key that it is bound to, and that nobody sends a proof
+    /// for one that is bound to none.
     ///
     /// # Errors
-    /// The system's random generator failed.
-    pub fn prepare(
+    /// [`NotProven`].
+    pub fn check_key(
         &self,
-        issue: &Issue,
-    ) -> Result<(Secret, StoredCredential, Record), EngineError> {
-        let now = self.clock.now();
-        let secret = Secret::new(match issue.kind {
-            CredentialKind::Link => Kind::Link,
-            CredentialKind::Session => Kind::Session,
-            CredentialKind::Token | CredentialKind::Passkey => Kind::Token,
-        })
-        .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let mut credential = StoredCredential {
-            id: CredentialId::from_bits(ids::bits(now)?),
-            kind: issue.kind,
-            secret: secret.hash(),
-            holder: issue.holder.to_string(),
-            issued_by: issue.issued_by.clone(),
-            parent: issue.parent.clone(),
-            issued: now,
-            expires: now.after(issue.valid_for),
-            used: None,
-            revoked: None,
-            revoked_with_holder: false,
-            extra: json!({}),
-        };
-        let mut extra = json!({ "lineage": issue.lineage });
-        if let (Some(account), Some(fields)) = (&issue.account, extra.as_object_mut()) {
-            fields.insert(ACCOUNT.into(), json!(account));
+        caller: &Caller,
+        proof: Option<&str>,
+        request: &Request<'_>,
+    ) -> Result<(), NotProven> {
+        let bound = grounds_of(&caller.credential).and_then(|grounds| grounds.bound_to);
+        match (bound, proof) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(NotProven::NotBound),
+            (Some(_), None) => Err(NotProven::Missing),
+            (Some(key), Some(proof)) => {
+                match self.proofs.spend(proof, request, self.clock.now())? == key {
+                    true => Ok(()),
+                    false => Err(NotProven::OtherKey),
+                }
+            }
         }
-        seal::put(&self.keys, &mut credential, extra)
-            .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let record = self.issued(&credential, &issue.holder, now);
-        Ok((secret, credential, record))
-    }
-
-    fn issued(&self, credential: &StoredCredential, holder: &SubjectId, at: Timestamp) -> Record {
-        let names = &self.keys.pseudonyms;
-        let body = Body::CredentialIssued(CredentialIssued {
-            credential: credential.id.clone(),
-            holder: names.of(holder),
-            issuer: credential
-                .issued_by
-                .as_ref()
-                .map(|person| names.of_person(person)),
-            kind: match credential.kind {
-                CredentialKind::Link => body::CredentialKind::Link,
-                CredentialKind::Session => body::CredentialKind::Session,
-                CredentialKind::Token => body::CredentialKind::Token,
-                CredentialKind::Passkey => body::CredentialKind::Passkey,
-            },
-            passkey: None,
-        });
-        let evidence = json!({
-            "holder": credential.holder,
-            "issued_by": credential.issued_by,
-            "parent": credential.parent,
-            "expires": credential.expires,
-            "provider": account_of(credential).map(|account| account.provider),
-        });
-        Record::control(at, body, evidence)
-    }
-
-    /// Issues a credential: recorded, then stored, then given out.
-    ///
-    /// # Errors
-    /// [`IdentityError`] when it could not be recorded or stored; then it does not exist.
-    pub async fn issue(&self, issue: &Issue) -> Result<(Secret, StoredCredential), IdentityError> {
-        let (secret, credential, record) = self.prepare(issue)?;
-        self.log.record(record).await.map_err(EngineError::from)?;
-        self.store
-            .commit(vec![Write::InsertCredential(Box::new(credential.clone()))])
-            .await?;
-        Ok((secret, credential))
     }
 
     /// Uses a single-use link up and gives a credential of `kind` for it.
@@ -422,6 +388,7 @@ impl Identity {
             secret,
             Caller {
                 subject: link.subject,
+                on_behalf_of: Vec::new(),
                 credential,
                 passkeys: Vec::new(),
             },
@@ -465,45 +432,6 @@ const ACCOUNT: &str = "account";
 
 fn account_of(credential: &StoredCredential) -> Option<SignedInWith> {
     serde_json::from_value(credential.extra.get(ACCOUNT)?.clone()).ok()
-}
-
-/// Whether somebody who has an account signed in with it as it is now, and somebody who has none did
-/// not. With anything else they would outlive what the provider says of them.
-fn account_stands(active: &Active, began_with: &StoredCredential) -> bool {
-    let Some(SubjectId::Person(person)) = parse_subject(&began_with.holder) else {
-        return true;
-    };
-    let Some(known) = active.directory.people.get(&person) else {
-        return false;
-    };
-    let providers = active.bundle.providers();
-    let mut accounts = known.accounts.iter();
-    if began_with.extra.get(ACCOUNT).is_none() {
-        return !accounts.any(|(provider, _)| providers.contains_key(provider));
-    }
-    let Some(with) = account_of(began_with) else {
-        return false;
-    };
-    let believed = |provider: &Provider| {
-        provider.settings() == Ok(with.settings) && (provider.creates_people || !known.provided)
-    };
-    providers.get(&with.provider).is_some_and(believed)
-        && accounts.any(|(provider, account)| SignedInWith::of(provider, account) == with)
-}
-
-/// Whether a credential is over.
-#[must_use]
-pub fn ended(credential: &StoredCredential, now: Timestamp) -> bool {
-    credential.used.is_some() || credential.revoked.is_some() || credential.expires <= now
-}
-
-/// Whether a credential would be over even if its holder had not been stopped.
-fn ended_by_itself(credential: &StoredCredential, now: Timestamp) -> bool {
-    credential.used.is_some() || revoked_by_itself(credential) || credential.expires <= now
-}
-
-fn revoked_by_itself(credential: &StoredCredential) -> bool {
-    credential.revoked.is_some() && !credential.revoked_with_holder
 }
 
 /// Reads `agent:deploy-bot`.

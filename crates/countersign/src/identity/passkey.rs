@@ -37,7 +37,7 @@ use super::{
 use crate::{engine::EngineError, ids, keys::Keys, log::Record};
 
 /// Passkeys don't end by themselves; a database wants a moment nevertheless.
-const FOR_EVER: Span = Span::from_millis(200 * 365 * 24 * 3_600_000);
+pub(super) const FOR_EVER: Span = Span::from_millis(200 * 365 * 24 * 3_600_000);
 /// The most bytes of a part of an answer of a browser, in base64url.
 const MAX_PART: usize = 16 << 10;
 
@@ -355,6 +355,7 @@ impl Identity {
             secret,
             Caller {
                 subject,
+                on_behalf_of: Vec::new(),
                 credential,
                 passkeys,
             },

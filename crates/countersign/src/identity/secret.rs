@@ -14,6 +14,8 @@ pub enum Kind {
     Session,
     /// A token.
     Token,
+    /// A delegation: it counts only together with who its bearer is.
+    Delegation,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
             Self::Link => "csl_",
             Self::Session => "css_",
             Self::Token => "cst_",
+            Self::Delegation => "csd_",
         }
     }
 }

@@ -23,6 +23,7 @@ mod crash;
 mod edited;
 mod epoch;
 mod erasing;
+mod exchange;
 mod exec;
 mod faults;
 mod headers;

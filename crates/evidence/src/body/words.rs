@@ -120,5 +120,7 @@ words! {
         Token,
         /// A passkey, which signs votes.
         Passkey,
+        /// An account in a chat, which votes with a click there.
+        Account,
     }
 }

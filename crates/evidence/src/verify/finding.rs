@@ -251,8 +251,11 @@ problems! {
         #[error("the credential `{credential}` of the vote was never issued: no record says so")]
         CredentialUnknown { credential: CredentialId },
         /// A vote by a token or a link.
-        #[error("the credential `{credential}` of the vote is neither a session nor a passkey, and nothing else votes")]
+        #[error("the credential `{credential}` of the vote is neither a session nor a passkey nor an account in a chat, and nothing else votes")]
         CredentialNeverVotes { credential: CredentialId },
+        /// A vote that claims to be surer of its voter than its credential can be.
+        #[error("the vote claims to be surer of its voter than the credential `{credential}` can be")]
+        CredentialTooWeak { credential: CredentialId },
         /// A vote by somebody else's credential.
         #[error("the credential `{credential}` of the vote was issued to somebody else")]
         CredentialOfOther { credential: CredentialId },

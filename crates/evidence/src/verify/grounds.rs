@@ -31,7 +31,8 @@ const ENDS_CREDENTIALS: [&str; 3] = ["disable_", "stop_", "unlink_"];
 struct Credential {
     holder: Ref,
     issuer: Option<Ref>,
-    votes: bool,
+    /// The most that a vote with it can say of its voter; `None` for what never votes.
+    votes: Option<Assurance>,
     passkey: Option<EnrolledKey>,
     revoked: Option<Timestamp>,
 }
@@ -70,10 +71,12 @@ impl Grounds {
                 let credential = Credential {
                     holder: issued.holder,
                     issuer: issued.issuer,
-                    votes: matches!(
-                        issued.kind,
-                        CredentialKind::Session | CredentialKind::Passkey
-                    ),
+                    votes: match issued.kind {
+                        CredentialKind::Account => Some(Assurance::Chat),
+                        CredentialKind::Session => Some(Assurance::Session),
+                        CredentialKind::Passkey => Some(Assurance::Passkey),
+                        CredentialKind::Link | CredentialKind::Token => None,
+                    },
                     passkey: issued.passkey.clone(),
                     revoked: None,
                 };
@@ -158,9 +161,16 @@ impl Grounds {
             problems.push(Problem::CredentialUnknown { credential });
             return;
         };
-        if !known.votes {
-            let credential = credential();
-            problems.push(Problem::CredentialNeverVotes { credential });
+        match known.votes {
+            None => {
+                let credential = credential();
+                problems.push(Problem::CredentialNeverVotes { credential });
+            }
+            Some(most) if vote.assurance > most => {
+                let credential = credential();
+                problems.push(Problem::CredentialTooWeak { credential });
+            }
+            Some(_) => {}
         }
         if known.holder != vote.voter {
             let credential = credential();

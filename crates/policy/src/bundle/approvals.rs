@@ -22,6 +22,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    channels::check_notify,
     config::Configuration,
     reading::{Entry, Reader},
 };
@@ -173,6 +174,7 @@ fn read_rule(
     rule.grants = raw.grants.map(Spanned::into_inner);
     rule.emergency = emergency;
     rule.confirmation = raw.confirmation;
+    check_notify(reader, line, &rule, &config.channels);
     warn_unreachable(reader, config, line, &rule);
     warn_unavailable(reader, line, &rule);
     Some(rule)
@@ -308,11 +310,6 @@ fn warn_unavailable(reader: &mut Reader<'_>, line: u32, rule: &ApprovalRule) {
             rule.grants.is_some(),
             "grants",
             "grants are not available yet; every use is asked",
-        ),
-        (
-            !rule.notify.is_empty(),
-            "notify",
-            "channels are not available yet; nobody is told",
         ),
     ];
     for (_, key, help) in parts.iter().filter(|(written, ..)| *written) {

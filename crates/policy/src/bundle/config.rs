@@ -6,12 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_core::id::{AgentId, GroupId, PersonId, ProviderId, TargetId, WorkloadId};
+use countersign_core::{
+    id::{AgentId, GroupId, IssuerId, PersonId, ProviderId, TargetId, WorkloadId},
+    subject::SubjectId,
+    time::Span,
+};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    channels::{self, RawChannel},
     exposure,
+    issuers::{self, RawIssuer},
+    proofs::{self, RawProof, RawProofs},
     providers::{self, RawProvider},
     reading::{Entry, Reader},
     retention::{self, Retention},
@@ -21,7 +28,13 @@ use super::{
     targets::{self, RawTarget},
 };
 use crate::{
-    masking::Masker, problem::Problem, provider::Provider, stream::Stream, target::Target,
+    channel::Channel,
+    machine::{Issuer, MachineSettings},
+    masking::Masker,
+    problem::Problem,
+    provider::Provider,
+    stream::Stream,
+    target::Target,
 };
 
 /// The path of the main file within a bundle.
@@ -52,7 +65,10 @@ pub(crate) struct Configuration {
     pub(crate) agents: BTreeMap<AgentId, MachineEntry>,
     pub(crate) workloads: BTreeMap<WorkloadId, MachineEntry>,
     pub(crate) providers: BTreeMap<ProviderId, Provider>,
+    pub(crate) issuers: BTreeMap<IssuerId, Issuer>,
+    pub(crate) machines: BTreeMap<SubjectId, MachineSettings>,
     pub(crate) streams: BTreeMap<String, Stream>,
+    pub(crate) channels: BTreeMap<String, Channel>,
     pub(crate) retention: Retention,
     pub(crate) masker: Masker,
 }
@@ -77,6 +93,14 @@ struct RawMachine {
     owner: Option<Spanned<String>>,
     #[serde(default)]
     groups: Vec<Spanned<String>>,
+    #[serde(default)]
+    proves: Vec<RawProof>,
+    #[serde(default)]
+    keys: Vec<Spanned<String>>,
+    #[serde(default)]
+    require_dpop: bool,
+    token_lifetime: Option<Spanned<Span>>,
+    long_lived_tokens: Option<Spanned<Span>>,
 }
 
 /// The tables of the file, each entry read on its own.
@@ -90,7 +114,9 @@ struct Sections {
     agents: Vec<Entry<RawMachine>>,
     workloads: Vec<Entry<RawMachine>>,
     providers: Vec<Entry<RawProvider>>,
+    issuers: Vec<Entry<RawIssuer>>,
     streams: Vec<Entry<RawStream>>,
+    channels: Vec<Entry<RawChannel>>,
     retention: Option<Entry<Retention>>,
     secrets: Vec<Entry<RawSecret>>,
 }
@@ -124,9 +150,10 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         .iter()
         .filter_map(|e| e.name.parse().ok())
         .collect();
+    let groups = config.groups.keys().cloned().collect();
     let names = Names {
         people: &known,
-        groups: &config.groups.keys().cloned().collect(),
+        groups: &groups,
     };
     for entry in sections.people {
         let line = entry.line;
@@ -135,27 +162,30 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
             config.people.insert(id, person);
         }
     }
-    for entry in sections.agents {
-        if let Some((id, machine)) = read_machine(&mut reader, &names, entry, "agent") {
-            config.agents.insert(id, machine);
-        }
-    }
-    for entry in sections.workloads {
-        if let Some((id, machine)) = read_machine(&mut reader, &names, entry, "workload") {
-            config.workloads.insert(id, machine);
-        }
-    }
+    let proving = read_machines(
+        &mut reader,
+        &names,
+        sections.agents,
+        sections.workloads,
+        &mut config,
+    );
     for entry in sections.targets {
         if let Some(target) = targets::read(&mut reader, &known, entry) {
             config.targets.insert(target.id.clone(), target);
         }
     }
     targets::check_groups(&mut reader, &config.targets);
-    let groups = config.groups.keys().cloned().collect();
     config.providers = providers::read(&mut reader, &groups, sections.providers);
+    let here = config.server.public_url.as_deref();
+    config.issuers = issuers::read(&mut reader, &config.providers, here, sections.issuers);
+    config.machines = proofs::read(&mut reader, &config.issuers, proving);
     let streams = sections.streams.into_iter();
     config.streams = streams
         .filter_map(|entry| streams::read(&mut reader, entry))
+        .collect();
+    let channels = sections.channels.into_iter();
+    config.channels = channels
+        .filter_map(|entry| channels::read(&mut reader, entry))
         .collect();
     let retention = sections.retention;
     config.retention = retention
@@ -163,6 +193,32 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
         .unwrap_or_default();
     config.masker = secrets::read(&mut reader, sections.secrets);
     config
+}
+
+/// Reads agents and workloads; gives what their tables say of how they prove who they are.
+fn read_machines(
+    reader: &mut Reader<'_>,
+    names: &Names<'_>,
+    agents: Vec<Entry<RawMachine>>,
+    workloads: Vec<Entry<RawMachine>>,
+    config: &mut Configuration,
+) -> Vec<(SubjectId, Entry<RawProofs>)> {
+    let mut proving = Vec::new();
+    for entry in agents {
+        let read = read_machine::<AgentId>(reader, names, entry, "agent");
+        if let Some((id, machine, raw)) = read {
+            proving.push((SubjectId::Agent(id.clone()), raw));
+            config.agents.insert(id, machine);
+        }
+    }
+    for entry in workloads {
+        let read = read_machine::<WorkloadId>(reader, names, entry, "workload");
+        if let Some((id, machine, raw)) = read {
+            proving.push((SubjectId::Workload(id.clone()), raw));
+            config.workloads.insert(id, machine);
+        }
+    }
+    proving
 }
 
 fn sections(reader: &mut Reader<'_>) -> Sections {
@@ -177,19 +233,16 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "agent" => sections.agents = reader.named(entry),
             "workload" => sections.workloads = reader.named(entry),
             "provider" => sections.providers = reader.named(entry),
+            "issuer" => sections.issuers = reader.named(entry),
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
             "secret" => sections.secrets = reader.named(entry),
-            "channel" => reader.error(
-                entry.line,
-                "`channel` tables are not available yet",
-                "remove them; people decide in the console and the terminal",
-            ),
+            "channel" => sections.channels = reader.named(entry),
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),
                 "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, \
-                 `provider`, `stream`, `retention` or `secret`",
+                 `provider`, `issuer`, `channel`, `stream`, `retention` or `secret`",
             ),
         }
     }
@@ -221,7 +274,7 @@ fn read_machine<T>(
     names: &Names<'_>,
     entry: Entry<RawMachine>,
     kind: &str,
-) -> Option<(T, MachineEntry)>
+) -> Option<(T, MachineEntry, Entry<RawProofs>)>
 where
     T: std::str::FromStr<Err = countersign_core::id::InvalidId>,
 {
@@ -237,12 +290,24 @@ where
             "add `owner = \"PERSON\"`",
         ));
     }
-    let owner = entry
-        .value
+    let Entry { name, line, value } = entry;
+    let owner = value
         .owner
         .and_then(|owner| known_person(reader, names.people, &owner));
-    let groups = known_groups(reader, names, entry.value.groups);
-    Some((id, MachineEntry { owner, groups }))
+    let groups = known_groups(reader, names, value.groups);
+    let raw = RawProofs {
+        proves: value.proves,
+        keys: value.keys,
+        require_dpop: value.require_dpop,
+        token_lifetime: value.token_lifetime,
+        long_lived_tokens: value.long_lived_tokens,
+    };
+    let raw = Entry {
+        name,
+        line,
+        value: raw,
+    };
+    Some((id, MachineEntry { owner, groups }, raw))
 }
 
 fn known_groups(

@@ -6,11 +6,14 @@
 //! Invariant: a [`Bundle`] exists only when no problem is an error.
 
 mod approvals;
+mod channels;
 mod config;
 pub mod diff;
 mod exposure;
+mod issuers;
 mod normal;
 pub(crate) mod people;
+mod proofs;
 pub(crate) mod provided;
 mod providers;
 pub(crate) mod provisioned;
@@ -27,7 +30,8 @@ use cedar_policy::PolicySet;
 use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
     canonical::{Hash, NotCanonical, hash_in_domain},
-    id::{ProviderId, RuleName, TargetId},
+    id::{IssuerId, ProviderId, RuleName, TargetId},
+    subject::SubjectId,
 };
 
 pub use approvals::APPROVALS_FILE;
@@ -40,6 +44,8 @@ use self::{
     settings::{ServerSettings, StoreSettings},
 };
 use crate::{
+    channel::Channel,
+    machine::{Issuer, MachineSettings},
     masking::Masker,
     problem::{Problem, keep_causes, shown},
     provider::Provider,
@@ -210,10 +216,28 @@ impl Bundle {
         &self.config.providers
     }
 
+    /// Who says which machine has a token, by name.
+    #[must_use]
+    pub fn issuers(&self) -> &BTreeMap<IssuerId, Issuer> {
+        &self.config.issuers
+    }
+
+    /// How the agents and workloads of the files prove who they are.
+    #[must_use]
+    pub fn machines(&self) -> &BTreeMap<SubjectId, MachineSettings> {
+        &self.config.machines
+    }
+
     /// What of the record is told to whom, by name.
     #[must_use]
     pub fn streams(&self) -> &BTreeMap<String, Stream> {
         &self.config.streams
+    }
+
+    /// Where people are told and decide, by name.
+    #[must_use]
+    pub fn channels(&self) -> &BTreeMap<String, Channel> {
+        &self.config.channels
     }
 
     /// The approval rules by name.

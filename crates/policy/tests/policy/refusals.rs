@@ -1,5 +1,7 @@
 //! What does not load, with the file and line that says so.
 
+mod channels;
+mod machines;
 mod providers;
 mod streams;
 
@@ -218,11 +220,6 @@ fn main_file() {
             "`retention` below 7d would destroy",
         ),
         ("[retention]\nall = \"90d\"\n", 2, "unknown field `all`"),
-        (
-            "[channel.slack]\n",
-            1,
-            "`channel` tables are not available yet",
-        ),
         (
             "[target.x]\nkind = \"postgres\"\nenvironment = \"e\"",
             2,

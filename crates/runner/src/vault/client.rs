@@ -1,6 +1,6 @@
 //! Proving to somebody else that this gateway is a client of theirs.
 //!
-//! In scope: the two ways of RFC 6749, section 2.3.1.
+//! In scope: the two ways of RFC 6749, section 2.3.1; bearing a token.
 //! Out of scope: sending it.
 //! Invariant: what comes out is for the one request that proves with it, and is overwritten when it is
 //! dropped.
@@ -8,7 +8,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use super::Secret;
+use super::{Secret, VaultError};
 
 impl Secret {
     /// The value of an `Authorization` header: client and secret, each form-encoded, in base64.
@@ -20,6 +20,18 @@ impl Secret {
         let mut header = Zeroizing::new(String::from("Basic "));
         STANDARD.encode_string(pair.as_bytes(), &mut header);
         header
+    }
+
+    /// The value of an `Authorization` header of whoever bears it.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAHeader`] when it has anything but visible characters.
+    pub fn bearer(&self) -> Result<Zeroizing<String>, VaultError> {
+        let token = std::str::from_utf8(self.header()?).map_err(|_| VaultError::NotAHeader)?;
+        let mut header = Zeroizing::new(String::with_capacity("Bearer ".len() + token.len()));
+        header.push_str("Bearer ");
+        header.push_str(token);
+        Ok(header)
     }
 
     /// The field of a form: `client_secret=…`.

@@ -1,6 +1,6 @@
 //! Signing with a credential, without handing it out.
 //!
-//! In scope: the signatures of Standard Webhooks.
+//! In scope: the signatures of Standard Webhooks; checking those of Slack.
 //! Out of scope: what is signed, and who is sent it.
 //! Invariant: keys leave this module only as signatures. Several keys in one credential, with
 //! blanks between them, sign alike, so that a receiver can change over to a new one.
@@ -14,6 +14,7 @@ use base64::{
         general_purpose::{GeneralPurpose, PAD, STANDARD},
     },
 };
+use countersign_core::canonical::Hash;
 use zeroize::Zeroizing;
 
 use super::{Secret, VaultError};
@@ -58,6 +59,20 @@ impl Secret {
             format!("v1,{}", STANDARD.encode(context.sign()))
         });
         Ok(signatures.collect::<Vec<_>>().join(" "))
+    }
+
+    /// Whether `signature`, in hexadecimal digits, is Slack's for a body sent at `timestamp`.
+    ///
+    /// Specification: <https://docs.slack.dev/authentication/verifying-requests-from-slack/>
+    #[must_use]
+    pub fn signed_by_slack(&self, timestamp: &str, body: &[u8], signature: &str) -> bool {
+        let Ok(Hash(signature)) = signature.parse() else {
+            return false;
+        };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.expose());
+        let mut signed = format!("v0:{timestamp}:").into_bytes();
+        signed.extend_from_slice(body);
+        hmac::verify(&key, &signed, &signature).is_ok()
     }
 
     fn webhook_keys(&self) -> Result<Vec<hmac::Key>, VaultError> {

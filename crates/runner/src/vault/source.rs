@@ -38,6 +38,9 @@ pub enum Source {
 /// Why a credential can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
+    /// It could not be had a moment ago.
+    #[error("it could not be had a moment ago")]
+    Lately,
     /// It has no bytes.
     #[error("the credential is empty")]
     Empty,

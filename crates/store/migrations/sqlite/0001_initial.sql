@@ -215,7 +215,7 @@ CREATE TABLE credentials (
     -- Whether that was because its holder was stopped.
     revoked_with_holder INTEGER NOT NULL,
     extra     TEXT    NOT NULL,
-    CONSTRAINT credential_kind_is_known CHECK (kind IN ('link', 'session', 'token', 'passkey')),
+    CONSTRAINT credential_kind_is_known CHECK (kind IN ('link', 'session', 'token', 'passkey', 'account')),
     CONSTRAINT credential_secret_is_a_hash CHECK (length(secret) = 32),
     CONSTRAINT credential_holder_has_a_kind CHECK (
         substr(holder, 1, 7) = 'person:'
@@ -223,7 +223,7 @@ CREATE TABLE credentials (
         OR substr(holder, 1, 9) = 'workload:'
     ),
     CONSTRAINT session_is_a_persons CHECK (
-        kind NOT IN ('session', 'passkey') OR substr(holder, 1, 7) = 'person:'
+        kind NOT IN ('session', 'passkey', 'account') OR substr(holder, 1, 7) = 'person:'
     ),
     CONSTRAINT only_links_are_used CHECK (kind = 'link' OR used IS NULL),
     CONSTRAINT holders_take_what_is_revoked CHECK (
@@ -263,6 +263,22 @@ CREATE TRIGGER credentials_stay BEFORE DELETE ON credentials
 BEGIN
     SELECT RAISE(ABORT, 'credential_stays');
 END;
+
+-- What channels show of requests, and where.
+CREATE TABLE cards (
+    channel TEXT    NOT NULL,
+    request TEXT    NOT NULL REFERENCES cases (id),
+    place   TEXT    NOT NULL,
+    message TEXT,
+    shown   BLOB,
+    done    INTEGER NOT NULL,
+    PRIMARY KEY (request, channel, place),
+    CONSTRAINT card_shown_is_a_hash CHECK (shown IS NULL OR length(shown) = 32),
+    CONSTRAINT card_done_is_yes_or_no CHECK (done IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX cards_changing ON cards (channel, request) WHERE done = 0;
+CREATE INDEX cards_by_message ON cards (channel, message, request) WHERE message IS NOT NULL;
 
 CREATE TABLE unknown_actions (
     attach_key BLOB    NOT NULL PRIMARY KEY,

@@ -61,6 +61,18 @@ impl Batch<'_> {
                 self.put(|s| &mut s.unknown, key, None);
                 Ok(())
             }
+            Write::PutCard(card) => {
+                if !self.state.cases.contains_key(&card.request) {
+                    return Err(refused(DANGLING));
+                }
+                let key = (
+                    card.request.clone(),
+                    card.channel.clone(),
+                    card.place.clone(),
+                );
+                self.put(|s| &mut s.cards, key, Some(card));
+                Ok(())
+            }
             Write::Provision { key, value } => {
                 self.put(|s| &mut s.provisioned, key, value);
                 Ok(())
@@ -160,7 +172,11 @@ impl Batch<'_> {
         if !kinds.iter().any(|kind| credential.holder.starts_with(kind)) {
             return Err(refused("credential_holder_has_a_kind"));
         }
-        let of_people = [CredentialKind::Session, CredentialKind::Passkey];
+        let of_people = [
+            CredentialKind::Session,
+            CredentialKind::Passkey,
+            CredentialKind::Account,
+        ];
         if of_people.contains(&credential.kind) && !credential.holder.starts_with("person:") {
             return Err(refused("session_is_a_persons"));
         }

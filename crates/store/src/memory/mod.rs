@@ -10,7 +10,7 @@ mod state;
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
@@ -27,8 +27,8 @@ use self::{
     state::{Batch, Kept, State},
 };
 use crate::{
-    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page, Store,
-    StoreError, StoredCase, StoredCredential, Write, row,
+    ActiveBundle, Card, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page,
+    Store, StoreError, StoredCase, StoredCredential, Write, row,
 };
 
 /// Everything in this process, gone with it.
@@ -74,6 +74,7 @@ impl Store for MemoryStore {
         let mut state = self.state()?;
         for case in &what.cases {
             state.cases.remove(case);
+            state.cards.retain(|(of, ..), _| of != case);
             if let Some(permit) = state.permitted.remove(case) {
                 state.permits.remove(&permit);
             }
@@ -81,6 +82,8 @@ impl Store for MemoryStore {
         for credential in &what.credentials {
             if let Some(gone) = state.credentials.remove(credential) {
                 state.secrets.remove(&gone.secret);
+                let theirs = |place: &str| place.starts_with(gone.id.as_str());
+                state.cards.retain(|_, card| !theirs(&card.place));
             }
         }
         for key in &what.provisioned {
@@ -276,6 +279,30 @@ impl Store for MemoryStore {
 
     async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError> {
         Ok(self.state()?.credentials.get(id).cloned())
+    }
+
+    async fn cards(&self, channel: &str, request: &RequestId) -> Result<Vec<Card>, StoreError> {
+        let state = self.state()?;
+        let cards = state.cards.values();
+        let found = cards.filter(|card| card.channel == channel && card.request == *request);
+        Ok(found.cloned().collect())
+    }
+
+    async fn changing_cards(&self, channel: &str) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let cards = state.cards.values();
+        let changing = cards.filter(|card| card.channel == channel && !card.done);
+        let requests: BTreeSet<_> = changing.map(|card| card.request.clone()).collect();
+        Ok(requests.into_iter().collect())
+    }
+
+    async fn carded(&self, channel: &str, message: &str) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let cards = state.cards.values();
+        let shows = |card: &&Card| card.message.as_deref() == Some(message);
+        let shown = cards.filter(|card| card.channel == channel).filter(shows);
+        let requests: BTreeSet<_> = shown.map(|card| card.request.clone()).collect();
+        Ok(requests.into_iter().collect())
     }
 
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -15,7 +15,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use crate::{ActiveBundle, DirectoryEntry, StoreError, StoredCredential, row::CaseRow};
+use crate::{ActiveBundle, Card, DirectoryEntry, StoreError, StoredCredential, row::CaseRow};
 
 /// A case with what it is found by.
 pub(super) struct Kept {
@@ -47,6 +47,7 @@ pub(super) struct State {
     pub(super) credentials: BTreeMap<CredentialId, StoredCredential>,
     pub(super) secrets: BTreeMap<Hash, CredentialId>,
     pub(super) unknown: BTreeMap<AttachKey, ()>,
+    pub(super) cards: BTreeMap<(RequestId, String, String), Card>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) answers: BTreeMap<(String, String), Answer>,
 }

@@ -13,7 +13,7 @@ use countersign_core::{
 };
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query, query::Query, sqlite::SqliteArguments};
 
-use super::{cases, credentials, error::writing};
+use super::{cards, cases, credentials, error::writing};
 use crate::{ActiveBundle, DirectoryEntry, StoreError, Write, row::IDEMPOTENCY_KEPT};
 
 /// A statement with its values.
@@ -47,6 +47,7 @@ pub(super) async fn apply(
             run(connection, remember_unknown(key, &request, at)).await
         }
         Write::ForgetUnknown { key } => run(connection, forget_unknown(key)).await,
+        Write::PutCard(card) => cards::put(connection, card).await,
         Write::Set { key, value } => run(connection, set(key, value)).await,
         Write::Idempotent {
             subject,

@@ -129,6 +129,7 @@ fn kind_name(kind: CredentialKind) -> &'static str {
         CredentialKind::Session => "session",
         CredentialKind::Token => "token",
         CredentialKind::Passkey => "passkey",
+        CredentialKind::Account => "account",
     }
 }
 
@@ -138,6 +139,7 @@ fn kind(name: &str) -> Result<CredentialKind, StoreError> {
         "session" => Ok(CredentialKind::Session),
         "token" => Ok(CredentialKind::Token),
         "passkey" => Ok(CredentialKind::Passkey),
+        "account" => Ok(CredentialKind::Account),
         other => Err(StoreError::Corrupt(format!(
             "`{other}` is no kind of credential"
         ))),

@@ -48,14 +48,19 @@ pub(super) async fn forget(
             "DELETE FROM votes WHERE request = $1",
             "DELETE FROM case_people WHERE request = $1",
             "DELETE FROM permits WHERE request = $1",
+            "DELETE FROM cards WHERE request = $1",
             "DELETE FROM cases WHERE id = $1",
         ] {
             run(connection, statement, case.as_str()).await?;
         }
     }
     for credential in &what.credentials {
-        let statement = "DELETE FROM credentials WHERE id = $1";
-        run(connection, statement, credential.as_str()).await?;
+        for statement in [
+            "DELETE FROM cards WHERE substr(place, 1, length($1)) = $1",
+            "DELETE FROM credentials WHERE id = $1",
+        ] {
+            run(connection, statement, credential.as_str()).await?;
+        }
     }
     for key in &what.provisioned {
         let statement = "DELETE FROM provisioned WHERE key = $1";

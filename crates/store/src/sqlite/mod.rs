@@ -8,6 +8,7 @@
 //! Specification: <https://www.sqlite.org/wal.html>.
 
 mod apply;
+mod cards;
 mod cases;
 mod copy;
 mod credentials;
@@ -39,8 +40,8 @@ use sqlx::{
 pub use self::copy::Copied;
 use self::{error::reading, writer::Writer};
 use crate::{
-    ActiveBundle, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page, Store,
-    StoreError, StoredCase, StoredCredential, Write,
+    ActiveBundle, Card, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page,
+    Store, StoreError, StoredCase, StoredCredential, Write,
 };
 
 /// Enough for the two cores of a small machine to read while pages are fetched.
@@ -187,6 +188,18 @@ impl Store for SqliteStore {
 
     async fn credential(&self, id: &CredentialId) -> Result<Option<StoredCredential>, StoreError> {
         credentials::by_id(&self.readers, id).await
+    }
+
+    async fn cards(&self, channel: &str, request: &RequestId) -> Result<Vec<Card>, StoreError> {
+        cards::of_request(&self.readers, channel, request).await
+    }
+
+    async fn changing_cards(&self, channel: &str) -> Result<Vec<RequestId>, StoreError> {
+        cards::changing(&self.readers, channel).await
+    }
+
+    async fn carded(&self, channel: &str, message: &str) -> Result<Vec<RequestId>, StoreError> {
+        cards::of_message(&self.readers, channel, message).await
     }
 
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -3,7 +3,7 @@
 use countersign_core::{id::RequestId, time::Timestamp};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, cases, credentials, list};
+use super::{SqliteStore, cards, cases, credentials, list};
 use crate::CaseFilter;
 
 async fn plan_of(store: &SqliteStore, statement: &str) -> Vec<String> {
@@ -42,6 +42,9 @@ async fn single_queries_use_their_index() {
         (credentials::BY_ID, "sqlite_autoindex_credentials_1"),
         (credentials::BY_HOLDER, "credentials_by_holder"),
         (credentials::REVOKE, "credentials_by_parent"),
+        (cards::OF_REQUEST, "PRIMARY KEY"),
+        (cards::CHANGING, "COVERING INDEX cards_changing"),
+        (cards::OF_MESSAGE, "COVERING INDEX cards_by_message"),
     ] {
         let plan = plan_of(&store, statement).await;
         let used = plan.iter().any(|step| step.contains(index));

@@ -115,9 +115,12 @@ async fn only_people_have_sessions(store: Any) {
     for holder in ["agent:deploy-bot", "workload:ci"] {
         let result = store.commit(vec![issue(&session(holder))]).await;
         assert_refused(result, "session_is_a_persons");
-        let passkey = credential(1, CredentialKind::Passkey, holder);
-        let result = store.commit(vec![issue(&passkey)]).await;
-        assert_refused(result, "session_is_a_persons");
+        for kind in [CredentialKind::Passkey, CredentialKind::Account] {
+            let result = store
+                .commit(vec![issue(&credential(1, kind, holder))])
+                .await;
+            assert_refused(result, "session_is_a_persons");
+        }
     }
     let passkey = credential(2, CredentialKind::Passkey, "person:dana@example.com");
     store.commit(vec![issue(&passkey)]).await.unwrap();

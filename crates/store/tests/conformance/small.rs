@@ -1,16 +1,112 @@
 //! Settings, idempotency keys, actions of unknown outcome.
 
-use countersign_core::{canonical::Hash, time::Timestamp};
-use countersign_store::Write;
+use countersign_core::{canonical::Hash, request::Case, time::Timestamp};
+use countersign_store::{Card, CredentialKind, Forgetting, Write};
 
-use super::fixture::*;
+use super::{
+    credentials::{credential, issue},
+    fixture::*,
+};
 
 stores!(
     settings_are_set,
     rows_are_provisioned,
     an_answer_is_kept_for_a_day,
-    unknown_actions_are_remembered
+    unknown_actions_are_remembered,
+    cards_are_noted_and_go_with_their_request,
+    cards_of_somebody_go_with_their_credential
 );
+
+fn case(number: u128) -> Case {
+    let key = format!("k{number}");
+    held(&Ask {
+        number,
+        key: &key,
+        ..Ask::default()
+    })
+}
+
+async fn cards_are_noted_and_go_with_their_request(store: Any) {
+    let card = |number: u128, channel: &str, place: &str| Card {
+        channel: channel.into(),
+        request: case(number).request.id,
+        place: place.into(),
+        message: None,
+        shown: None,
+        done: false,
+    };
+    let orphan = store.commit(vec![Write::PutCard(card(1, "slack", "C1"))]);
+    assert_refused(orphan.await, "it refers to something");
+    let cases = [1, 2].map(|number| insert(&case(number)));
+    store.commit(cases.into()).await.unwrap();
+    let request = |number| case(number).request.id;
+    let first = card(1, "slack", "C1");
+    let sent = Card {
+        message: Some("1.2".into()),
+        shown: Some(Hash::of(b"shown")),
+        ..first.clone()
+    };
+    let done = Card {
+        done: true,
+        ..card(1, "slack", "C2")
+    };
+    let others = [card(1, "teams", "C1"), card(2, "slack", "C1")];
+    let cards = [first, sent.clone(), done.clone()]
+        .into_iter()
+        .chain(others);
+    store
+        .commit(cards.map(Write::PutCard).collect())
+        .await
+        .unwrap();
+    let kept = store.cards("slack", &request(1)).await.unwrap();
+    assert_eq!(kept, [sent.clone(), done.clone()]);
+    assert_eq!(store.carded("slack", "1.2").await.unwrap(), [request(1)]);
+    assert_eq!(store.carded("teams", "1.2").await.unwrap(), []);
+    let mut changing = store.changing_cards("slack").await.unwrap();
+    changing.sort();
+    assert_eq!(changing, [request(1), request(2)]);
+    let over = Card { done: true, ..sent };
+    store.commit(vec![Write::PutCard(over)]).await.unwrap();
+    assert_eq!(store.changing_cards("slack").await.unwrap(), [request(2)]);
+    let what = Forgetting {
+        cases: vec![request(1)],
+        ..Forgetting::default()
+    };
+    store.forget(what).await.unwrap();
+    assert_eq!(store.cards("slack", &request(1)).await.unwrap(), []);
+    assert_eq!(store.cards("teams", &request(1)).await.unwrap(), []);
+    assert_eq!(store.changing_cards("slack").await.unwrap(), [request(2)]);
+}
+
+async fn cards_of_somebody_go_with_their_credential(store: Any) {
+    let account = credential(1, CredentialKind::Account, "person:dana@example.com");
+    let writes = vec![insert(&case(1)), issue(&account)];
+    store.commit(writes).await.unwrap();
+    let card = |place: String| Card {
+        channel: "slack".into(),
+        request: case(1).request.id,
+        place,
+        message: None,
+        shown: None,
+        done: true,
+    };
+    let id = &account.id;
+    let cards = [
+        format!("{id}"),
+        format!("{id}!"),
+        format!("{id}#1"),
+        "C1".into(),
+    ];
+    let writes = cards.map(|place| Write::PutCard(card(place)));
+    store.commit(writes.into()).await.unwrap();
+    let what = Forgetting {
+        credentials: vec![id.clone()],
+        ..Forgetting::default()
+    };
+    store.forget(what).await.unwrap();
+    let left = store.cards("slack", &case(1).request.id).await.unwrap();
+    assert_eq!(left, [card("C1".into())]);
+}
 
 async fn settings_are_set(store: Any) {
     let set = |value: &str| Write::Set {

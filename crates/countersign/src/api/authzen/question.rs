@@ -15,7 +15,6 @@ use countersign_core::{
     digest::AttachKey,
     id::{ActionName, TargetId},
     request::MAX_TEXT_BYTES,
-    subject::SubjectChain,
 };
 use countersign_policy::target::exec::target_resource;
 use serde_json::{Map, Value};
@@ -95,7 +94,7 @@ impl Question {
         Ok(Self {
             approval,
             asked: Asked {
-                chain: SubjectChain::of(caller.subject.clone()),
+                chain: caller.chain(),
                 action,
                 effects: vec![effect],
                 captures: body.action.properties.into_iter().flatten().collect(),

@@ -30,6 +30,8 @@ pub(super) enum Sent {
     Nothing,
     /// JSON of this schema.
     Json(&'static str),
+    /// A form of this schema.
+    Form(&'static str),
     /// Bytes.
     Bytes,
 }
@@ -138,7 +140,7 @@ const LIST: &[&str] = &[
 ];
 
 use Given::{AnyJson, Created, Events, Json, Lines, Text};
-use Sent::{Bytes, Json as Body, Nothing};
+use Sent::{Bytes, Form, Json as Body, Nothing};
 
 /// Every route.
 pub(super) const ROUTES: &[Route] = &[
@@ -202,6 +204,28 @@ pub(super) const ROUTES: &[Route] = &[
         Json("Health"),
     )
     .public(),
+    Route::get(
+        "/.well-known/oauth-authorization-server",
+        "oauthMetadata",
+        "Where and how machines ask for tokens (RFC 8414)",
+        Json("OauthMetadata"),
+    )
+    .public(),
+    Route::post(
+        "/oauth/token",
+        "token",
+        "A short-lived token for what a machine proves itself with (RFC 8693, RFC 7523)",
+        Form("TokenForm"),
+        Json("TokenAnswer"),
+    )
+    .public(),
+    Route::post(
+        "/v1/delegations",
+        "delegate",
+        "Let a machine act for the caller",
+        Body("DelegationBody"),
+        Json("DelegationMade"),
+    ),
     Route::get("/v1/whoami", "whoAmI", "Who the caller is", Json("WhoAmI")),
     Route::post(
         "/v1/login",
@@ -343,6 +367,12 @@ pub(super) const ROUTES: &[Route] = &[
         "directory",
         "People and machines",
         Json("DirectoryInfo"),
+    ),
+    Route::get(
+        "/v1/channels",
+        "channels",
+        "How the channels to people stand, for auditors",
+        Json("ChannelList"),
     ),
     Route::get(
         "/v1/streams",

@@ -148,6 +148,12 @@ async fn attend(
             Err(EventError::Broken(why)) => return Ok(Ended::Broken(why)),
             Err(EventError::Strange(what)) => return Err(watch.broken(&what)),
         };
+        if let (RunEvent::Refused { code, .. }, Phase::Held(_)) = (&event, watch.phase())
+            && code == "unauthenticated"
+            && client.renew().await
+        {
+            return Ok(Ended::Broken("its token ended".into()));
+        }
         let permitted = match &event {
             RunEvent::Permitted {
                 request, permit, ..

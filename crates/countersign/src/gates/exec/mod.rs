@@ -23,7 +23,7 @@ use countersign_core::{
     id::{RequestId, TargetId},
     permit::Permit,
     request::{Case, Phase, Request},
-    subject::{SubjectChain, SubjectId},
+    subject::SubjectId,
 };
 use countersign_runner::spawn::Output;
 use tokio::sync::mpsc::{self, Sender};
@@ -39,7 +39,7 @@ use crate::{
         ways::Ways,
     },
     engine::{Admitted, Asked, EngineError, Input},
-    gateway::Gateway,
+    gateway::{Gateway, check_claimant},
     identity::Caller,
     names::Names,
     runner::{self, PlanError},
@@ -237,7 +237,7 @@ impl Run {
             let why = targets::unknown(&active, caller, &target, (self.gate, &call.argv), now);
             return Err(ExecError::Invalid(why));
         }
-        let mut chain = SubjectChain::of(caller.subject.clone());
+        let mut chain = caller.chain();
         chain.origin = call.origin.clone();
         let asking = Asking {
             chain,
@@ -381,6 +381,12 @@ impl Run {
 
     async fn claim(&self, caller: &Caller, request: &Request) -> Result<(), ExecError> {
         let id = &request.id;
+        if let Err(error) = check_claimant(caller, &request.chain) {
+            self.gateway
+                .record_refused(caller, id, "not_requester")
+                .await;
+            return Err(error.into());
+        }
         // Before, so that nothing is claimed that can't run.
         let secrets = self.gateway.secrets.of(request).await?;
         let place = self.place(&caller.subject.id)?;

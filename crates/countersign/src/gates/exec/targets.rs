@@ -18,7 +18,7 @@ pub(super) fn unknown(
     (gate, argv): (&str, &[String]),
     now: Timestamp,
 ) -> String {
-    let chain = SubjectChain::of(caller.subject.clone());
+    let chain = caller.chain();
     in_words(named.as_str(), &usable(active, &chain, (gate, argv), now))
 }
 

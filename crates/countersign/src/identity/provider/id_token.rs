@@ -7,24 +7,11 @@
 //! Specification: OpenID Connect Core 1.0, sections 3.1.3.7 and 5.3.2.
 
 use anyhow::{Context, bail, ensure};
-use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyOperations, PublicKeyUse},
-};
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Map, Value};
 
-/// Signatures that are believed. None with a shared secret: who can check those can make them.
-const SIGNATURES: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
+use crate::identity::signed::{self, SIGNATURES};
+
 /// How far clocks may differ, in seconds.
 const SKEW: u64 = 60;
 /// The longest ID token, in bytes.
@@ -41,12 +28,6 @@ pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client: &'a str,
     pub(super) nonce: &'a str,
-}
-
-/// Whether a token names a key of these, or none.
-pub(super) fn names_one_of(token: &str, keys: &JwkSet) -> bool {
-    let kid = decode_header(token).ok().and_then(|header| header.kid);
-    kid.is_none_or(|kid| keys.find(&kid).is_some())
 }
 
 /// The claims of a token that holds.
@@ -72,50 +53,12 @@ pub(super) fn verify(
     validation.set_issuer(&[expected.issuer]);
     validation.set_audience(&[expected.client]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    let fits = |key: &&Jwk| {
-        let named = match &header.kid {
-            Some(kid) => key.common.key_id.as_ref() == Some(kid),
-            None => true,
-        };
-        named && signs(key, header.alg)
-    };
-    let mut found = keys.keys.iter().filter(fits);
-    let key = found
-        .next()
-        .context("none of its keys signed the ID token")?;
-    ensure!(
-        found.next().is_none(),
-        "its ID token does not say which of its keys signed it"
-    );
+    let key = signed::key_of(&header, &keys.keys).context("about the ID token")?;
     let key = DecodingKey::from_jwk(key).context("its key can't be used")?;
     let told = decode::<Map<String, Value>>(token, &key, &validation);
     let told = told.context("its ID token does not hold")?.claims;
     check(&told, expected)?;
     Ok(told)
-}
-
-/// Whether a key is one for such signatures.
-fn signs(key: &Jwk, algorithm: Algorithm) -> bool {
-    let common = &key.common;
-    let named = common.key_algorithm.as_ref();
-    let of_use = common.public_key_use.as_ref();
-    let operations = common.key_operations.as_ref();
-    named.is_none_or(|named| named.to_string().parse() == Ok(algorithm))
-        && of_use.is_none_or(|of_use| *of_use == PublicKeyUse::Signature)
-        && operations.is_none_or(|all| all.contains(&KeyOperations::Verify))
-        && is_of_kind(&key.algorithm, algorithm)
-}
-
-/// Whether a key is of the kind that such signatures are made with.
-fn is_of_kind(key: &AlgorithmParameters, algorithm: Algorithm) -> bool {
-    use EllipticCurve::{Ed25519, P256, P384};
-    match (key, algorithm) {
-        (AlgorithmParameters::RSA(_), algorithm) => algorithm.family() == AlgorithmFamily::Rsa,
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES256) => key.curve == P256,
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES384) => key.curve == P384,
-        (AlgorithmParameters::OctetKeyPair(key), Algorithm::EdDSA) => key.curve == Ed25519,
-        _ => false,
-    }
 }
 
 /// What the library leaves open.

@@ -10,7 +10,6 @@
 mod claims;
 mod discovery;
 mod id_token;
-mod kept;
 mod speaking;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use anyhow::{Context, bail};
 use countersign_policy::Provider;
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{
-    Client, RequestBuilder, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+    Client, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,12 +22,12 @@ use zeroize::Zeroizing;
 use super::{
     discovery::{self, Metadata},
     id_token::{self, Expected},
-    kept::Kept,
 };
-use crate::outbound::{self, FreshSecret};
+use crate::{
+    identity::{kept::Kept, signed},
+    outbound::{self, FreshSecret, answer, good},
+};
 
-/// How much of an answer is read, in bytes.
-const MAX_ANSWER: usize = 1 << 20;
 /// How long what a provider says of itself is used.
 const FRESH: Duration = Duration::from_secs(3_600);
 /// How long its keys are used: one that it takes back is gone after that.
@@ -177,7 +177,7 @@ impl Connection {
             nonce,
         };
         let good = |age, keys: &Arc<JwkSet>| {
-            let known = age < AGAIN || id_token::names_one_of(token, keys);
+            let known = age < AGAIN || signed::names_one_of(token, keys);
             age < FRESH_KEYS && known
         };
         let keys = self.keys.get(good, || self.fetch_keys(metadata)).await?;
@@ -219,30 +219,5 @@ impl Form {
 
     fn and(self, field: &str) -> String {
         format!("{}&{field}", self.0)
-    }
-}
-
-/// Asks and reads what is answered.
-async fn answer(asked: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-    let asked = asked
-        .header(USER_AGENT, outbound::USER_AGENT)
-        .header(ACCEPT, "application/json");
-    let mut answer = asked.send().await.map_err(|error| {
-        // Its address is in the configuration or its own document; a query could hold anything.
-        let host = error
-            .url()
-            .and_then(|url| url.host_str().map(str::to_owned));
-        let host = host.unwrap_or_default();
-        anyhow::Error::new(error.without_url()).context(format!("{host} does not answer"))
-    })?;
-    let body = outbound::body(&mut answer, MAX_ANSWER).await;
-    let body = body.map_err(reqwest::Error::without_url)?;
-    Ok((answer.status(), body.context("its answer is too long")?))
-}
-
-fn good((status, body): (StatusCode, Vec<u8>)) -> anyhow::Result<Vec<u8>> {
-    match status {
-        StatusCode::OK => Ok(body),
-        status => bail!("it answers with status {status}"),
     }
 }

@@ -17,6 +17,7 @@ use super::{
     encode,
     id_token::{self, Expected},
 };
+use crate::identity::signed;
 
 const ISSUER: &str = "https://login.example.com";
 const CLIENT: &str = "countersign";
@@ -256,8 +257,8 @@ fn a_key_is_used_for_what_it_is_for() {
     let same_name = set(&[signer.ec_key(json!({})), Signer::new().ec_key(json!({}))]);
     assert!(verify(&token, &same_name).is_err());
     assert!(verify(&token, &set(&[])).is_err());
-    assert!(id_token::names_one_of(&token, &twice));
-    assert!(!id_token::names_one_of(&token, &set(&[])));
+    assert!(signed::names_one_of(&token, &twice));
+    assert!(!signed::names_one_of(&token, &set(&[])));
 }
 
 fn provider() -> Provider {

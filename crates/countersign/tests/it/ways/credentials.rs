@@ -391,7 +391,7 @@ async fn an_agent_of_a_disabled_owner_does_nothing() {
         .await;
     assert_eq!(disabled.text("state"), "succeeded");
     let last = bot.claim(&approved, "./tally one x").await;
-    assert_refused(&last, "an approved claim", "policy_changed");
+    assert_refused(&last, "an approved claim", "requester_stopped");
     for command in ["./tally free y", "./tally one z"] {
         let events = bot.run(command, 0).await;
         assert_refused(events.last().unwrap(), command, "denied");

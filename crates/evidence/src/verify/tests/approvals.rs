@@ -81,7 +81,12 @@ fn votes_cannot_be_changed_without_the_vote_key() {
             dana_votes(log, |stated| stated.assurance = Assurance::Chat);
             log.draft(HELD, 2).approval().assurance = Assurance::Passkey;
         },
-        &[differs("assurance")],
+        &[
+            Problem::CredentialTooWeak {
+                credential: session(DANA),
+            },
+            differs("assurance"),
+        ],
     );
     check(
         "issuer hidden",

@@ -395,7 +395,12 @@ fn about_grounds() -> Vec<Row> {
         (
             "a token that votes",
             sealed(|log| log.session_of(DANA).kind = crate::body::CredentialKind::Token),
-            "is neither a session nor a passkey, and nothing else votes",
+            "is neither a session nor a passkey nor an account in a chat, and nothing else votes",
+        ),
+        (
+            "a click in a chat that says it was a session",
+            sealed(|log| log.session_of(DANA).kind = crate::body::CredentialKind::Account),
+            "claims to be surer of its voter than the credential",
         ),
         (
             "policy swapped in the database and restored",

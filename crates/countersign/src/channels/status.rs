@@ -1,0 +1,47 @@
+//! How a channel stands.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// What is wrong with one channel, by where.
+pub(super) struct Status {
+    name: String,
+    faults: Mutex<BTreeMap<String, String>>,
+}
+
+impl Status {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            faults: Mutex::default(),
+        }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what is wrong somewhere, and says it once.
+    pub(super) fn wrong(&self, place: &str, why: &str) {
+        let before = self.faults().insert(place.into(), why.into());
+        if before.as_deref() != Some(why) {
+            tracing::error!(channel = self.name, place, "{why}");
+        }
+    }
+
+    /// Notes that all is well there.
+    pub(super) fn well(&self, place: &str) {
+        if self.faults().remove(place).is_some() {
+            tracing::info!(channel = self.name, place, "it goes on");
+        }
+    }
+
+    /// What is wrong.
+    pub(super) fn fault(&self) -> Option<String> {
+        let faults = self.faults();
+        let lines: Vec<String> = faults.values().cloned().collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+}

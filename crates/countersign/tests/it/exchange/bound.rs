@@ -1,0 +1,281 @@
+//! Tokens that are bound to a key, and proofs of it.
+
+use serde_json::{Value, json};
+
+use super::{EXCHANGE, JWT, Shop, Signer, encode, now, refused, with};
+use crate::support::{Answer, Caller, client};
+
+/// What a proof says.
+fn proof_of(method: &str, address: &str, token: Option<&str>, more: Value) -> Value {
+    let jti = format!("{:?}", std::time::Instant::now());
+    let ath = token.map(|token| encode(&countersign_core::canonical::Hash::of(token.as_bytes()).0));
+    let claims = json!({
+        "htm": method, "htu": address, "iat": now(), "jti": encode(jti.as_bytes()), "ath": ath,
+    });
+    with(with(claims, json!({ "ath": ath })), more)
+}
+
+fn prove(key: &Signer, claims: &Value, more: Value) -> String {
+    let head = with(
+        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk() }),
+        more,
+    );
+    key.sign_text(&head.to_string(), &claims.to_string())
+}
+
+impl Shop {
+    async fn exchange_bound(&self, key: &Signer) -> Answer {
+        let here = format!("{}/oauth/token", self.lab.url);
+        let proof = prove(key, &proof_of("POST", &here, None, json!({})), json!({}));
+        self.exchange_with(&[("dpop", &proof)]).await
+    }
+
+    async fn exchange_with(&self, headers: &[(&str, &str)]) -> Answer {
+        let token = self.job_token();
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", &token),
+            ("subject_token_type", JWT),
+        ];
+        self.ask_with(&form, headers).await
+    }
+}
+
+async fn get(caller: &Caller, path: &str, scheme: &str, proofs: &[&str]) -> Answer {
+    let mut request = client().get(format!("{}{path}", caller.url));
+    request = request.header("authorization", format!("{scheme} {}", caller.secret));
+    for proof in proofs {
+        request = request.header("dpop", *proof);
+    }
+    let response = request.send().await.unwrap();
+    if response.status() == 401 {
+        let all: Vec<_> = response
+            .headers()
+            .get_all("www-authenticate")
+            .iter()
+            .collect();
+        assert!(
+            all.iter()
+                .any(|one| one.to_str().unwrap().starts_with("DPoP ")),
+            "{all:?}"
+        );
+    }
+    Answer::of(response).await
+}
+
+#[tokio::test]
+async fn a_bound_token_counts_with_a_proof_only() {
+    let shop = Shop::new().await;
+    let key = Signer::new("dpop");
+    let given = shop.exchange_bound(&key).await.expect(200);
+    assert_eq!(given.text("token_type"), "DPoP");
+    let bot = shop.caller_of(&given);
+    let path = "/v1/whoami";
+    let address = format!("{}{path}", bot.url);
+    let good = |more| proof_of("GET", &address, Some(&bot.secret), more);
+    let sign = |more| prove(&key, &good(more), json!({}));
+    let first = sign(json!({}));
+    let who = get(&bot, path, "DPoP", &[&first]).await.expect(200);
+    assert_eq!(who.text("subject"), "agent:shop");
+    let said = |answer: &Answer| (answer.status, answer.kind());
+    let no = (401, "invalid_dpop_proof".to_owned());
+    assert_eq!(
+        said(&get(&bot, path, "DPoP", &[&first]).await),
+        no,
+        "a replay"
+    );
+    assert_eq!(said(&get(&bot, path, "Bearer", &[]).await), no, "a bearer");
+    assert_eq!(
+        said(&get(&bot, path, "Bearer", &[&sign(json!({}))]).await),
+        no,
+        "a bearer with a proof"
+    );
+    assert_eq!(said(&get(&bot, path, "DPoP", &[]).await), no, "no proof");
+    let two = (sign(json!({})), sign(json!({})));
+    assert_eq!(
+        said(&get(&bot, path, "DPoP", &[&two.0, &two.1]).await),
+        no,
+        "two proofs"
+    );
+    for (what, more) in [
+        ("a query", json!({ "htu": format!("{address}?x=1#y") })),
+        (
+            "a host in capitals",
+            json!({ "htu": address.replacen("http", "HTTP", 1) }),
+        ),
+        ("a moment ago", json!({ "iat": now() - 50 })),
+        ("a clock that is ahead", json!({ "iat": now() + 3 })),
+    ] {
+        // Nothing from before the gateway started counts.
+        let early = what == "a moment ago";
+        let answer = get(&bot, path, "DPoP", &[&sign(more)]).await;
+        assert_eq!(
+            answer.status,
+            if early { 401 } else { 200 },
+            "{what}: {answer:?}"
+        );
+    }
+    for (what, more) in [
+        ("another method", json!({ "htm": "POST" })),
+        ("a method in small letters", json!({ "htm": "get" })),
+        ("no method", json!({ "htm": null })),
+        (
+            "another address",
+            json!({ "htu": format!("{}/v1/requests", bot.url) }),
+        ),
+        (
+            "another host",
+            json!({ "htu": format!("https://evil.example{path}") }),
+        ),
+        (
+            "TLS",
+            json!({ "htu": address.replacen("http:", "https:", 1) }),
+        ),
+        (
+            "a user",
+            json!({ "htu": address.replacen("//", "//x@", 1) }),
+        ),
+        ("no address", json!({ "htu": null })),
+        ("old", json!({ "iat": now() - 61 })),
+        ("in the future", json!({ "iat": now() + 60 })),
+        ("far in the future", json!({ "iat": 1e18 })),
+        ("no time", json!({ "iat": null })),
+        ("no token", json!({ "ath": null })),
+        ("another token", json!({ "ath": encode(&[7; 32]) })),
+        ("no name", json!({ "jti": null })),
+        ("an endless name", json!({ "jti": "x".repeat(300) })),
+    ] {
+        assert_eq!(
+            said(&get(&bot, path, "DPoP", &[&sign(more)]).await),
+            no,
+            "{what}"
+        );
+    }
+    let other = Signer::new("dpop");
+    let claims = || good(json!({}));
+    let with_private = with(key.jwk(), json!({ "d": encode(&[1; 32]) }));
+    let hmac = {
+        let head =
+            json!({ "typ": "dpop+jwt", "alg": "HS256", "jwk": { "kty": "oct", "k": "AAAA" } });
+        key.sign_text(&head.to_string(), &claims().to_string())
+    };
+    for (what, proof) in [
+        ("another key", prove(&other, &claims(), json!({}))),
+        (
+            "another's key, our signature",
+            prove(&key, &claims(), json!({ "jwk": other.jwk() })),
+        ),
+        (
+            "our key, another's signature",
+            prove(&other, &claims(), json!({ "jwk": key.jwk() })),
+        ),
+        (
+            "a private key",
+            prove(&key, &claims(), json!({ "jwk": with_private })),
+        ),
+        ("no key", prove(&key, &claims(), json!({ "jwk": null }))),
+        (
+            "another type",
+            prove(&key, &claims(), json!({ "typ": "JWT" })),
+        ),
+        ("no type", prove(&key, &claims(), json!({ "typ": null }))),
+        (
+            "an extension",
+            prove(&key, &claims(), json!({ "crit": ["x"] })),
+        ),
+        (
+            "another algorithm",
+            prove(&key, &claims(), json!({ "alg": "ES384" })),
+        ),
+        ("a shared secret", hmac),
+        (
+            "none",
+            format!(
+                "{}.{}.",
+                encode(b"{\"alg\":\"none\",\"typ\":\"dpop+jwt\"}"),
+                encode(b"{}")
+            ),
+        ),
+        ("nothing", String::new()),
+        ("the job's token", shop.job_token()),
+    ] {
+        assert_eq!(
+            said(&get(&bot, path, "DPoP", &[&proof]).await),
+            no,
+            "{what}"
+        );
+    }
+    // A proof for one request is none for another, and ways that change need one as well.
+    let body = json!({ "to": "agent:signer" });
+    let changed = bot.post("/v1/delegations", &body).await;
+    assert_eq!(said(&changed), no);
+    // What is bound to nothing takes no proof.
+    let plain = shop.bot().await;
+    let proof = proof_of("GET", &address, Some(&plain.secret), json!({}));
+    let proof = prove(&key, &proof, json!({}));
+    assert_eq!(said(&get(&plain, path, "DPoP", &[&proof]).await), no);
+}
+
+#[tokio::test]
+async fn a_machine_can_be_made_to_bind_its_tokens() {
+    let shop = Shop::new().await;
+    let (key, plain) = (Signer::new("dpop"), shop.bot().await);
+    let bound = shop.caller_of(&shop.exchange_bound(&key).await);
+    let here = format!("{}/oauth/token", shop.lab.url);
+    for (what, proof) in [
+        ("nothing", String::new()),
+        (
+            "for another address",
+            prove(
+                &key,
+                &proof_of("POST", &shop.lab.url, None, json!({})),
+                json!({}),
+            ),
+        ),
+        (
+            "for a token",
+            prove(
+                &key,
+                &proof_of("POST", &here, Some("x"), json!({})),
+                json!({}),
+            ),
+        ),
+        (
+            "an assertion",
+            shop.own.sign(&shop.assertion("agent:signer", json!({}))),
+        ),
+    ] {
+        let answer = shop.exchange_with(&[("dpop", &proof)]).await;
+        refused(what, &answer, 400, "invalid_dpop_proof", "");
+    }
+    let once = prove(&key, &proof_of("POST", &here, None, json!({})), json!({}));
+    shop.exchange_with(&[("dpop", &once)]).await.expect(200);
+    let again = shop.exchange_with(&[("dpop", &once)]).await;
+    refused("again", &again, 400, "invalid_dpop_proof", "used before");
+    shop.lab
+        .apply(|files| {
+            let config = files.get_mut("countersign.toml").unwrap();
+            *config = config.replacen("[agent.shop]\n", "[agent.shop]\nrequire_dpop = true\n", 1);
+        })
+        .await;
+    // What is bound goes on, what is not is over.
+    assert_eq!(plain.get("/v1/whoami").await.status, 401);
+    let address = format!("{}/v1/whoami", bound.url);
+    let proof = proof_of("GET", &address, Some(&bound.secret), json!({}));
+    let proof = prove(&key, &proof, json!({}));
+    get(&bound, "/v1/whoami", "DPoP", &[&proof])
+        .await
+        .expect(200);
+    let answer = shop.exchange_with(&[]).await;
+    refused(
+        "without a key",
+        &answer,
+        400,
+        "invalid_dpop_proof",
+        "bound to a key",
+    );
+    shop.exchange_bound(&key).await.expect(200);
+    let ada = shop.lab.session("ada").await;
+    let issued = ada.propose("agent-token", json!({ "agent": "shop" })).await;
+    issued.refused("a token of its own", 422, "invalid_proposal");
+}

@@ -1,0 +1,172 @@
+//! The `[channel.NAME]` tables, and the `notify` of rules that names them.
+//!
+//! In scope: reading a channel's settings; refusing what nobody could be told through.
+//! Out of scope: whether the other side knows them.
+//! Invariant: a channel says whom it believes: which workspace, which app, and by which secret.
+
+use std::collections::BTreeMap;
+
+use countersign_core::{approval::ApprovalRule, time::Span};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    reading::{Entry, Reader},
+    streams::refused_url,
+    targets::RawSecret,
+};
+use crate::{
+    channel::{Channel, Notify, Reached, Slack, is_id},
+    problem::shown,
+};
+
+/// The longest name of a channel; it is part of an address.
+const MAX_NAME: usize = 64;
+/// Slack's Web API.
+const SLACK: &str = "https://slack.com/api";
+/// How long ago somebody has to have signed in, unless configured otherwise, and at most.
+const SIGNED_IN: Span = Span::from_millis(7 * 86_400_000);
+const MAX_SIGNED_IN: Span = Span::from_millis(90 * 86_400_000);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawChannel {
+    kind: Spanned<String>,
+    team: Spanned<String>,
+    enterprise: Option<Spanned<String>>,
+    app: Spanned<String>,
+    bot_token: Spanned<RawSecret>,
+    signing_secret: Option<Spanned<RawSecret>>,
+    app_token: Option<Spanned<RawSecret>>,
+    signed_in_within: Option<Spanned<Span>>,
+    api: Option<Spanned<String>>,
+}
+
+/// Reads one channel; `None` when it cannot be used.
+pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<RawChannel>) -> Option<(String, Channel)> {
+    let Entry {
+        name,
+        line,
+        value: raw,
+    } = entry;
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+        let message = format!("`{}` cannot name a channel", shown(&name));
+        let help = "use 1 to 64 lower-case letters, digits and `-`";
+        reader.error(line, message, help);
+        return None;
+    }
+    if raw.kind.get_ref() != "slack" {
+        let message = format!(
+            "there are no channels of kind `{}`",
+            shown(raw.kind.get_ref())
+        );
+        let line = reader.line(raw.kind.span().start);
+        reader.error(line, message, "use `slack`; others are not available yet");
+        return None;
+    }
+    let slack = slack(reader, line, raw)?;
+    Some((name, Channel::Slack(Box::new(slack))))
+}
+
+fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
+    let team = id(reader, raw.team, "team", "T");
+    let enterprise = raw.enterprise.map(|one| id(reader, one, "enterprise", "E"));
+    let app = id(reader, raw.app, "app", "A");
+    let bot_token = secret(reader, raw.bot_token, "bot_token");
+    let reached = match (raw.signing_secret, raw.app_token) {
+        (Some(signed), None) => secret(reader, signed, "signing_secret").map(Reached::Signed),
+        (None, Some(socket)) => secret(reader, socket, "app_token").map(Reached::Socket),
+        _ => {
+            let message = "a Slack channel has either `signing_secret` or `app_token`";
+            let help = "give `signing_secret` where Slack can reach the gateway, `app_token` \
+                        (Socket Mode) where it can't";
+            reader.error(line, message, help);
+            None
+        }
+    };
+    Some(Slack {
+        team: team?,
+        enterprise: match enterprise {
+            Some(enterprise) => Some(enterprise?),
+            None => None,
+        },
+        app: app?,
+        bot_token: bot_token?,
+        reached: reached?,
+        signed_in_within: signed_in(reader, raw.signed_in_within),
+        api: api(reader, raw.api)?,
+    })
+}
+
+fn secret(
+    reader: &mut Reader<'_>,
+    raw: Spanned<RawSecret>,
+    what: &str,
+) -> Option<crate::target::exec::CredentialSource> {
+    let line = reader.line(raw.span().start);
+    raw.into_inner().source(reader, line, what)
+}
+
+fn id(reader: &mut Reader<'_>, raw: Spanned<String>, key: &str, first: &str) -> Option<String> {
+    let line = reader.line(raw.span().start);
+    let text = raw.into_inner();
+    if is_id(&text, &[first]) {
+        return Some(text);
+    }
+    let message = format!("`{}` is no `{key}` of Slack's", shown(&text));
+    let help = format!("write its id: `{first}` and capital letters and digits");
+    reader.error(line, message, help);
+    None
+}
+
+fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
+    let Some(raw) = raw else {
+        return SIGNED_IN;
+    };
+    let line = reader.line(raw.span().start);
+    let span = raw.into_inner();
+    if span > MAX_SIGNED_IN || span.as_millis() == 0 {
+        let message = format!("`signed_in_within` is {span}");
+        reader.error(line, message, "use up to `90d`");
+    }
+    span
+}
+
+fn api(reader: &mut Reader<'_>, raw: Option<Spanned<String>>) -> Option<String> {
+    let Some(raw) = raw else {
+        return Some(SLACK.into());
+    };
+    let line = reader.line(raw.span().start);
+    let url = raw.into_inner();
+    if let Some(why) = refused_url(&url) {
+        reader.error(line, format!("`api` {why}"), "leave it out");
+        return None;
+    }
+    Some(url.trim_end_matches('/').to_owned())
+}
+
+/// Reads what a rule's `notify` names, noting what is there nowhere.
+pub(super) fn check_notify(
+    reader: &mut Reader<'_>,
+    line: u32,
+    rule: &ApprovalRule,
+    channels: &BTreeMap<String, Channel>,
+) {
+    for entry in &rule.notify {
+        let Ok(notify) = entry.parse::<Notify>() else {
+            let message = format!("`{}` can't be told anything", shown(entry));
+            reader.error(line, message, crate::channel::NotNotify.to_string());
+            continue;
+        };
+        let Some(channel) = channels.get(&notify.channel) else {
+            let message = format!("there is no channel `{}`", shown(&notify.channel));
+            reader.error(line, message, "add its `[channel.NAME]` table");
+            continue;
+        };
+        let place = notify.place.as_deref();
+        if let Some(why) = place.and_then(|place| channel.refuses(place)) {
+            reader.error(line, format!("`{}` names no place", shown(entry)), why);
+        }
+    }
+}

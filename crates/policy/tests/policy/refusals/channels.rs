@@ -1,0 +1,118 @@
+//! Channels, and rules that tell them, that do not load.
+
+use super::check;
+use crate::fixture::{APPROVALS, MAIN, files};
+
+const GOOD: &str = r#"[channel.slack]
+kind = "slack"
+team = "T0123"
+app = "A0123"
+bot_token = { env = "B" }
+signing_secret = { env = "S" }
+"#;
+
+#[test]
+fn channels() {
+    let lines = MAIN.lines().count();
+    let app_token = "app_token = { env = \"A\" }\n";
+    for (from, to, line, expected) in [
+        (
+            "[channel.slack]",
+            "[channel.Slack]",
+            1,
+            "`Slack` cannot name a channel",
+        ),
+        (
+            "[channel.slack]",
+            "[channel.a/b]",
+            1,
+            "invalid table header",
+        ),
+        (
+            "\"slack\"",
+            "\"irc\"",
+            2,
+            "there are no channels of kind `irc`",
+        ),
+        ("T0123", "acme", 3, "`acme` is no `team` of Slack's"),
+        ("T0123", "A0123", 3, "`A0123` is no `team` of Slack's"),
+        ("A0123", "a0123", 4, "`a0123` is no `app` of Slack's"),
+        ("team = \"T0123\"\n", "", 1, "missing field `team`"),
+        (
+            "bot_token = { env = \"B\" }\n",
+            "",
+            1,
+            "missing field `bot_token`",
+        ),
+        ("{ env = \"B\" }", "\"xoxb-1\"", 5, "invalid type"),
+        (
+            "signing_secret = { env = \"S\" }\n",
+            "",
+            1,
+            "a Slack channel has either",
+        ),
+        (
+            "bot_token",
+            &format!("{app_token}bot_token"),
+            1,
+            "a Slack channel has either",
+        ),
+        (
+            "bot_token",
+            "enterprise = \"T1\"\nbot_token",
+            5,
+            "`T1` is no `enterprise`",
+        ),
+        (
+            "bot_token",
+            "signed_in_within = \"1000d\"\nbot_token",
+            5,
+            "`signed_in_within` is",
+        ),
+        (
+            "bot_token",
+            "api = \"http://slack\"\nbot_token",
+            5,
+            "`api` it would be sent in the clear",
+        ),
+        (
+            "bot_token",
+            "colour = 1\nbot_token",
+            5,
+            "unknown field `colour`",
+        ),
+    ] {
+        let added = GOOD.replacen(from, to, 1);
+        let text = format!("{MAIN}{added}");
+        let expected = match expected {
+            "invalid table header" => format!("countersign.toml:{}: error:", lines + line),
+            expected => format!("countersign.toml:{}: error: {expected}", lines + line),
+        };
+        let mut files = files("");
+        files.insert("countersign.toml".into(), text);
+        check(&files, &expected, &added);
+    }
+}
+
+#[test]
+fn what_is_told_nowhere() {
+    let main = format!("{MAIN}{GOOD}");
+    let lines = APPROVALS.lines().count();
+    for (notify, expected) in [
+        ("chat", "there is no channel `chat`"),
+        ("slack:", "`slack:` can't be told anything"),
+        ("", "`` can't be told anything"),
+        ("slack:#ops", "`slack:#ops` names no place"),
+        ("slack:U0123", "`slack:U0123` names no place"),
+    ] {
+        let rule = format!(
+            "\n[approval.told]\nstages = [{{ from = [\"group:dba\"], count = 1 }}]\nnotify = [\"{notify}\"]\n"
+        );
+        let text = format!("{APPROVALS}{rule}");
+        let mut files = files("");
+        files.insert("countersign.toml".into(), main.clone());
+        files.insert("approvals.toml".into(), text);
+        let expected = format!("approvals.toml:{}: error: {expected}", lines + 2);
+        check(&files, &expected, notify);
+    }
+}
