@@ -97,7 +97,10 @@ impl Asked {
         meant: &[T],
         mut make: impl FnMut(&T) -> Result<Map<String, Value>, ScimError>,
     ) -> Result<Value, ScimError> {
-        let page = meant.iter().skip(self.start - 1).take(self.count);
+        let page = meant
+            .iter()
+            .skip(self.start.saturating_sub(1))
+            .take(self.count);
         let resources = page.map(|one| Ok(self.told(make(one)?)));
         let resources = resources.collect::<Result<Vec<_>, ScimError>>()?;
         Ok(json!({

@@ -31,6 +31,7 @@ use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
     canonical::{Hash, NotCanonical, hash_in_domain},
     id::{IssuerId, ProviderId, RuleName, TargetId},
+    lifecycle::REPEAT_AFTER_UNKNOWN,
     subject::SubjectId,
 };
 
@@ -334,6 +335,17 @@ fn check_chat(
     generated: &Generated,
     problems: &mut Vec<Problem>,
 ) {
+    let repeats = rules
+        .iter()
+        .filter(|(name, _)| name.as_str() == REPEAT_AFTER_UNKNOWN);
+    for (_, entry) in repeats.filter(|(_, entry)| entry.rule.assurance == Assurance::Chat) {
+        problems.push(Problem::error(
+            APPROVALS_FILE,
+            entry.line,
+            format!("`{REPEAT_AFTER_UNKNOWN}` is satisfied by a chat, but can hold every action"),
+            "write `assurance = \"session\"` or `\"passkey\"`",
+        ));
+    }
     for statement in statements {
         let Some(action) = guarded_action(statement, generated) else {
             continue;

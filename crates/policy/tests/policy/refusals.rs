@@ -457,6 +457,23 @@ fn a_chat_is_not_enough_for_privilege_and_admin() {
 }
 
 #[test]
+fn a_chat_is_not_enough_to_repeat_what_may_have_happened() {
+    for (assurance, refused) in [("chat", true), ("session", false), ("passkey", false)] {
+        let rule = format!(
+            "[approval.repeat-after-unknown]\nassurance = \"{assurance}\"\nstages = [{{ from = [\"group:dba\"] }}]"
+        );
+        let mut files = files("");
+        files.insert("approvals.toml".into(), rule);
+        let found = problems(&files);
+        assert_eq!(!found.is_empty(), refused, "{assurance}: {found:?}");
+        let said = found
+            .iter()
+            .all(|one| one.contains("can hold every action"));
+        assert!(said, "{found:?}");
+    }
+}
+
+#[test]
 fn own_schemas() {
     for (text, expected) in [
         (

@@ -8,7 +8,7 @@
 //! Specification: <https://docs.slack.dev/block-kit/>
 
 use countersign_core::{
-    approval::vote::Verdict,
+    approval::{rule::Assurance, vote::Verdict},
     lifecycle,
     request::{Case, Closure, MessageKind, Outcome, Phase},
     time::Timestamp,
@@ -24,7 +24,6 @@ use crate::{
     },
     gateway::Gateway,
 };
-use countersign_core::approval::rule::Assurance;
 
 /// The most characters of one text of an action; Slack takes 3,000 of most texts.
 const PIECE: usize = 2_800;
