@@ -2,8 +2,8 @@
 """Passkeys in real Chromium, with the authenticator of its developer tools.
 
 Runs a gateway of its own (the program's path is the first argument) whose rule asks for passkeys.
-Rene adds one, Olga countersigns it, Rene signs an approval with it, the waiting command runs, and
-Rene signs in with it. Then the receipt is verified, and what was signed is checked by the PyPI
+Rene adds one, Olga countersigns it, Rene signs an approval with it that grants its like, the
+waiting command runs, and once more without asking, and Rene signs in with it. Then the receipt is verified, and what was signed is checked by the PyPI
 package `webauthn`, which is not our code. Screenshots go to target/screenshots.
 """
 
@@ -45,6 +45,7 @@ environment = "production"
 [approval.ops]
 stages = [{ from = ["group:ops"], count = 1 }]
 assurance = "passkey"
+grants = { max = "15m", uses = 5 }
 
 [approval.second]
 stages = [{ from = ["group:ops"], count = 1 }]
@@ -122,6 +123,10 @@ def approve(rene, known, request: str) -> None:
     button = rene.get_by_role("button", name=re.compile("with your passkey", re.I)).first
     expect(button).to_be_visible()
     rene.get_by_label(re.compile("^reason", re.I)).first.fill("looked at it\nand \"this\" is fine")
+    rene.get_by_text("Grant more than this one action").click()
+    rene.get_by_label("Grant its like, too").check()
+    rene.get_by_label("For", exact=True).select_option("5m")
+    rene.get_by_label("at most").fill("2")
     shoot(rene, "request-passkey-desktop")
     # Whom the authenticator does not know signs nothing, and is told so.
     known(False)
@@ -196,6 +201,15 @@ def main() -> None:
         approve(rene, known, f"{gateway.url}/requests/{request}")
         command.communicate(timeout=60)
         assert command.returncode == 0, command.returncode
+
+        # What was granted is in what the passkey signed. Once more it runs without asking, not twice.
+        again = [gateway.program, "--json", "run", "--target", "tools", "--wait", "0s", "--", "true"]
+        runs = [subprocess.run(again, env=home, capture_output=True, text=True) for _ in range(2)]
+        assert [run.returncode for run in runs] == [0, 75], runs
+        rene.goto(f"{gateway.url}/requests/{request}")
+        expect(rene.get_by_text("2 of 2 uses")).to_be_visible()
+        fits(rene)
+        shoot(rene, "request-granted-desktop")
 
         rene.get_by_role("button", name="Sign out").click()
         rene.goto(f"{gateway.url}/requests/{request}")

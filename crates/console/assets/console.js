@@ -91,6 +91,14 @@
     form.append(input);
   };
 
+  // The same terms as the form sends; what is signed is what is granted.
+  const granted = (form) => {
+    if (!form.querySelector("[name=grant]:checked")) return {};
+    const open = [...form.querySelectorAll("[data-grant-open]:checked")].map((box) => box.value);
+    const terms = { for: field(form, "grant_for"), uses: Number(field(form, "grant_uses")), open };
+    return { grant: terms };
+  };
+
   const ask = async (form) => {
     const kind = form.dataset.passkey;
     // A form's text arrives with CR LF and is kept with LF; what is signed is what is kept.
@@ -99,6 +107,7 @@
       reason: field(form, "reason").replace(/\r\n?/g, "\n") || null,
       digest: field(form, "digest"),
       act: field(form, "act"),
+      ...granted(form),
     };
     const answer = await fetch(form.dataset.options, {
       method: "POST", credentials: "same-origin", cache: "no-store",

@@ -3,8 +3,9 @@
 use countersign_console::{
     part::{Deadline, Moment, Party, Phase},
     request::{
-        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, OneClick,
-        Pair, Policy, RequestPage, Rule, Signature, Slot, Stage, StageState, What, Who,
+        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, GrantForm,
+        OneClick, OpenPlace, Pair, Policy, RequestPage, Rule, Signature, Slot, Stage, StageState,
+        What, Who,
     },
     shell::{Flash, Link, Place},
 };
@@ -184,6 +185,19 @@ pub(crate) fn reviewer() -> RequestPage {
                 needed_after: 1,
                 valid_for: "10 min".into(),
                 signs: "rule dba, stage 1".into(),
+                grant: Some(GrantForm {
+                    times: vec!["5m".into(), "15m".into()],
+                    time: "15m".into(),
+                    most: 20,
+                    uses: 20,
+                    places: vec![OpenPlace {
+                        place: "/argv/2".into(),
+                        name: "region".into(),
+                        value: "eu-west-1".into(),
+                        open: false,
+                    }],
+                    proposed: Vec::new(),
+                }),
                 ..ApproveForm::default()
             }),
             deny: Some(DenyForm {

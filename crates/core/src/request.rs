@@ -11,7 +11,11 @@ use serde_json::Value;
 
 use crate::{
     action::{Action, Effect},
-    approval::{ApprovalRule, Vote, rule::Assurance},
+    approval::{
+        ApprovalRule, Vote,
+        grant::{Grant, GrantOffer, Granted},
+        rule::Assurance,
+    },
     canonical::Hash,
     decision::Decided,
     digest::{ActionDigest, AttachKey, Nonce},
@@ -89,6 +93,9 @@ pub struct Request {
     pub decided: Decided,
     /// The rules to satisfy, as they were when it was asked.
     pub rules: Vec<ApprovalRule>,
+    /// What its approvers may grant beside it; `None` when nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Box<GrantOffer>>,
     /// The owners of its resources by the catalog.
     #[serde(default)]
     pub resource_owners: BTreeSet<PersonId>,
@@ -349,6 +356,12 @@ pub struct Case {
     pub lifted: Vec<Lifted>,
     /// Escalations announced so far, by rule and position.
     pub escalated: BTreeSet<(RuleName, u32)>,
+    /// What its approvers granted beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Box<Grant>>,
+    /// The grant it runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Box<Granted>>,
     /// Counts steps; the store swaps only from the version it read.
     pub version: u64,
     /// What policy said at the claim, for showing; no step reads it.

@@ -249,6 +249,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             blast_radius: "one thing".into(),
             complete: true,
         },
+        places: BTreeMap::new(),
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,
@@ -354,6 +355,7 @@ async fn approved(gateway: &Gateway) -> anyhow::Result<()> {
         reason: None,
         digest: case.request.digest,
         typed_digest: None,
+        grant: None,
         signature: None,
     };
     let vote = Input::Event(Event::Vote(ballot));

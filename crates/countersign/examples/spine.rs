@@ -187,6 +187,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
             blast_radius: "one thing".into(),
             complete: true,
         },
+        places: BTreeMap::new(),
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,
@@ -313,6 +314,7 @@ fn ballot(case: &Case) -> anyhow::Result<Ballot> {
         reason: None,
         digest: case.request.digest,
         typed_digest: None,
+        grant: None,
         signature: None,
     })
 }

@@ -10,7 +10,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
-    approval::vote::PasskeySignature,
+    approval::{grant::GrantTerms, vote::PasskeySignature},
     canonical::{Hash, NotCanonical, hash_in_domain, to_canonical},
     digest::ActionDigest,
     id::RequestId,
@@ -45,6 +45,9 @@ pub struct ApprovalStatement {
     /// Until when the request can be decided.
     #[serde(with = "safe")]
     pub expires: Timestamp,
+    /// What an approval grants beside the one action.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<GrantTerms>,
     /// 32 bytes that the gateway made for this one signature.
     pub nonce: Hash,
     /// Why, in the voter's words.
@@ -126,6 +129,7 @@ impl ApprovalStatement {
             ("verdict", self.verdict == vote.verdict),
             ("voter", self.voter == vote.voter),
             ("reason", self.reason == vote.reason),
+            ("grant", self.grant == vote.grant),
             ("text shown", Some(self.shown) == vote.shown),
             (
                 "time",

@@ -76,6 +76,9 @@ kinds! {
     "opened" => Opened(Opened),
     "action.permitted" => ActionPermitted(ActionPermitted),
     "action.outcome" => ActionOutcome(ActionOutcome),
+    "grant.given" => GrantGiven(GrantGiven),
+    "grant.used" => GrantUsed(GrantUsed),
+    "grant.ended" => GrantEnded(GrantEnded),
     "request.closed" => RequestClosed(RequestClosed),
     "request.escalated" => RequestEscalated(RequestEscalated),
     "emergency.reviewed" => EmergencyReviewed(EmergencyReviewed),
@@ -104,6 +107,9 @@ impl Body {
             | Self::Opened(_)
             | Self::ActionPermitted(_)
             | Self::ActionOutcome(_)
+            | Self::GrantGiven(_)
+            | Self::GrantUsed(_)
+            | Self::GrantEnded(_)
             | Self::RequestClosed(_)
             | Self::RequestEscalated(_)
             | Self::EmergencyReviewed(_) => true,
@@ -396,6 +402,28 @@ records! {
         permit: PermitId,
         /// How.
         status: OutcomeStatus,
+    }
+
+    /// The approvers of a permitted request granted its like; the permit is the first use. What exactly is
+    /// in their signed votes.
+    GrantGiven {
+        /// Its end.
+        #[serde(with = "safe")]
+        until: Timestamp,
+        /// How many uses, the first included.
+        uses: u32,
+    }
+
+    /// The request was asked under a grant, whose votes count for it.
+    GrantUsed {
+        /// The request whose approvers gave it.
+        grant: RequestId,
+    }
+
+    /// The grant of this request was ended, or the one it would have run under.
+    GrantEnded {
+        /// Who ended it.
+        by: Ref,
     }
 
     /// A request ended without running.

@@ -13,6 +13,7 @@ mod action;
 mod amends;
 mod examine;
 mod finding;
+mod grants;
 mod grounds;
 mod instances;
 mod quorum;

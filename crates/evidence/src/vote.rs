@@ -9,6 +9,7 @@
 //! [`VoteStatement`].
 
 use countersign_core::{
+    approval::grant::GrantTerms,
     canonical::{Hash, NotCanonical, to_canonical},
     digest::ActionDigest,
     id::{CredentialId, RequestId},
@@ -50,6 +51,9 @@ pub struct VoteStatement {
     pub digest: ActionDigest,
     /// Whether it lifts a rule in an emergency.
     pub emergency: bool,
+    /// What an approval grants beside the one action.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<GrantTerms>,
     /// Who issued the credential, when a person did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub issuer: Option<Ref>,

@@ -108,6 +108,9 @@ pub struct ActionEntry {
     pub group: Option<String>,
     /// What `context.arguments` may hold.
     pub arguments: BTreeMap<String, ArgumentKind>,
+    /// Whether approvers may grant no more than the one action: one that changes Countersign itself, one
+    /// that nobody understood, and one that a target says so of.
+    pub no_grant: bool,
 }
 
 /// The generated schema.
@@ -185,14 +188,13 @@ fn actions(targets: &BTreeMap<TargetId, Target>) -> BTreeMap<ActionName, ActionE
     let mut actions = BTreeMap::new();
     let mut add = |name: &str, group: Option<&str>| {
         if let Ok(name) = ActionName::new(name) {
-            let group = group.map(str::to_owned);
-            actions.insert(
-                name,
-                ActionEntry {
-                    group,
-                    arguments: BTreeMap::new(),
-                },
-            );
+            let entry = ActionEntry {
+                no_grant: group == Some("admin")
+                    || ["admin", UNCLASSIFIED].contains(&name.as_str()),
+                group: group.map(str::to_owned),
+                arguments: BTreeMap::new(),
+            };
+            actions.insert(name, entry);
         }
     };
     for shared in SHARED_GROUPS {
@@ -214,7 +216,9 @@ fn actions(targets: &BTreeMap<TargetId, Target>) -> BTreeMap<ActionName, ActionE
             .or_insert_with(|| ActionEntry {
                 group: Some(pattern.group.clone()),
                 arguments: BTreeMap::new(),
+                no_grant: pattern.group == "admin",
             });
+        entry.no_grant |= pattern.no_grant;
         for (name, kind) in pattern.argv.iter().flat_map(Token::placeholders) {
             let kind = match kind {
                 CaptureKind::Word | CaptureKind::Hex => ArgumentKind::Text,

@@ -156,6 +156,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
             approvals: BTreeSet::new(),
         },
         rules: vec![rule.clone()],
+        grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,

@@ -116,6 +116,14 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError>;
 
+    /// Requests whose grants can still be used at `now`, of everybody or of a subject at a target; those
+    /// that end first come first.
+    async fn granting(
+        &self,
+        of: Option<(&str, &TargetId)>,
+        now: Timestamp,
+    ) -> Result<Vec<RequestId>, StoreError>;
+
     /// How many requests are held or approved in all.
     async fn open_in_all(&self) -> Result<u32, StoreError>;
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use countersign_core::{
+    approval::grant::Grant,
     canonical::Hash,
     digest::AttachKey,
     id::{PermitId, PersonId, RequestId},
@@ -71,6 +72,7 @@ pub(crate) struct CaseRow {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) refuse_until: Option<Timestamp>,
     pub(crate) permit: Option<PermitId>,
+    pub(crate) grant_until: Option<Timestamp>,
     pub(crate) voters: BTreeSet<PersonId>,
 }
 
@@ -116,6 +118,7 @@ impl CaseRow {
             deadline: lifecycle::deadline(case),
             refuse_until,
             permit,
+            grant_until: case.grant.as_deref().and_then(Grant::live_until),
             voters,
         })
     }

@@ -4,6 +4,8 @@
 //! Out of scope: checking; every handler decides again from the session.
 //! Invariant: an action that is not offered has no form.
 
+use super::grant::GrantForm;
+
 /// The forms of a request's page; the default offers none.
 #[derive(Debug, Clone, Default)]
 pub struct Actions {
@@ -74,6 +76,8 @@ pub struct ApproveForm {
     pub signs: String,
     /// What the viewer typed before it was refused.
     pub reason: String,
+    /// What it can grant beside this action.
+    pub grant: Option<GrantForm>,
 }
 
 /// Whether an approval takes more than pressing a button.

@@ -7,12 +7,14 @@
 //! form exists only for an action that the model offers.
 
 mod actions;
+mod grant;
 mod progress;
 mod timeline;
 
 use askama::Template;
 
 pub use actions::{Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, OneClick};
+pub use grant::{GrantForm, GrantShown, OpenPlace};
 pub use progress::{Lifted, Rule, Signature, Slot, Stage, StageState};
 pub use timeline::{Event, EventKind};
 
@@ -64,6 +66,8 @@ pub struct RequestPage {
     pub hindered: Vec<String>,
     /// Rules lifted in an emergency.
     pub lifted: Vec<Lifted>,
+    /// What was granted with it.
+    pub grant: Option<GrantShown>,
     /// What happened so far, oldest first.
     pub timeline: Vec<Event>,
     /// The request that this one replaces, or that replaces it.

@@ -9,9 +9,9 @@ use countersign_console::{
     people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
     render,
     request::{
-        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, Lifted,
-        OneClick, Pair, Policy, Related, RequestPage, Rule, Signature, Slot, Stage, StageState,
-        What, Who,
+        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, GrantForm,
+        GrantShown, Lifted, OneClick, OpenPlace, Pair, Policy, Related, RequestPage, Rule,
+        Signature, Slot, Stage, StageState, What, Who,
     },
     shell::{Banner, Flash, Gravity, Link, Live, Place, Shell, SignedIn},
 };
@@ -206,6 +206,15 @@ impl Fill<'_> {
 
     fn request(&self, advisory: bool) -> RequestPage {
         RequestPage {
+            grant: Some(GrantShown {
+                words: self.s(),
+                cedar: self.s(),
+                until: self.moment(),
+                used: self.s(),
+                live: true,
+                ended_by: self.s(),
+                can_end: true,
+            }),
             shell: self.shell(),
             id: self.s(),
             title: self.s(),
@@ -332,6 +341,19 @@ impl Fill<'_> {
                 origin: self.s(),
                 signs: self.s(),
                 reason: self.s(),
+                grant: Some(GrantForm {
+                    times: self.list(),
+                    time: self.s(),
+                    most: 20,
+                    uses: 2,
+                    places: vec![OpenPlace {
+                        place: self.s(),
+                        name: self.s(),
+                        value: self.s(),
+                        open: true,
+                    }],
+                    proposed: self.list(),
+                }),
             }),
             deny: Some(DenyForm {
                 refuses_for: self.s(),

@@ -1,8 +1,9 @@
 //! Who must countersign, who may, and whether enough did.
 //!
-//! In scope: rules, votes, *self*, matching of votes to slots, hours.
+//! In scope: rules, votes, *self*, matching of votes to slots, hours, grants.
 //! Out of scope: when these questions are asked; the [`lifecycle`](crate::lifecycle) does that.
 
+pub mod grant;
 pub mod hours;
 pub mod myself;
 pub mod quorum;

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rule::Assurance;
+use super::{grant::GrantTerms, rule::Assurance};
 use crate::{
     digest::ActionDigest,
     id::{CredentialId, PersonId},
@@ -78,6 +78,9 @@ pub struct Vote {
     pub digest: ActionDigest,
     /// When.
     pub at: Timestamp,
+    /// What an approval grants beside this one action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantTerms>,
     /// What their passkey signed, where they voted with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Box<PasskeySignature>>,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Claim, Fact, Refusal, World, emergency::standing_lifts, step::Progress, vote};
+use super::{Claim, Fact, Refusal, World, emergency::standing_lifts, grant, step::Progress, vote};
 use crate::{
     decision::Decision,
     digest::action_digest,
@@ -86,6 +86,7 @@ pub(super) fn claim(progress: &mut Progress<'_>, claim: Claim) -> Result<(), Ref
         filled,
         approvals: claim.decided.approvals,
     });
+    grant::give(progress);
     progress.case.phase = Phase::Running {
         permit: claim.permit,
         since: now,

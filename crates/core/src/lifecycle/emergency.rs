@@ -141,6 +141,9 @@ fn check_circumstances(case: &Case, world: World<'_>, rule: &RuleName) -> Result
 
 fn check_ballot(case: &Case, world: World<'_>, ballot: &Ballot) -> Result<(), Refusal> {
     check_form(case, ballot)?;
+    if ballot.grant.is_some() {
+        return Err(Refusal::NotGrantable("an emergency lifts one rule once"));
+    }
     if ballot.verdict != Verdict::Approve {
         return Err(Refusal::NoEmergency("a denial lifts nothing"));
     }

@@ -9,6 +9,7 @@
 mod claim;
 mod converse;
 mod emergency;
+mod grant;
 mod open;
 mod refusal;
 mod step;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use claim::satisfied_rules;
+pub use grant::{NotCovered, may_end, open_under};
 pub use open::{MAX_DENIALS, REPEAT_AFTER_UNKNOWN, admit, open, refused_for_denials};
 pub use refusal::Refusal;
 pub use step::{deadline, step};
@@ -27,6 +29,7 @@ pub use vote::{electorate_names, eligible_voters, is_eligible, progress, would_r
 use crate::{
     approval::{
         ApprovalRule,
+        grant::{GrantTerms, Granted},
         quorum::Slot,
         vote::{Credential, PasskeySignature, Verdict, Vote},
     },
@@ -66,6 +69,8 @@ pub struct Ballot {
     pub digest: ActionDigest,
     /// The first digits of the digest, typed by hand where one click is not enough.
     pub typed_digest: Option<String>,
+    /// What an approval grants beside this one action.
+    pub grant: Option<GrantTerms>,
     /// What the voter's passkey signed.
     pub signature: Option<Box<PasskeySignature>>,
 }
@@ -80,6 +85,7 @@ impl Ballot {
             reason: self.reason,
             digest: self.digest,
             at,
+            grant: self.grant,
             signature: self.signature,
         }
     }
@@ -156,6 +162,21 @@ pub enum Event {
         /// Who.
         by: PersonId,
     },
+    /// Another request runs under this one's grant.
+    UseGrant {
+        /// The other request.
+        by: RequestId,
+    },
+    /// Somebody ends this request's grant.
+    EndGrant {
+        /// Who.
+        by: SubjectId,
+    },
+    /// The grant that this request would run under was ended.
+    GrantEnded {
+        /// By whom.
+        by: SubjectId,
+    },
 }
 
 /// Something that happened and must be recorded before anybody is told.
@@ -211,6 +232,30 @@ pub enum Fact {
         rule: RuleName,
         /// Who.
         by: PersonId,
+    },
+    /// Its approvers granted its like; it is the first use.
+    GrantGiven {
+        /// What they agreed on.
+        terms: GrantTerms,
+        /// Its end.
+        until: Timestamp,
+    },
+    /// It was asked under a grant.
+    Granted {
+        /// Which, with the votes it brings.
+        granted: Granted,
+    },
+    /// Another request runs under its grant.
+    GrantUsed {
+        /// The other request.
+        by: RequestId,
+        /// How many uses that makes.
+        used: u32,
+    },
+    /// Its own grant, or the one it would have run under, was ended.
+    GrantEnded {
+        /// By whom.
+        by: SubjectId,
     },
     /// Policy decided again at the claim.
     Redecided {

@@ -79,6 +79,8 @@ pub fn open(request: Request, world: World<'_>) -> Result<Case, DenyReason> {
         self_grown: BTreeSet::new(),
         lifted: Vec::new(),
         escalated: BTreeSet::new(),
+        grant: None,
+        granted: None,
         version: 0,
         claimed: None,
         exit: None,

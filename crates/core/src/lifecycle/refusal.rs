@@ -118,6 +118,12 @@ pub enum Refusal {
     /// Nothing to review.
     #[error("there is no emergency of that rule to review")]
     NothingToReview,
+    /// What the voter wants granted can't be.
+    #[error("this can't be granted: {0}")]
+    NotGrantable(&'static str),
+    /// There is no grant.
+    #[error("there is no grant of this request that could be used or ended")]
+    NoGrant,
     /// The event names another permit.
     #[error("the permit is not this request's")]
     OtherPermit,
@@ -155,6 +161,8 @@ impl Refusal {
             Self::NoSuchQuestion => "no_such_question",
             Self::NoEmergency(_) => "no_emergency",
             Self::NothingToReview => "nothing_to_review",
+            Self::NotGrantable(_) => "not_grantable",
+            Self::NoGrant => "no_grant",
             Self::OtherPermit => "other_permit",
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Event, Fact, Refusal, Step, World, claim, converse, emergency, open::unreachable_rules, vote,
+    Event, Fact, Refusal, Step, World, claim, converse, emergency, grant, open::unreachable_rules,
+    vote,
 };
 use crate::{
     approval::{myself::new_owners, quorum::shortest},
@@ -31,14 +32,7 @@ pub(super) struct Progress<'a> {
 /// A [`Refusal`] when nothing changes. A refusal that does change the case, such as a claim after
 /// the approval lapsed, comes back in [`Step::refused`].
 pub fn step(case: Case, event: Event, world: World<'_>, now: Timestamp) -> Result<Step, Refusal> {
-    let mut progress = Progress {
-        case,
-        world,
-        now,
-        facts: Vec::new(),
-        intent: None,
-        refused: None,
-    };
+    let mut progress = Progress::new(case, world, now);
     progress.let_time_pass();
     progress.remember_owners();
     // Time alone may have ended the case; what that changed stays even if the event is refused.
@@ -90,6 +84,19 @@ fn pending_escalations(
     })
 }
 
+impl<'a> Progress<'a> {
+    pub(super) fn new(case: Case, world: World<'a>, now: Timestamp) -> Self {
+        Self {
+            case,
+            world,
+            now,
+            facts: Vec::new(),
+            intent: None,
+            refused: None,
+        }
+    }
+}
+
 impl Progress<'_> {
     fn handle(&mut self, event: Event) -> Result<(), Refusal> {
         match event {
@@ -106,6 +113,9 @@ impl Progress<'_> {
             Event::Ended { permit, outcome } => claim::end(self, permit, outcome),
             Event::BreakGlass { rule, ballot } => emergency::break_glass(self, rule, ballot),
             Event::Review { rule, by } => emergency::review(self, rule, by),
+            Event::UseGrant { by } => grant::count(self, by),
+            Event::EndGrant { by } => grant::end(self, by),
+            Event::GrantEnded { by } => grant::leave(self, by),
             Event::SelfGrew { people } => {
                 self.grow_self(people);
                 Ok(())
@@ -232,7 +242,10 @@ impl Progress<'_> {
     fn lapses(&self) -> Timestamp {
         let votes = self.case.votes.iter().map(|vote| vote.at);
         let lifts = emergency::standing_lifts(&self.case, self.world);
-        let last = votes.chain(lifts.map(|lift| lift.at)).max();
+        // A grant's votes count as cast when it was used; the grant's own end comes on top.
+        let granted = self.case.granted.as_ref();
+        let used = granted.map(|_| self.case.request.at);
+        let last = votes.chain(lifts.map(|lift| lift.at)).chain(used).max();
         let [as_was, as_is] = vote::rule_sets(&self.case, self.world);
         let every: Vec<_> = self
             .case
@@ -243,8 +256,10 @@ impl Progress<'_> {
             .chain(&as_is)
             .cloned()
             .collect();
-        last.unwrap_or(self.now)
-            .after(shortest(&every, |rule| rule.valid_for))
+        let lapses = last
+            .unwrap_or(self.now)
+            .after(shortest(&every, |rule| rule.valid_for));
+        granted.map_or(lapses, |granted| lapses.min(granted.until))
     }
 
     fn remember_owners(&mut self) {

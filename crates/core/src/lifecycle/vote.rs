@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ballot, Fact, Refusal, World, emergency::standing_lifts, step::Progress};
+use super::{Ballot, Fact, Refusal, World, emergency::standing_lifts, grant, step::Progress};
 use crate::{
     approval::{
         ApprovalRule,
+        grant::GrantTerms,
         myself::myself,
         quorum::{Electorate, Slot, Tally},
         rule::{Assurance, ReasonRequirement},
@@ -45,7 +46,33 @@ pub(super) fn rule_sets(case: &Case, world: World<'_>) -> [Vec<ApprovalRule>; 2]
 
 /// Counts the approvals that stand, under one set of rules.
 pub(super) fn tally(case: &Case, rules: &[ApprovalRule], world: World<'_>) -> Tally {
-    tally_of(case, case.votes.iter(), rules, world)
+    tally_of(case, votes(case), rules, world)
+}
+
+/// Every vote on this very action, and those of the grant it runs under.
+fn votes(case: &Case) -> impl Iterator<Item = &Vote> {
+    let granted = case.granted.iter();
+    let granted = granted.flat_map(|granted| {
+        let of_it = |vote: &&Vote| vote.digest == granted.digest;
+        granted.votes.iter().filter(of_it)
+    });
+    granted.chain(own_votes(case))
+}
+
+fn own_votes(case: &Case) -> impl Iterator<Item = &Vote> {
+    let of_it = |vote: &&Vote| vote.digest == case.request.digest;
+    case.votes.iter().filter(of_it)
+}
+
+/// Counts the approvals that agree on what is granted.
+pub(super) fn tally_granting(
+    case: &Case,
+    terms: &GrantTerms,
+    rules: &[ApprovalRule],
+    world: World<'_>,
+) -> Tally {
+    let agree = own_votes(case).filter(|vote| vote.grant.as_ref() == Some(terms));
+    tally_of(case, agree, rules, world)
 }
 
 fn tally_of<'a>(
@@ -63,7 +90,6 @@ fn tally_of<'a>(
     };
     let stands = |vote: &&Vote| {
         vote.verdict == Verdict::Approve
-            && vote.digest == case.request.digest
             && rules.iter().all(|rule| meets(vote, rule))
             && (myself.contains(&vote.voter) || !issued_by(&vote.credential, &myself))
     };
@@ -182,6 +208,7 @@ pub fn would_refuse(
         reason: None,
         digest: case.request.digest,
         typed_digest: None,
+        grant: None,
         signature: None,
     };
     check_standing(case, world, now, &ballot).err()
@@ -198,6 +225,7 @@ pub(super) fn cast(progress: &mut Progress<'_>, ballot: Ballot) -> Result<(), Re
         check_reason(&ballot, &rule_sets(case, *world))?;
         check_typed(case, &ballot)?;
     }
+    grant::check(case, &ballot)?;
     let vote = ballot.cast(*now);
     if case.votes.iter().any(|earlier| earlier.voter == vote.voter) {
         case.votes.retain(|earlier| earlier.voter != vote.voter);
@@ -285,7 +313,7 @@ fn check_eligible(
     if let Some(other) = shares_credential(case, ballot) {
         return Err(Refusal::SharedCredential(other));
     }
-    let others = || case.votes.iter().filter(|vote| vote.voter != *voter);
+    let others = || votes(case).filter(|vote| vote.voter != *voter);
     let has_voted = others().count() < case.votes.len();
     let gains = rules.iter().find_map(|rules| {
         if tally(case, rules, world).could_fill.contains_key(voter) {

@@ -15,6 +15,7 @@ mod conversation;
 mod emergencies;
 mod endings;
 mod exhaustive;
+mod grants;
 mod matching;
 mod model;
 mod odd_rules;

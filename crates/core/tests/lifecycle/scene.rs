@@ -9,7 +9,7 @@ use countersign_core::{
     action::Action,
     approval::{
         ApprovalRule,
-        rule::{Approver, Assurance, Emergency, Escalation, ReasonRequirement, Stage},
+        rule::{Approver, Assurance, Emergency, Escalation, GrantLimits, ReasonRequirement, Stage},
         vote::{Credential, Verdict},
     },
     canonical::Hash,
@@ -74,6 +74,13 @@ pub(crate) fn rule(text: &str) -> ApprovalRule {
                 rule.escalate.push(Escalation {
                     after,
                     to: approvers(to),
+                });
+            }
+            "grants" => {
+                let (max, uses) = rest.split_once(' ').unwrap();
+                rule.grants = Some(GrantLimits {
+                    max: max.parse().unwrap(),
+                    uses: uses.parse().unwrap(),
                 });
             }
             "emergency" => {
@@ -191,6 +198,7 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         at: START,
         decided: decided(permit(), BTreeSet::new()),
         rules: rules.to_vec(),
+        grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,
@@ -363,6 +371,7 @@ impl Scene {
             reason: Some("looked at it".into()),
             digest: self.case.request.digest,
             typed_digest: None,
+            grant: None,
             signature: None,
         }
     }

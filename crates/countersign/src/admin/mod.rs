@@ -370,6 +370,7 @@ fn asked(
         },
         resource_owners: BTreeSet::new(),
         issuers: caller.lineage(),
+        places: BTreeMap::new(),
         administrative: true,
         amends: None,
         trace: None,

@@ -18,6 +18,7 @@ use super::types::{
 };
 use super::{
     deciding::would_refuse,
+    granting,
     ways::{Judge, Ways},
 };
 use crate::{
@@ -49,7 +50,7 @@ pub fn line(summary: CaseSummary) -> RequestLine {
     }
 }
 
-fn line_of(case: &Case) -> RequestLine {
+pub(super) fn line_of(case: &Case) -> RequestLine {
     RequestLine {
         id: case.request.id.clone(),
         state: case.phase.name().into(),
@@ -115,6 +116,9 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> R
             .collect(),
         votes: votes(case, ways, names),
         outcome: outcome(case, names),
+        offers: granting::offers(case),
+        grant: granting::line(case, now, names, &active.snapshot),
+        granted: granting::runs_under(case, names),
         conversation: conversation(case, names),
         amends: request.amends.as_ref().map(|amends| amends.request.clone()),
         can,
@@ -232,6 +236,10 @@ fn votes(case: &Case, ways: &Ways, names: Names) -> Vec<VoteLine> {
         reason: vote.reason.clone(),
         at: vote.at,
         assurance: assurance(vote.credential.assurance).into(),
+        grant: vote
+            .grant
+            .as_ref()
+            .map(|terms| granting::words(case, terms)),
         passkey: ways
             .signed_with(&vote.voter)
             .filter(|_| names == Names::Given)
@@ -344,6 +352,10 @@ fn can(
         ),
         ("cancel", open && side),
         ("claim", approved && requester && administrative),
+        (
+            "end-grant",
+            granting::can_end(case, active, gateway.clock.now(), caller),
+        ),
     ]
     .into_iter()
     .filter(|(_, allowed)| *allowed)

@@ -14,6 +14,7 @@ mod delegating;
 pub mod detail;
 mod events;
 pub mod explaining;
+pub(crate) mod granting;
 mod log;
 pub(crate) mod manage;
 pub mod narrowing;
@@ -405,6 +406,8 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/requests/{id}/amendments", post(requests::amend))
         .route("/v1/requests/{id}/cancel", post(requests::cancel))
         .route("/v1/requests/{id}/claim", post(manage::claim))
+        .route("/v1/requests/{id}/end-grant", post(granting::end_grant))
+        .route("/v1/grants", get(granting::list))
         .route("/v1/events", get(events::stream))
         .route("/v1/proposals", post(manage::propose))
         .route("/v1/policy", get(manage::policy))

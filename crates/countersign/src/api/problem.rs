@@ -94,6 +94,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::TextTooLong
         | Refusal::DigestNotTyped
         | Refusal::OtherDigestTyped
+        | Refusal::NotGrantable(_)
         | Refusal::NoSuchQuestion => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::CONFLICT,
     }

@@ -24,7 +24,7 @@ use axum::{
     response::Response,
 };
 use countersign_core::{
-    approval::{rule::Assurance, vote::Verdict},
+    approval::{grant::GrantTerms, rule::Assurance, vote::Verdict},
     canonical::Hash,
     digest::ActionDigest,
     id::{MessageId, PersonId, RequestId},
@@ -141,12 +141,14 @@ pub async fn cast(
     let digest = check_act(api, caller, id, (&body.digest, &body.act)).await?;
     check_side(api, caller, &case).await?;
     let reason = signing::written(&api.gateway.active(), body.reason);
+    let grant = body.grant.map(GrantTerms::from);
     let (signature, credential) = match &body.passkey {
         None => (None, credential(&caller.credential, assurance)),
         Some(signed) => {
             let said = signing::Said {
                 verdict: body.verdict,
                 reason: reason.as_deref(),
+                grant: grant.as_ref(),
             };
             let made = signing::signature(api, caller, &case, (said, signed)).await?;
             (Some(Box::new(made.0)), made.1)
@@ -159,6 +161,7 @@ pub async fn cast(
         reason,
         digest,
         typed_digest: body.typed_digest,
+        grant,
         signature,
     };
     act(api, caller, id, Event::Vote(ballot)).await
@@ -211,6 +214,7 @@ pub(crate) async fn click(
         reason: signing::written(&api.gateway.active(), clicked.reason),
         digest,
         typed_digest: None,
+        grant: None,
         signature: None,
     };
     act(api, caller, id, Event::Vote(ballot)).await

@@ -14,6 +14,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
     approval::{
+        grant::GrantTerms,
         rule::Assurance,
         vote::{Credential, PasskeySignature, Verdict},
     },
@@ -51,6 +52,7 @@ use crate::{
 pub(super) struct Said<'a> {
     pub(super) verdict: Verdict,
     pub(super) reason: Option<&'a str>,
+    pub(super) grant: Option<&'a GrantTerms>,
 }
 
 /// One challenge is for one session, one request and one action.
@@ -69,6 +71,7 @@ fn statement(
         bundle: gateway.active().hash,
         digest: case.request.digest,
         expires,
+        grant: said.grant.cloned(),
         nonce,
         reason: said.reason.map(Into::into),
         renderer: RENDERER.into(),
@@ -123,9 +126,11 @@ pub async fn begin(
     }
     let (token, until) = gateway.identity.challenge(&purpose(caller, id, &digest))?;
     let reason = written(&gateway.active(), body.reason);
+    let grant = body.grant.map(Into::into);
     let said = Said {
         verdict: body.verdict,
         reason: reason.as_deref(),
+        grant: grant.as_ref(),
     };
     let nonce = challenge::value(&token);
     let statement = statement(gateway, caller, &case, said, (nonce, until));

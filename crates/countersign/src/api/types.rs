@@ -6,12 +6,16 @@
 
 mod approvers;
 mod channels;
+mod grants;
 mod run;
 mod streams;
 mod tokens;
 
 pub use approvers::Approvers;
 pub use channels::{ChannelInfo, ChannelList};
+pub use grants::{
+    GrantLine, GrantList, GrantOffered, GrantPlace, GrantWanted, GrantedRequest, RunsUnder,
+};
 pub use run::{InputsReceived, LocalCommand, RunEvent, RunRequest, TargetInfo};
 pub use streams::{StreamInfo, StreamList};
 pub use tokens::{
@@ -89,6 +93,9 @@ pub struct VoteBody {
     /// Its first 8 digits, where one click is not enough.
     #[serde(default)]
     pub typed_digest: Option<String>,
+    /// What an approval grants beside this one action, where its rules offer that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantWanted>,
     /// The proof of a fresh act, from the request's page or `GET /v1/requests/ID`.
     pub act: String,
     /// What the voter's passkey signed, where a rule demands it; see
@@ -107,6 +114,9 @@ pub struct ToSign {
     /// Why; the same text goes with the vote.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What an approval grants; the same goes with the vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantWanted>,
     /// The digest of the action shown.
     pub digest: String,
     /// The proof of a fresh act.
@@ -248,13 +258,22 @@ pub struct RequestDetail {
     /// How it ended, or since when it runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<OutcomeLine>,
+    /// What approvers may grant beside it, while it is held.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offers: Option<GrantOffered>,
+    /// What they granted beside it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<GrantLine>,
+    /// The grant it runs under.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub granted: Option<RunsUnder>,
     /// What was said.
     pub conversation: Vec<MessageLine>,
     /// The request that replaces this one, or that this one replaces.
     #[schema(value_type = Option<String>)]
     pub amends: Option<RequestId>,
     /// What the caller can do: `vote`, `withdraw`, `comment`, `ask`, `answer`, `amend`, `cancel`,
-    /// `claim`.
+    /// `claim`, `end-grant`.
     pub can: Vec<String>,
     /// Why the caller can't vote, in words.
     pub why_not_vote: Option<String>,
@@ -337,6 +356,9 @@ pub struct VoteLine {
     /// The passkey that signed it; people only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub passkey: Option<SignedWith>,
+    /// What it grants beside the one action, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<String>,
     /// Whether it still counts: not any more once the passkey that signed it was removed.
     #[serde(default = "yes")]
     pub counts: bool,

@@ -17,6 +17,7 @@ mod delegate;
 mod demo;
 mod doctor;
 mod failure;
+mod grant;
 mod identity;
 mod init;
 mod key;
@@ -119,6 +120,9 @@ pub(crate) enum Command {
     /// Where people are told what waits, and decide
     #[command(subcommand)]
     Channel(channel::Command),
+    /// Show and end what approvers granted beside single actions
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Check that this machine can use its gateway
     #[command(after_help = doctor::EXIT)]
     Doctor,
@@ -259,6 +263,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<u8, Failure> {
         Command::Key(command) => Box::pin(key::run(command, &sources, output)).await,
         Command::People(command) => Box::pin(people::run(command, &sources, output)).await,
         Command::Channel(command) => channel::run(command, &sources, output).await,
+        Command::Grant(command) => grant::run(command, &sources, output).await,
         Command::Stream(command) => stream::run(command, &sources, output).await,
         Command::Doctor => doctor::run(&sources, output).await,
         Command::Completions(args) => completions::run(&args, output),

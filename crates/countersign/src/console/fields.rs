@@ -34,6 +34,15 @@ impl Fields {
         self.text(name).trim()
     }
 
+    /// The texts of fields whose names begin so.
+    pub(super) fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let fields = self
+            .0
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix));
+        fields.map(|(_, text)| text.as_str())
+    }
+
     /// What somebody wrote, with line feeds; `None` when it is blank.
     pub(super) fn written(&self, name: &str) -> Option<String> {
         let text = words::line_feeds(self.text(name));

@@ -25,10 +25,11 @@ pub(super) enum Done {
     Applied,
     Proposed,
     Removed,
+    GrantEnded,
 }
 
 impl Done {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -40,6 +41,7 @@ impl Done {
         Self::Applied,
         Self::Proposed,
         Self::Removed,
+        Self::GrantEnded,
     ];
 
     fn name(self) -> &'static str {
@@ -55,6 +57,7 @@ impl Done {
             Self::Applied => "applied",
             Self::Proposed => "proposed",
             Self::Removed => "removed",
+            Self::GrantEnded => "grant-ended",
         }
     }
 
@@ -74,6 +77,10 @@ impl Done {
             ),
             Self::Withdrawn => ("Your approval is taken back.", "The request waits again."),
             Self::Cancelled => ("The request is cancelled. Nothing ran.", ""),
+            Self::GrantEnded => (
+                "The grant is ended.",
+                "What would have run under it waits for people again.",
+            ),
             Self::Applied => ("The change was applied.", ""),
             Self::Removed => (
                 "The passkey is removed.",

@@ -85,7 +85,7 @@ async fn propose(
         let body = read(form, &fields)?;
         Ok::<_, ApiError>(admin::propose(&api.gateway, &session.caller, body).await?)
     };
-    match proposed.await {
+    match Box::pin(proposed).await {
         Ok(answer) => follow(api, session, &answer).await,
         Err(error) => refused(api, session, &error).await,
     }

@@ -13,11 +13,12 @@ use std::{
 
 use countersign_core::{
     action::{Action, Effect},
+    approval::grant::GrantOffer,
     decision::{Decided, Decision, DenyReason},
     digest::{ActionDigest, AttachKey, Nonce, action_digest, attach_key},
     directory::Directory,
     id::{PermitId, PersonId, RequestId, RuleName},
-    lifecycle,
+    lifecycle::{self, REPEAT_AFTER_UNKNOWN},
     permit::{Intent, Permit},
     request::{Amends, Case, Outcome, Presentation, Request},
     subject::SubjectChain,
@@ -25,7 +26,7 @@ use countersign_core::{
     trace::TraceParent,
 };
 use countersign_evidence::{body::Phase, reference::Ref};
-use countersign_policy::Question;
+use countersign_policy::{Question, Snapshot};
 use countersign_store::Write;
 use serde_json::Value;
 
@@ -67,6 +68,8 @@ pub struct Asked {
     pub issuers: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself.
     pub administrative: bool,
+    /// The places of its arguments that a grant can leave open, as JSON pointers, and their names.
+    pub places: BTreeMap<String, String>,
     /// What it replaces; an amendment is always held or denied, never run at once.
     pub amends: Option<Amends>,
     /// The trace that the caller says it belongs to.
@@ -133,7 +136,7 @@ pub enum Early {
 
 /// A request that policy has decided about, before anything is recorded.
 pub(super) struct Considered {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     pub(super) active: Arc<Active>,
     pub(super) now: Timestamp,
     /// What a stock Cedar engine needs to reproduce the decision.
@@ -179,6 +182,26 @@ pub(super) fn question<'a>(
     }
 }
 
+/// What approvers of a request may grant beside it.
+fn offer(
+    request: &Request,
+    places: BTreeMap<String, String>,
+    snapshot: &Snapshot,
+) -> Option<GrantOffer> {
+    let alone = !request.action.masked.is_empty()
+        || request.administrative
+        || request.amends.is_some()
+        || request
+            .rules
+            .iter()
+            .any(|rule| rule.name.as_str() == REPEAT_AFTER_UNKNOWN)
+        || !snapshot.may_be_granted(&request.effects);
+    match alone {
+        true => None,
+        false => GrantOffer::of(&request.rules, places),
+    }
+}
+
 /// References to everybody who counts as *self* when a request is made.
 pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -> Vec<Ref> {
     let people = request.chain.members().flat_map(|member| {
@@ -210,7 +233,7 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not run.
     pub async fn ask(&self, asked: Asked) -> Result<Admitted, EngineError> {
-        let considered = self.consider(asked).await?;
+        let considered = self.consider(asked)?;
         match considered.request.decided.decision.clone() {
             Decision::Permit { .. } if considered.request.amends.is_none() => {
                 self.permit(considered).await
@@ -235,7 +258,7 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded.
     pub async fn early(&self, asked: Asked) -> Result<Early, EngineError> {
-        let considered = self.consider(asked).await?;
+        let considered = self.consider(asked)?;
         match considered.request.decided.decision.clone() {
             decision @ Decision::Deny { .. } => {
                 Ok(Early::Denied(self.deny(considered, decision).await?))
@@ -250,7 +273,7 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided.
     pub async fn would_permit(&self, asked: Asked) -> Result<bool, EngineError> {
-        let Considered { request, .. } = self.consider(asked).await?;
+        let Considered { request, .. } = self.consider(asked)?;
         Ok(matches!(request.decided.decision, Decision::Permit { .. }))
     }
 
@@ -263,12 +286,12 @@ impl Admission {
             ..
         } = considered;
         if !secrets.are_kept() {
-            return self.engine.open(request, input).await;
+            return self.engine.open(*request, input).await;
         }
         let (id, files) = (request.id.clone(), &self.parts.secrets);
         let kept = files.keep(&id, &secrets).await;
         kept.map_err(|error| EngineError::Internal(crate::explain(&error)))?;
-        let opened = self.engine.open(request, input).await;
+        let opened = self.engine.open(*request, input).await;
         // An error may come after it was held; whatever else is left, the files' own sweep finds.
         let is_held = match &opened {
             Ok(opened) => matches!(opened, Opened::Held(_)),
@@ -281,10 +304,11 @@ impl Admission {
     }
 
     /// Makes the request and asks policy. Nothing is recorded or stored yet.
-    pub(super) async fn consider(&self, asked: Asked) -> Result<Considered, EngineError> {
+    pub(super) fn consider(&self, asked: Asked) -> Result<Considered, EngineError> {
         let now = self.parts.clock.now();
         let active = self.parts.active.borrow().clone();
         let secrets = asked.secrets.clone();
+        let mut places = asked.places.clone();
         let mut request = self.request(asked, &active, now)?;
         let none = BTreeSet::new();
         let asked = question(&request, &none, now);
@@ -298,6 +322,8 @@ impl Admission {
                 .iter()
                 .filter_map(|name| active.snapshot.rules().get(name));
             request.rules = named.cloned().collect();
+            let places = std::mem::take(&mut places);
+            request.grants = offer(&request, places, &active.snapshot).map(Box::new);
         }
         request.decided.decision = decision;
         if unknown {
@@ -305,7 +331,7 @@ impl Admission {
             body.insert_str(0, MAY_HAVE_RUN);
         }
         Ok(Considered {
-            request,
+            request: Box::new(request),
             active,
             now,
             input,
@@ -353,6 +379,7 @@ impl Admission {
                 approvals: BTreeSet::new(),
             },
             rules: Vec::new(),
+            grants: None,
             resource_owners: asked.resource_owners,
             issuers: asked.issuers,
             administrative: asked.administrative,
@@ -363,7 +390,7 @@ impl Admission {
     }
 
     /// That somebody asked, and what policy said.
-    pub(super) fn first_records(&self, considered: Considered) -> (Request, [Record; 2]) {
+    pub(super) fn first_records(&self, considered: Considered) -> (Box<Request>, [Record; 2]) {
         let Considered {
             request,
             active,
@@ -407,7 +434,7 @@ impl Admission {
         // A crash from here on is found at the next start: a permit without an outcome.
         let permit = intent.recorded(countersign_core::permit::LogIndex(first.0 + 2));
         Ok(Admitted::Permitted {
-            request: Box::new(request),
+            request,
             permit,
             secrets,
         })

@@ -76,14 +76,14 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then it must not happen.
     pub async fn evaluate(&self, asked: Asked) -> Result<Evaluated, EngineError> {
-        let mut considered = self.consider(asked).await?;
+        let mut considered = self.consider(asked)?;
         let admitted = match considered.request.decided.decision.clone() {
             Decision::Permit { .. } => self.permit(considered).await?,
             Decision::Hold { .. } => match self.hopeless(&considered.request).await? {
                 None => {
                     let (request, records) = self.first_records(considered);
                     self.append(records.into()).await?;
-                    return Ok(Evaluated::Requestable(Box::new(request)));
+                    return Ok(Evaluated::Requestable(request));
                 }
                 Some(reason) => {
                     considered.request.rules.clear();
@@ -134,7 +134,7 @@ impl Admission {
     /// # Errors
     /// [`EngineError`] when it could not be decided or recorded; then nobody was asked.
     pub async fn submit(&self, asked: Asked) -> Result<Submitted, EngineError> {
-        let considered = self.consider(asked).await?;
+        let considered = self.consider(asked)?;
         let id = considered.request.id.clone();
         match considered.request.decided.decision.clone() {
             Decision::Hold { .. } => Ok(match self.open(considered).await? {

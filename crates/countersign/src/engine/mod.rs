@@ -10,6 +10,7 @@ mod admission;
 mod amending;
 mod desk;
 mod evaluate;
+mod granting;
 mod looping;
 mod records;
 mod recovery;

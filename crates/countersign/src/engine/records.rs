@@ -27,9 +27,9 @@ use countersign_evidence::{
     approval,
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalWithdrawn, Assurance, Body,
-        CloseReason, CommentKind, Commented, Decision as Said, EmergencyReviewed, Fill,
-        OutcomeStatus, Phase, PolicyDecided, RequestClosed, RequestEscalated, RuleShape, SelfGrew,
-        Slot, Verdict as VerdictWord,
+        CloseReason, CommentKind, Commented, Decision as Said, EmergencyReviewed, Fill, GrantEnded,
+        GrantGiven, GrantUsed, OutcomeStatus, Phase, PolicyDecided, RequestClosed,
+        RequestEscalated, RuleShape, SelfGrew, Slot, Verdict as VerdictWord,
     },
     reference::{Pseudonyms, Ref},
     vote::VoteStatement,
@@ -306,6 +306,11 @@ impl Recorder<'_> {
                 };
                 self.push(Body::EmergencyReviewed(body), json!({ "by": by }));
             }
+            Fact::GrantGiven { .. } | Fact::Granted { .. } | Fact::GrantEnded { .. } => {
+                self.granted(fact);
+            }
+            // The record of the request that uses it says so.
+            Fact::GrantUsed { .. } => {}
             Fact::Redecided { decided } => self.redecided(decided),
             Fact::Permitted {
                 permit,
@@ -319,6 +324,28 @@ impl Recorder<'_> {
             Fact::Closed { closure } => self.closed(closure),
         }
         Ok(())
+    }
+
+    fn granted(&mut self, fact: &Fact) {
+        let (body, evidence) = match fact {
+            Fact::GrantGiven { terms, until } => {
+                let (until, uses) = (*until, terms.uses);
+                let body = Body::GrantGiven(GrantGiven { until, uses });
+                (body, json!({ "terms": terms }))
+            }
+            Fact::Granted { granted } => {
+                let grant = granted.request.clone();
+                let evidence = json!({ "digest": granted.digest, "until": granted.until });
+                (Body::GrantUsed(GrantUsed { grant }), evidence)
+            }
+            Fact::GrantEnded { by } => {
+                let evidence = json!({ "by": by });
+                let by = self.names().of(by);
+                (Body::GrantEnded(GrantEnded { by }), evidence)
+            }
+            _ => return,
+        };
+        self.push(body, evidence);
     }
 
     fn permitted(
@@ -459,6 +486,7 @@ pub(super) fn statement(
         credential: vote.credential.id.clone(),
         digest: vote.digest,
         emergency,
+        grant: vote.grant.clone(),
         issuer: vote
             .credential
             .issued_by

@@ -71,6 +71,13 @@ impl Turn {
         stored.ok_or_else(|| EngineError::NoSuchRequest(id.clone()))
     }
 
+    /// Has a case read from the store again, unless this turn changed it.
+    pub(super) fn forget_recent(&mut self, id: &RequestId) {
+        if !self.cases.contains_key(id) {
+            self.recent.remove(id);
+        }
+    }
+
     pub(super) async fn open(
         &mut self,
         parts: &Parts,
@@ -103,11 +110,14 @@ impl Turn {
             return self.deny(parts, request, input, reason);
         }
         self.check_room(parts, &request).await?;
+        if let Some((case, facts)) = self.under_grant(parts, &request).await? {
+            return self.hold(parts, (case, &facts), input);
+        }
         let active = self.active.clone();
         match lifecycle::open(request.clone(), active.world()) {
             Ok(case) => {
                 self.begins(parts, &case).await?;
-                self.hold(parts, case, input)
+                self.hold(parts, (case, &[]), input)
             }
             Err(reason) => self.deny(parts, request, input, reason),
         }
@@ -162,11 +172,14 @@ impl Turn {
     fn hold(
         &mut self,
         parts: &Parts,
-        mut case: Case,
+        (mut case, facts): (Case, &[Fact]),
         input: Value,
     ) -> Result<Pending, EngineError> {
         let mut recorder = self.recorder(parts, &mut case);
         recorder.opened(&self.active.directory, input);
+        for fact in facts {
+            recorder.fact(fact)?;
+        }
         let records = recorder.records;
         self.take(records)?;
         put_seal(parts, &mut case)?;
@@ -175,7 +188,10 @@ impl Turn {
             envelopes: Vec::new(),
         };
         self.writes.push(Write::InsertCase(Box::new(write)));
-        self.announce(&case, |_| "asked and held".into());
+        match facts.first() {
+            None => self.announce(&case, |_| "asked and held".into()),
+            Some(fact) => self.announce(&case, |names| describe(fact, names)),
+        }
         let stored = StoredCase {
             case: case.clone(),
             envelopes: Vec::new(),
@@ -222,9 +238,9 @@ impl Turn {
         id: &RequestId,
         input: Input,
     ) -> Result<Pending, EngineError> {
-        if matches!(input, Input::Claim { .. }) && !self.cases.contains_key(id) {
+        if matches!(input, Input::Claim { .. }) {
             // A claim looks at what is stored, so that a vote edited there is noticed.
-            self.recent.remove(id);
+            self.forget_recent(id);
         }
         let mut stored = self.load(parts, id).await?;
         if !seal::still_holds(&parts.keys, &mut stored.case) {
@@ -253,18 +269,28 @@ impl Turn {
                 }
                 self.check_original(parts, &stored.case).await?;
                 self.check_votes(parts, &stored).await?;
-                let (decided, input) = self.decide_again(&stored.case);
-                claim_input = input;
-                let permit = PermitId::from_bits(ids::bits(self.now)?);
-                Event::Claim(Claim {
-                    by,
-                    permit,
-                    decided,
-                })
+                match self.check_grant(parts, &stored.case).await? {
+                    // Back to people; whoever claims is told.
+                    Some(by) => Event::GrantEnded { by },
+                    None => {
+                        let (decided, input) = self.decide_again(&stored.case);
+                        claim_input = input;
+                        let permit = PermitId::from_bits(ids::bits(self.now)?);
+                        Event::Claim(Claim {
+                            by,
+                            permit,
+                            decided,
+                        })
+                    }
+                }
             }
         };
         let (active, was_open) = (self.active.clone(), stored.case.phase.is_open());
-        let step = lifecycle::step(stored.case, event, active.world(), self.now)?;
+        let grant_ended = matches!(event, Event::GrantEnded { .. });
+        let mut step = lifecycle::step(stored.case, event, active.world(), self.now)?;
+        if grant_ended {
+            step.refused = Some(Refusal::NoLongerSatisfied);
+        }
         let handed_on = match was_open && !step.case.phase.is_open() {
             true => self.handed_on(parts, &step.case).await?,
             false => None,
@@ -482,7 +508,11 @@ impl Turn {
     /// Verifies every stored vote against its signed envelope, field by field: what the database
     /// says counts only where the vote key, which is not in the database, agrees. What a passkey
     /// signed must hold again, by a passkey that is still its voter's.
-    async fn check_votes(&mut self, parts: &Parts, stored: &StoredCase) -> Result<(), EngineError> {
+    pub(super) async fn check_votes(
+        &mut self,
+        parts: &Parts,
+        stored: &StoredCase,
+    ) -> Result<(), EngineError> {
         let known = parts.keys.of_votes();
         for vote in &stored.case.votes {
             let signed = stored

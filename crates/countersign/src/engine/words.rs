@@ -43,6 +43,13 @@ pub(super) fn describe(fact: &Fact, names: Names) -> String {
         Fact::Reviewed { rule, by } => {
             format!("{} reviewed the emergency use of rule {rule}", person(by))
         }
+        Fact::GrantGiven { terms, .. } => format!(
+            "granted: its like may run until the grant ends, {} times in all",
+            terms.uses
+        ),
+        Fact::Granted { granted } => format!("asked under the grant of {}", granted.request),
+        Fact::GrantUsed { by, used } => format!("{by} runs under its grant, use {used}"),
+        Fact::GrantEnded { by } => format!("{} ended the grant", names.subject(by)),
         Fact::Redecided { .. } => "policy decided again".into(),
         Fact::Permitted { .. } => "permitted".into(),
         Fact::Ended { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),

@@ -156,6 +156,7 @@ fn refs(body: &Body) -> Vec<Ref> {
             .collect(),
         Body::RequestClosed(closed) => closed.by.into_iter().collect(),
         Body::EmergencyReviewed(reviewed) => vec![reviewed.by],
+        Body::GrantEnded(ended) => vec![ended.by],
         Body::Refused(refused) => refused.by.into_iter().collect(),
         Body::CredentialIssued(issued) => [Some(issued.holder), issued.issuer]
             .into_iter()
@@ -169,6 +170,8 @@ fn refs(body: &Body) -> Vec<Ref> {
         | Body::PolicyDecided(_)
         | Body::ActionOutcome(_)
         | Body::RequestEscalated(_)
+        | Body::GrantGiven(_)
+        | Body::GrantUsed(_)
         | Body::PolicyActivated(_)
         | Body::CredentialRevoked(_)
         | Body::ChangeStored(_)

@@ -51,6 +51,7 @@ async fn try_half_amended(
         reason: like.reason,
         presentation: like.presentation,
         resource_owners: like.resource_owners,
+        places: std::collections::BTreeMap::new(),
         issuers: before.request.issuers.into_iter().chain(earlier).collect(),
         administrative: false,
         amends: Some(Amends {

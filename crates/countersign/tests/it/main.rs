@@ -26,6 +26,7 @@ mod erasing;
 mod exchange;
 mod exec;
 mod faults;
+mod grants;
 mod headers;
 mod input;
 mod limits;

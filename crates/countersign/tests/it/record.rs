@@ -287,7 +287,12 @@ pub(crate) async fn edit(lab: &Lab, id: &str, change: impl FnOnce(&mut Value)) {
         .unwrap();
     let mut case: Value = serde_json::from_slice(&body).unwrap();
     change(&mut case);
-    let phase = case["phase"]["phase"].as_str().unwrap().to_owned();
+    // The column has the outcome's name where the body has that it is finished.
+    let phase = case["phase"]["outcome"].as_str();
+    let phase = phase
+        .or(case["phase"]["phase"].as_str())
+        .unwrap()
+        .to_owned();
     sqlx::query("UPDATE cases SET body = $2, phase = $3 WHERE id = $1")
         .bind(id.to_owned())
         .bind(serde_json::to_vec(&case).unwrap())

@@ -133,6 +133,14 @@ fn endings(by: Ref, digest: ActionDigest, hash: Hash, permit: PermitId) -> Vec<B
             by: Some(by),
             why: CloseReason::PolicyChanged,
         }),
+        Body::GrantGiven(GrantGiven {
+            until: Timestamp(9),
+            uses: 20,
+        }),
+        Body::GrantUsed(GrantUsed {
+            grant: RequestId::from_bits(7),
+        }),
+        Body::GrantEnded(GrantEnded { by }),
         Body::RequestEscalated(RequestEscalated { rule: rule() }),
         Body::EmergencyReviewed(EmergencyReviewed { by, rule: rule() }),
     ]
@@ -212,6 +220,9 @@ fn the_names_of_kinds_are_fixed() {
         action.permitted
         action.outcome
         request.closed
+        grant.given
+        grant.used
+        grant.ended
         request.escalated
         emergency.reviewed
         refused

@@ -65,9 +65,13 @@ impl Examiner {
         };
         let keys = self.keys.as_deref().unwrap_or(&NoKeys);
         let opened = check_evidence(leaf, frame.evidence, keys, &mut examined.problems);
-        if let (Body::ApprovalDecided(vote), Some(place)) = (&leaf.body, &leaf.request) {
-            let (known, problems) = (self.votes.as_deref(), &mut examined.of_vote);
-            examined.cast = votes::check(leaf, place, vote, opened.as_ref(), known, problems);
+        match (&leaf.body, &leaf.request) {
+            (Body::ApprovalDecided(vote), Some(place)) => {
+                let (known, problems) = (self.votes.as_deref(), &mut examined.of_vote);
+                examined.cast = votes::check(leaf, place, vote, opened.as_ref(), known, problems);
+            }
+            (Body::ActionRequested(_), _) => examined.cast = Cast::asked(opened.as_ref()),
+            _ => {}
         }
         examined.closed = opened.map(|opened| opened.closed).unwrap_or_default();
         examined

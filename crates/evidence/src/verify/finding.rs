@@ -352,6 +352,24 @@ problems! {
         /// An emergency lifted a rule.
         #[error("`{voter}` lifted `{rule}` in an emergency")]
         EmergencyUsed { rule: RuleName, voter: Ref },
+        /// A grant that nobody signed, or not everybody who was counted.
+        #[error("a grant is recorded that not everybody signed whose vote was counted")]
+        GrantNotAgreed,
+        /// A grant is recorded otherwise than it was signed.
+        #[error("the grant is recorded with another end or number of uses than was signed")]
+        GrantDiffers,
+        /// A request under a grant that no record gave.
+        #[error("the request runs under a grant of `{grant}`, which no record gave")]
+        GrantUnknown { grant: RequestId },
+        /// A request under a grant after its end.
+        #[error("the request runs under the grant of `{grant}`, which was over, used up or ended")]
+        GrantOver { grant: RequestId },
+        /// A request under a grant of something else.
+        #[error("the request runs under the grant of `{grant}`, which was given for something else")]
+        GrantOfOther { grant: RequestId },
+        /// A receipt of a request under a grant.
+        #[error("the request runs under the grant of `{grant}`, whose votes are in the receipt of that request")]
+        GrantUnchecked { grant: RequestId },
         /// An outcome without permit.
         #[error("the outcome has no permit before it")]
         OutcomeWithoutPermit,
@@ -387,6 +405,7 @@ impl Problem {
             | Self::EvidenceClosed { .. }
             | Self::VotesUnchecked
             | Self::OriginalUnchecked { .. }
+            | Self::GrantUnchecked { .. }
             | Self::EmergencyUsed { .. }
             | Self::OutcomeMissing => Severity::Note,
             _ => Severity::Failure,

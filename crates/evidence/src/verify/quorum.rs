@@ -179,7 +179,9 @@ fn check_fills<'a>(
             continue;
         };
         let Some(standing) = open.votes.iter().find(|standing| backs(standing, fill)) else {
-            problems.push(Problem::FillWithoutVote { rule, stage, voter });
+            if !open.granted_elsewhere {
+                problems.push(Problem::FillWithoutVote { rule, stage, voter });
+            }
             continue;
         };
         check_vote(open, shape, standing, problems);
@@ -263,7 +265,7 @@ fn check_times<'a>(
     if counted.clone().any(|standing| after(standing, claim)) {
         problems.push(Problem::ClaimBeforeVotes);
     }
-    let Some(last) = counted.map(|standing| standing.at).max() else {
+    let Some(last) = counted.clone().map(|standing| standing.at).max() else {
         return;
     };
     // A permit that was recorded again after a crash is later than the claim it belongs to.
@@ -272,7 +274,11 @@ fn check_times<'a>(
     } else {
         claim.at.max(at)
     };
-    if claimed > last.after(valid_for) {
+    let granted_until = open.granted_until.filter(|_| {
+        let mut counted = counted.clone();
+        counted.any(|standing| standing.granted)
+    });
+    if claimed > last.after(valid_for) || granted_until.is_some_and(|until| claimed > until) {
         problems.push(Problem::ClaimTooLate);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In scope: one request, from one file and a key, with the enrolments of the passkeys that voted.
 //! Out of scope: whether the log has more of the request than the receipt shows after its last
-//! entry; a later receipt or the whole log tells. Who edited a request that was amended on the way is
+//! entry; a later receipt or the whole log tells. The votes of a grant are in the receipt of the request
+//! that was granted with. Who edited a request that was amended on the way is
 //! in the records of its originals, which only the whole log has.
 //! Invariant: nothing of a receipt is believed that its proofs and signatures do not cover.
 
@@ -116,6 +117,9 @@ impl Life {
         {
             self.requests.assume(into.clone());
         }
+        if let Body::GrantUsed(used) = &leaf.body {
+            self.requests.assume(used.grant.clone());
+        }
         let cast = match (&entry.evidence, &leaf.body) {
             (None, _) if leaf.evidence.is_some() => {
                 problems.push(Problem::EvidenceLeftOut);
@@ -133,6 +137,7 @@ impl Life {
                         self.grounds.signed(vote, &cast, problems);
                         cast
                     }
+                    Body::ActionRequested(_) => Cast::asked(opened.as_ref()),
                     _ => Cast::default(),
                 }
             }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use countersign_core::{
+    approval::grant::GrantTerms,
     canonical::Hash,
     digest::ActionDigest,
     id::{PermitId, RequestId},
@@ -17,6 +18,7 @@ use countersign_core::{
 use super::{
     Problem,
     amends::{Amended, Amends},
+    grants::{Agreed, Grants},
     grounds::Grounds,
     quorum,
     votes::Cast,
@@ -24,19 +26,24 @@ use super::{
 use crate::{
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalDecided, Body, CloseReason,
-        Decision, Phase, PolicyDecided, RequestClosed, RuleShape, Verdict,
+        Decision, GrantUsed, OutcomeStatus, Phase, PolicyDecided, RequestClosed, RuleShape,
+        Verdict,
     },
     leaf::{InRequest, Leaf},
     reference::Ref,
 };
 
 /// A vote that stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) vote: ApprovalDecided,
     pub(super) at: Timestamp,
     pub(super) seq: u64,
     pub(super) has_reason: bool,
+    /// What it grants.
+    pub(super) grant: Option<GrantTerms>,
+    /// Whether it was cast on another request and counts by the grant of that one.
+    pub(super) granted: bool,
 }
 
 /// A decision of policy and when it was made.
@@ -63,6 +70,14 @@ pub(super) struct Open {
     pub(super) amends: Option<Box<Amends>>,
     /// What it was amended into, as somebody's message says.
     pub(super) amended: Option<Box<Amended>>,
+    /// What its evidence has of the action, as text, while it is held.
+    pub(super) asked: Option<Box<str>>,
+    /// What those granted on whose votes it was permitted.
+    pub(super) agreed: Option<Box<Agreed>>,
+    /// The end of the grant it runs under.
+    pub(super) granted_until: Option<Timestamp>,
+    /// Whether its grant is not among the records that are looked at.
+    pub(super) granted_elsewhere: bool,
     /// Every statement that a passkey signed.
     signed: BTreeSet<Hash>,
     permit: Option<PermitId>,
@@ -90,6 +105,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     known: HashMap<RequestId, Entry>,
+    grants: Grants,
 }
 
 impl Requests {
@@ -133,8 +149,11 @@ impl Requests {
         problems: &mut Vec<Problem>,
     ) {
         let amends = self.amends(&leaf.body, problems);
+        if let Body::GrantUsed(used) = &leaf.body {
+            self.lend(leaf, place, used, problems);
+        }
         let Some(entry) = self.known.get_mut(&place.id) else {
-            let entry = begin(leaf, place, amends, problems);
+            let entry = begin(leaf, place, (amends, cast), problems);
             self.known.insert(place.id.clone(), entry);
             return;
         };
@@ -143,8 +162,14 @@ impl Requests {
             problems.push(Problem::RequestGap { expected, found });
         }
         entry.next = place.seq.saturating_add(1);
+        if ends_grant(&leaf.body) {
+            self.grants.end(&place.id);
+        }
         match &mut entry.state {
             State::Open(open) => {
+                if let Body::GrantGiven(given) = &leaf.body {
+                    self.grants.give(&place.id, open, given, problems);
+                }
                 if let Some(ended) = open.apply(leaf, place, (cast, grounds), problems)
                     && let State::Open(ended) = std::mem::replace(&mut entry.state, ended)
                     && let Body::RequestClosed(closed) = &leaf.body
@@ -155,6 +180,34 @@ impl Requests {
             State::Finished => after_finish(&leaf.body, problems),
             State::Closed | State::Elsewhere => after_close(&leaf.body, problems),
         }
+    }
+
+    /// Gives a request the votes of the grant that it says it runs under.
+    fn lend(
+        &mut self,
+        leaf: &Leaf,
+        place: &InRequest,
+        used: &GrantUsed,
+        problems: &mut Vec<Problem>,
+    ) {
+        let elsewhere = self.known.get(&used.grant);
+        let elsewhere = elsewhere.is_some_and(|entry| matches!(entry.state, State::Elsewhere));
+        let Some(entry) = self.known.get_mut(&place.id) else {
+            return;
+        };
+        let State::Open(open) = &mut entry.state else {
+            // That it goes on after its end is a finding of its own.
+            return;
+        };
+        if open.permit.is_some() {
+            problems.push(Problem::VoteAfterPermit);
+        }
+        if elsewhere {
+            open.granted_elsewhere = true;
+            let grant = used.grant.clone();
+            return problems.push(Problem::GrantUnchecked { grant });
+        }
+        self.grants.lend(open, used, (leaf.at, place.seq), problems);
     }
 
     /// What a first record says it replaces.
@@ -209,7 +262,7 @@ impl Requests {
 fn begin(
     leaf: &Leaf,
     place: &InRequest,
-    amends: Option<Box<Amends>>,
+    (amends, cast): (Option<Box<Amends>>, &Cast),
     problems: &mut Vec<Problem>,
 ) -> Entry {
     if place.seq != 0 {
@@ -249,6 +302,10 @@ fn begin(
         votes: Vec::new(),
         amends,
         amended: None,
+        asked: cast.asked.clone(),
+        agreed: None,
+        granted_until: None,
+        granted_elsewhere: false,
         signed: BTreeSet::new(),
         permit: None,
         last: leaf.at,
@@ -259,11 +316,24 @@ fn begin(
     }
 }
 
+/// Whether nothing may run any more under the grant of the request that a record is about.
+fn ends_grant(body: &Body) -> bool {
+    match body {
+        Body::GrantEnded(_) => true,
+        Body::ActionOutcome(outcome) => outcome.status == OutcomeStatus::Unknown,
+        _ => false,
+    }
+}
+
 /// Whether a record may follow even the end of a request.
 fn is_talk(body: &Body) -> bool {
     matches!(
         body,
-        Body::Opened(_) | Body::Refused(_) | Body::Commented(_) | Body::EmergencyReviewed(_)
+        Body::Opened(_)
+            | Body::Refused(_)
+            | Body::Commented(_)
+            | Body::EmergencyReviewed(_)
+            | Body::GrantEnded(_)
     )
 }
 
@@ -327,10 +397,13 @@ impl Open {
                         at,
                         seq,
                         has_reason: cast.has_reason,
+                        grant: cast.grant.clone(),
+                        granted: false,
                     },
                     problems,
                 );
             }
+            Body::GrantEnded(_) => self.votes.retain(|standing| !standing.granted),
             Body::ApprovalWithdrawn(withdrawn) => self.withdraw(withdrawn.voter, problems),
             Body::ActionPermitted(permitted) => {
                 self.check_passkeys(permitted, grounds, problems);
@@ -368,6 +441,9 @@ impl Open {
             (Phase::Request, Some(_)) => problems.push(Problem::DecidedTwice),
             (Phase::Request, None) => {
                 check_hold(&decided.body, problems);
+                if decided.body.decision != Decision::Hold {
+                    self.asked = None;
+                }
                 self.first = Some(decided);
             }
             (Phase::Claim, None) => problems.push(Problem::ClaimBeforeDecision),
@@ -398,7 +474,9 @@ impl Open {
             problems.push(Problem::VoteAfterExpiry { voter });
         }
         // Lifting a rule in an emergency fills no slot and stands beside the person's vote.
-        let again = |earlier: &Standing| earlier.vote.voter == voter && !earlier.vote.emergency;
+        let again = |earlier: &Standing| {
+            earlier.vote.voter == voter && !earlier.vote.emergency && !earlier.granted
+        };
         if !vote.emergency && self.votes.iter().any(again) {
             problems.push(Problem::VotedTwice { voter });
         }
@@ -411,7 +489,7 @@ impl Open {
         }
         let before = self.votes.len();
         self.votes
-            .retain(|standing| standing.vote.voter != voter || standing.vote.emergency);
+            .retain(|one| one.vote.voter != voter || one.vote.emergency || one.granted);
         if self.votes.len() == before {
             problems.push(Problem::NothingToWithdraw { voter });
         }
@@ -447,6 +525,7 @@ impl Open {
             amends.check(problems);
         }
         quorum::check(self, permitted, at, problems);
+        self.agreed = Agreed::of(self, permitted).map(Box::new);
         self.votes = Vec::new();
     }
 

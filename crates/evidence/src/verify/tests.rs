@@ -9,6 +9,7 @@ mod approvals;
 mod build;
 mod epoch;
 mod erasure;
+mod grants;
 mod integrity;
 mod passkeys;
 mod receipts;

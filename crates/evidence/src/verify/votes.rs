@@ -16,7 +16,10 @@ use crate::{
     leaf::{InRequest, Leaf},
     vote::VoteStatement,
 };
-use countersign_core::{approval::vote::PasskeySignature, canonical::Hash};
+use countersign_core::{
+    approval::{grant::GrantTerms, vote::PasskeySignature},
+    canonical::Hash,
+};
 
 #[derive(Deserialize)]
 struct Held {
@@ -31,11 +34,15 @@ struct Vote {
     signature: Option<PasskeySignature>,
 }
 
-/// What a vote says of itself.
+/// What the evidence of an entry says, as far as later entries rest on it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cast {
     /// Whether the signed statement has a reason.
     pub(super) has_reason: bool,
+    /// What the signed statement grants.
+    pub(super) grant: Option<GrantTerms>,
+    /// What a first record has of the action, as text.
+    pub(super) asked: Option<Box<str>>,
     /// The key that signed it, where a passkey did.
     pub(super) signed: Option<EnrolledKey>,
     /// What was signed, which is signed once.
@@ -47,6 +54,16 @@ impl Cast {
     pub(super) fn closed() -> Self {
         Self {
             has_reason: true,
+            ..Self::default()
+        }
+    }
+}
+
+impl Cast {
+    /// Of a request's first record.
+    pub(super) fn asked(opened: Option<&Opened>) -> Self {
+        Self {
+            asked: opened.and_then(Opened::details).map(Into::into),
             ..Self::default()
         }
     }
@@ -85,7 +102,9 @@ pub(super) fn check(
             }
             Cast {
                 has_reason: statement.has_reason(),
+                grant: statement.grant.clone(),
                 signed: signed(&statement, cast.signature.as_ref(), problems),
+                asked: None,
                 statement: cast.signature.map(|one| Hash::of(one.statement.as_bytes())),
             }
         }

@@ -16,6 +16,7 @@ use countersign_core::{
     },
     count::counted,
     id::{PersonId, RuleName},
+    lifecycle::REPEAT_AFTER_UNKNOWN,
     time::Span,
 };
 use serde::Deserialize;
@@ -27,6 +28,9 @@ use super::{
     reading::{Entry, Reader},
 };
 use crate::problem::{Problem, shown};
+
+/// The longest time that a grant can be for.
+const MAX_GRANT: Span = Span::minutes(24 * 60);
 
 /// The path of the rules within a bundle.
 pub const APPROVALS_FILE: &str = "approvals.toml";
@@ -141,15 +145,8 @@ fn read_rule(
             );
         }
     }
-    if let Some(grants) = &raw.grants
-        && (grants.get_ref().uses == 0 || grants.get_ref().max.as_millis() == 0)
-    {
-        let line = reader.line(grants.span().start);
-        reader.error(
-            line,
-            "a grant of nothing",
-            "write at least one use and some time",
-        );
+    if let Some(grants) = &raw.grants {
+        check_grants(reader, &name, grants);
     }
     let escalate = raw
         .escalate
@@ -298,20 +295,31 @@ fn warn_unreachable(
     }
 }
 
+fn check_grants(reader: &mut Reader<'_>, name: &RuleName, grants: &Spanned<GrantLimits>) {
+    let (line, limits) = (reader.line(grants.span().start), grants.get_ref());
+    if limits.uses < 2 || limits.max.as_millis() == 0 {
+        let help =
+            "write at least two uses, of which the approved action is the first, and some time";
+        reader.error(line, "a grant of nothing", help);
+    }
+    if limits.max > MAX_GRANT {
+        let message = format!("a grant of {} is not for the moment any more", limits.max);
+        let help = "write at most 24h; what may always run is for a policy to permit";
+        reader.error(line, message, help);
+    }
+    if name.as_str() == REPEAT_AFTER_UNKNOWN {
+        let message = format!("`{REPEAT_AFTER_UNKNOWN}` grants, but every repetition is its own");
+        reader.error(line, message, "leave out `grants`");
+    }
+}
+
 /// Says what the gateway reads and can't do yet.
 fn warn_unavailable(reader: &mut Reader<'_>, line: u32, rule: &ApprovalRule) {
-    let parts = [
-        (
-            rule.emergency.is_some(),
-            "emergency",
-            "nobody can use it in this version",
-        ),
-        (
-            rule.grants.is_some(),
-            "grants",
-            "grants are not available yet; every use is asked",
-        ),
-    ];
+    let parts = [(
+        rule.emergency.is_some(),
+        "emergency",
+        "nobody can use it in this version",
+    )];
     for (_, key, help) in parts.iter().filter(|(written, ..)| *written) {
         let message = format!(
             "`{key}` of rule `{}` has no effect in this version",

@@ -90,6 +90,8 @@ struct RawCommand {
     inputs: CommandInputs,
     #[serde(default)]
     preview: Vec<Spanned<String>>,
+    #[serde(default)]
+    no_grant: bool,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
@@ -323,6 +325,7 @@ fn read_command(reader: &mut Reader<'_>, command: Spanned<RawCommand>) -> Option
         resource,
         inputs_allowed: raw.inputs == CommandInputs::Allowed,
         preview,
+        no_grant: raw.no_grant,
         line,
     })
 }

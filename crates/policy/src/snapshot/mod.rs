@@ -22,11 +22,12 @@ use std::{
 
 use cedar_policy::{Entity, EntityUid};
 use countersign_core::{
+    action::Effect,
     approval::{ApprovalRule, rule::Approver},
     canonical::Hash,
     count::counted,
     directory::Directory,
-    id::{PersonId, PolicyId, RuleName, TargetId},
+    id::{ActionName, PersonId, PolicyId, RuleName, TargetId},
 };
 
 use self::{
@@ -132,6 +133,24 @@ impl Snapshot {
     #[must_use]
     pub fn target(&self, id: &TargetId) -> Option<&Target> {
         self.bundle.targets().get(id)
+    }
+
+    /// Whether approvers may grant more than one action of these effects, as far as the actions go.
+    #[must_use]
+    pub fn may_be_granted(&self, effects: &[Effect]) -> bool {
+        let actions = &self.bundle.generated.actions;
+        let may = |effect: &Effect| {
+            let known = actions.get(&effect.action);
+            known.is_some_and(|entry| !entry.no_grant)
+        };
+        !effects.is_empty() && effects.iter().all(may)
+    }
+
+    /// Whether `context.arguments` of an action may have this name.
+    #[must_use]
+    pub fn declares(&self, action: &ActionName, argument: &str) -> bool {
+        let known = self.bundle.generated.actions.get(action);
+        known.is_some_and(|entry| entry.arguments.contains_key(argument))
     }
 
     /// One statement.

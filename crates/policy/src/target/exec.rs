@@ -82,6 +82,8 @@ pub struct CommandPattern {
     pub inputs_allowed: bool,
     /// The words of a command that shows reviewers what captured files would do; none when empty.
     pub preview: Vec<Template>,
+    /// Whether approvers may grant no more than the one call.
+    pub no_grant: bool,
     /// The line of `countersign.toml` that defines it.
     pub line: u32,
 }
@@ -121,6 +123,9 @@ pub struct Classified {
     /// Commands that show reviewers what captured files would do, one for each matching pattern
     /// that has one; none without captured files.
     pub previews: Vec<Vec<String>>,
+    /// The words that have placeholders, by number, and what those are called; none where several
+    /// patterns match, so that no word has two meanings.
+    pub places: BTreeMap<usize, String>,
 }
 
 impl ExecTarget {
@@ -137,6 +142,7 @@ impl ExecTarget {
         let mut effects = Vec::new();
         let mut arguments = Captures::new();
         let mut previews = Vec::new();
+        let mut matching = Vec::new();
         let mut ambiguous = false;
         for pattern in &self.commands {
             let found = pattern.matches(argv, has_inputs);
@@ -144,6 +150,7 @@ impl ExecTarget {
             let Some(found) = found else {
                 continue;
             };
+            matching.push(pattern);
             let words = pattern.preview.iter().map(|word| word.render(&found));
             match words.collect::<Option<Vec<_>>>() {
                 Some(words) if has_inputs && !words.is_empty() && !previews.contains(&words) => {
@@ -171,6 +178,10 @@ impl ExecTarget {
             effects,
             arguments,
             previews,
+            places: match matching.as_slice() {
+                [only] => only.places(),
+                _ => BTreeMap::new(),
+            },
         }
     }
 }
@@ -188,6 +199,15 @@ impl CommandPattern {
             .zip(argv)
             .all(|(token, text)| token.matches(text, &mut found));
         all.then_some(found)
+    }
+
+    fn places(&self) -> BTreeMap<usize, String> {
+        let names = |token: &Token| {
+            let names: Vec<_> = token.placeholders().map(|(name, _)| name).collect();
+            names.join(", ")
+        };
+        let words = self.argv.iter().map(names).enumerate();
+        words.filter(|(_, names)| !names.is_empty()).collect()
     }
 
     fn effect(&self, target: &TargetId, found: &Captures) -> Option<Effect> {
@@ -291,6 +311,7 @@ mod tests {
             resource: resource.map(|text| Template::parse(text).unwrap()),
             inputs_allowed: inputs,
             preview: Vec::new(),
+            no_grant: false,
             line: 1,
         }
     }

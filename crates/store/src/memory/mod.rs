@@ -207,6 +207,27 @@ impl Store for MemoryStore {
         Ok(found)
     }
 
+    async fn granting(
+        &self,
+        of: Option<(&str, &TargetId)>,
+        now: Timestamp,
+    ) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let of_it = |kept: &&Kept| {
+            of.is_none_or(|(requester, target)| {
+                let fixed = &kept.row.fixed;
+                fixed.requester == requester && fixed.target == target.as_str()
+            })
+        };
+        let live = state.cases.values().filter(of_it).filter_map(|kept| {
+            let until = kept.row.grant_until.filter(|until| *until > now)?;
+            Some((until, kept.row.id.clone()))
+        });
+        let mut live: Vec<_> = live.collect();
+        live.sort();
+        Ok(live.into_iter().map(|(_, id)| id).collect())
+    }
+
     async fn open_in_all(&self) -> Result<u32, StoreError> {
         let state = self.state()?;
         let open = |kept: &&Kept| kept.row.deadline.is_some();

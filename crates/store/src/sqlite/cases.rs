@@ -40,6 +40,11 @@ pub(super) const REFUSED_UNTIL: &str = "\
     SELECT refuse_until FROM cases \
     WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
     ORDER BY refuse_until DESC LIMIT $4";
+pub(super) const GRANTING: &str =
+    "SELECT id FROM cases WHERE grant_until > $1 ORDER BY grant_until, id";
+pub(super) const GRANTING_OF: &str = "\
+    SELECT id FROM cases WHERE requester = $2 AND target = $3 AND grant_until > $1 \
+    ORDER BY grant_until, id";
 pub(super) const OPEN_IN_ALL: &str = "SELECT count(*) FROM cases WHERE deadline IS NOT NULL";
 /// The case comes first, with 0 in place of a vote's number; one statement sees one state.
 pub(super) const CASE: &str = "\
@@ -50,13 +55,14 @@ pub(super) const CASE: &str = "\
 /// A trigger adds the people.
 const INSERT: &str = "\
     INSERT INTO cases (id, version, phase, attach_key, digest, requester, target, at, deadline, \
-                       refuse_until, permit, title, reason, folded, people, voters, body) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                       refuse_until, permit, title, reason, folded, people, voters, body, \
+                       grant_until) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 /// Fixed columns are compared and not set, so that their indexes are left alone. A trigger deletes
 /// the envelopes of votes that are gone.
 const SWAP: &str = "\
     UPDATE cases SET version = $2, phase = $3, deadline = $9, refuse_until = $10, permit = $11, \
-                     voters = $16, body = $17 \
+                     voters = $16, body = $17, grant_until = $18 \
     WHERE id = $1 AND version = $2 - 1 AND attach_key = $4 AND digest = $5 AND requester = $6 \
       AND target = $7 AND at = $8 AND title = $12 AND reason IS $13 AND folded = $14 \
       AND people = $15";
@@ -106,7 +112,8 @@ fn bind(statement: &'static str, row: &CaseRow, body: Vec<u8>) -> Result<Stateme
         .bind(fixed.folded.clone())
         .bind(names(&fixed.people))
         .bind(names(&row.voters))
-        .bind(body))
+        .bind(body)
+        .bind(row.grant_until.map(|at| at.0)))
 }
 
 /// People as a JSON array.
@@ -251,6 +258,22 @@ pub(super) async fn refused_until(
         .await
         .map_err(reading)?;
     Ok(found.into_iter().map(Timestamp).collect())
+}
+
+/// See [`Store::granting`](crate::Store::granting).
+pub(super) async fn granting(
+    readers: &SqlitePool,
+    of: Option<(&str, &TargetId)>,
+    now: Timestamp,
+) -> Result<Vec<RequestId>, StoreError> {
+    let found = match of {
+        None => query_scalar(GRANTING).bind(now.0),
+        Some((requester, target)) => query_scalar(GRANTING_OF)
+            .bind(now.0)
+            .bind(requester)
+            .bind(target.as_str()),
+    };
+    identifiers(found.fetch_all(readers).await.map_err(reading)?)
 }
 
 /// See [`Store::open_in_all`](crate::Store::open_in_all).

@@ -147,6 +147,14 @@ impl Store for SqliteStore {
         cases::refused_until(&self.readers, requester, target, now, limit).await
     }
 
+    async fn granting(
+        &self,
+        of: Option<(&str, &TargetId)>,
+        now: Timestamp,
+    ) -> Result<Vec<RequestId>, StoreError> {
+        cases::granting(&self.readers, of, now).await
+    }
+
     async fn open_in_all(&self) -> Result<u32, StoreError> {
         cases::open_in_all(&self.readers).await
     }

@@ -35,6 +35,8 @@ async fn single_queries_use_their_index() {
         (cases::DUE, "COVERING INDEX cases_due"),
         (cases::IN_PHASE, "COVERING INDEX cases_by_phase"),
         (cases::OPEN_OF_REQUESTER, "cases_open_by_requester"),
+        (cases::GRANTING, "COVERING INDEX cases_granted"),
+        (cases::GRANTING_OF, "COVERING INDEX cases_granting"),
         (cases::REFUSED_UNTIL, "COVERING INDEX cases_denied"),
         (cases::CASE, "sqlite_autoindex_cases_1"),
         (cases::CASE, "sqlite_autoindex_votes_1"),

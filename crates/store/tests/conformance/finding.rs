@@ -1,6 +1,14 @@
 //! Finding the case to attach to, the cases that are due, and those to take up after a restart.
 
-use countersign_core::{request::Closure, time::Timestamp};
+use std::collections::BTreeSet;
+
+use countersign_core::{
+    approval::grant::{Grant, GrantEnd, GrantTerms},
+    id::{RequestId, TargetId},
+    request::Closure,
+    subject::SubjectId,
+    time::{Span, Timestamp},
+};
 
 use super::fixture::*;
 
@@ -11,6 +19,7 @@ stores!(
     phases_are_found_oldest_first,
     open_cases_are_counted_by_requester,
     denials_are_found_by_requester_and_target,
+    grants_in_use_are_found_until_they_are_over,
 );
 
 async fn an_identical_call_attaches(store: Any) {
@@ -200,5 +209,66 @@ async fn denials_are_found_by_requester_and_target(store: Any) {
         let found = store.refused_until(who, &target, Timestamp(now), limit);
         let expected: Vec<_> = expected.iter().copied().map(Timestamp).collect();
         assert_eq!(found.await.unwrap(), expected, "{who} {target} {now}");
+    }
+}
+
+async fn grants_in_use_are_found_until_they_are_over(store: Any) {
+    for (number, agent, target, until, used, ended) in [
+        (1, "one", "db", 30, 1, false),
+        (2, "one", "db", 20, 2, false),
+        (3, "one", "web", 40, 1, false),
+        (4, "two", "db", 50, 1, false),
+        // Used up, and ended.
+        (5, "one", "db", 60, 3, false),
+        (6, "one", "db", 60, 1, true),
+    ] {
+        let key = number.to_string();
+        let mut case = held(&Ask {
+            number,
+            agent,
+            key: &key,
+            ..Ask::default()
+        });
+        case.request.action.target = target.parse().unwrap();
+        store.commit(vec![insert(&case)]).await.unwrap();
+        let until_then = approved(&case, 100_000);
+        store.commit(vec![swap(&until_then)]).await.unwrap();
+        let mut run = running(&until_then, number);
+        run.grant = Some(Box::new(grant(until, used, ended)));
+        store
+            .commit(vec![swap(&run), permit(number, &run)])
+            .await
+            .unwrap();
+    }
+    let db: TargetId = "db".parse().unwrap();
+    for (of, now, expected) in [
+        (None, 0, &[2, 1, 3, 4][..]),
+        (None, 20, &[1, 3, 4]),
+        (Some(("agent:one", &db)), 0, &[2, 1]),
+        (Some(("agent:one", &db)), 19, &[2, 1]),
+        (Some(("agent:one", &db)), 20, &[1]),
+        (Some(("agent:one", &db)), 30, &[]),
+        (Some(("agent:two", &db)), 30, &[4]),
+        (Some(("agent:none", &db)), 0, &[]),
+    ] {
+        let found = store.granting(of, Timestamp(now)).await.unwrap();
+        let expected: Vec<_> = expected.iter().copied().map(RequestId::from_bits).collect();
+        assert_eq!(found, expected, "{of:?} {now}");
+    }
+}
+
+fn grant(until: i64, used: u32, ended: bool) -> Grant {
+    Grant {
+        terms: GrantTerms {
+            time: Span::minutes(15),
+            open: BTreeSet::new(),
+            uses: 3,
+        },
+        until: Timestamp(until),
+        used,
+        ended: ended.then(|| GrantEnd {
+            by: SubjectId::Agent("one".parse().unwrap()),
+            at: Timestamp(1),
+        }),
     }
 }

@@ -149,6 +149,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
             approvals: BTreeSet::new(),
         },
         rules: vec![rule.clone()],
+        grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
         administrative: false,
@@ -238,6 +239,7 @@ pub(crate) fn vote(case: &Case, voter: &str) -> Vote {
         reason: None,
         digest: case.request.digest,
         at: Timestamp(3_000),
+        grant: None,
         signature: None,
     }
 }

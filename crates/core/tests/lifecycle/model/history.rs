@@ -154,6 +154,7 @@ pub(super) fn vote_of(ballot: &Ballot, at: Timestamp) -> Vote {
         reason: ballot.reason.clone(),
         digest: ballot.digest,
         at,
+        grant: None,
         signature: None,
     }
 }

@@ -238,6 +238,10 @@ fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
             of.into_iter()
                 .for_each(|lift| lift.reviewed = Some(by.clone()));
         }
+        Fact::GrantGiven { .. }
+        | Fact::Granted { .. }
+        | Fact::GrantUsed { .. }
+        | Fact::GrantEnded { .. } => unreachable!("the model grants nothing"),
         Fact::Permitted { permit, .. } => {
             let since = match real.phase {
                 Phase::Running { since, .. } => since,

@@ -444,6 +444,7 @@ impl Stage {
             typed_digest: slip
                 .typed
                 .then(|| self.request.digest.to_string()[..8].into()),
+            grant: None,
             signature: None,
         }
     }

@@ -77,6 +77,7 @@ impl Question {
             body = masked.map_err(|error| EngineError::Internal(error.to_string()))?;
         }
         let reason = stated_reason(body.context.as_ref())?;
+        let places = places(&arguments);
         let effect = effect(active, &body)?;
         let target = active.snapshot.target(&effect.resource.target);
         let owner = target.and_then(|target| target.owner.clone());
@@ -102,6 +103,7 @@ impl Question {
                 presentation,
                 resource_owners: owner.into_iter().collect::<BTreeSet<_>>(),
                 issuers: caller.lineage(),
+                places,
                 administrative: false,
                 amends: None,
                 trace,
@@ -159,6 +161,30 @@ fn arguments(body: &EvaluationBody) -> Result<Value, ApiError> {
         );
     }
     Ok(whole)
+}
+
+/// What a grant can leave open: single properties of the action, and the reason, which is only stated.
+fn places(arguments: &Value) -> BTreeMap<String, String> {
+    let escaped = |name: &String| name.replace('~', "~0").replace('/', "~1");
+    let properties = arguments.pointer("/action/properties");
+    let properties = properties.and_then(Value::as_object).into_iter().flatten();
+    let single = properties
+        .filter(|(_, value)| value.is_string() || value.is_number() || value.is_boolean());
+    let mut places: BTreeMap<_, _> = single
+        .map(|(name, _)| {
+            (
+                format!("/action/properties/{}", escaped(name)),
+                name.clone(),
+            )
+        })
+        .collect();
+    if arguments
+        .pointer("/context/reason")
+        .is_some_and(Value::is_string)
+    {
+        places.insert("/context/reason".into(), "stated reason".into());
+    }
+    places
 }
 
 fn effect(active: &Active, body: &EvaluationBody) -> Result<Effect, EngineError> {

@@ -290,6 +290,19 @@ pub(super) const ROUTES: &[Route] = &[
         Json("RequestDetail"),
     ),
     Route::post(
+        "/v1/requests/{id}/end-grant",
+        "end_grant",
+        "End the grant that was given with a request",
+        Nothing,
+        Json("RequestDetail"),
+    ),
+    Route::get(
+        "/v1/grants",
+        "list_grants",
+        "The grants that can be used",
+        Json("GrantList"),
+    ),
+    Route::post(
         "/v1/requests/{id}/comments",
         "comment",
         "Say something",

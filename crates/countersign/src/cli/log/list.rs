@@ -339,6 +339,7 @@ fn who(body: &Body, evidence: &Value) -> Option<String> {
             (by, closed.by.as_ref())
         }
         Body::EmergencyReviewed(reviewed) => (person("/by"), Some(&reviewed.by)),
+        Body::GrantEnded(ended) => (subject("/by"), Some(&ended.by)),
         Body::Refused(refused) => (subject("/by"), refused.by.as_ref()),
         Body::CredentialIssued(issued) => (at::<String>(evidence, "/holder"), Some(&issued.holder)),
         // A pseudonym says nothing of it, so that records from before say nobody.
@@ -391,6 +392,9 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
         Body::RequestClosed(closed) => (word(&closed.why), None),
         Body::RequestEscalated(escalated) => ("escalated".into(), Some(escalated.rule.to_string())),
         Body::EmergencyReviewed(review) => ("reviewed".into(), Some(review.rule.to_string())),
+        Body::GrantGiven(given) => ("granted".into(), Some(format!("{} uses", given.uses))),
+        Body::GrantUsed(used) => ("granted".into(), Some(format!("with {}", used.grant))),
+        Body::GrantEnded(_) => ("ended".into(), None),
         Body::Refused(refused) => (refused.code.clone(), None),
         Body::PolicyActivated(active) => (word(&active.by), Some(active.bundle.to_hex())),
         Body::CredentialIssued(issued) => (word(&issued.kind), Some(issued.credential.to_string())),

@@ -149,6 +149,7 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     if let Some(other) = &detail.amends {
         values.push(("amends", other.to_string()));
     }
+    values.extend(grants(detail, now));
     values.push(("digest", digest(detail, paint)));
     values.push(("page", shown(&detail.url)));
     let title = format!(
@@ -157,6 +158,26 @@ fn head(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
         paint.state(&line.state)
     );
     format!("{title}\n{}", text::pairs(2, &values, paint))
+}
+
+/// The grant it runs under, and the one that was given with it.
+fn grants(detail: &RequestDetail, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut values = Vec::new();
+    if let Some(under) = &detail.granted {
+        let voters = text::list(&under.voters);
+        let words = format!("under the grant of {} by {voters}", under.request);
+        values.push(("runs", words));
+    }
+    if let Some(grant) = &detail.grant {
+        let until = text::relative(grant.until, now);
+        let ended = match &grant.ended_by {
+            Some(by) => format!(", ended by {}", shown(by)),
+            None => format!(", ends {until}"),
+        };
+        let words = shown(&grant.words);
+        values.push(("granted", format!("{words}\n{} used{ended}", grant.used)));
+    }
+    values
 }
 
 /// The digest, and that its beginning is typed where one click is not enough.
@@ -335,6 +356,7 @@ mod tests {
             reason: None,
             at: Timestamp(1_060_000),
             assurance: "passkey".into(),
+            grant: None,
             passkey: Some(with),
             counts: false,
         };

@@ -18,7 +18,7 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::arguments;
+use super::{arguments, grant};
 use crate::{
     api::{
         deciding::{lacks_passkey, needs_passkey, would_refuse},
@@ -106,6 +106,7 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
             .unwrap_or_default(),
         signs: signs.unwrap_or_default(),
         reason: typed.approve.clone(),
+        grant: grant::form(case),
     }
 }
 

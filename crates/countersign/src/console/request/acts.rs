@@ -23,9 +23,10 @@ use crate::{
     api::{
         Api,
         amend::propose_instead,
+        granting,
         problem::ApiError,
         requests::{cast, check_act, request_id, say, take_back, take_request_back},
-        types::{AmendBody, VoteBody},
+        types::{AmendBody, GrantWanted, VoteBody},
     },
     console::{
         answer,
@@ -50,6 +51,7 @@ enum Act {
     Withdraw,
     Cancel,
     Claim,
+    EndGrant,
 }
 
 impl Act {
@@ -64,6 +66,7 @@ impl Act {
             "withdraw" => Self::Withdraw,
             "cancel" => Self::Cancel,
             "claim" => Self::Claim,
+            "end-grant" => Self::EndGrant,
             _ => return None,
         })
     }
@@ -193,6 +196,7 @@ async fn perform(
         }
         Act::Withdraw => (take_back(api, caller, id).await?, Done::Withdrawn),
         Act::Cancel => (take_request_back(api, caller, id).await?, Done::Cancelled),
+        Act::EndGrant => (granting::end(api, caller, id).await?, Done::GrantEnded),
         Act::Claim => return claim(api, session, id, fields).await,
     };
     Ok(Then::Page(done))
@@ -211,10 +215,34 @@ async fn vote(
         reason: fields.written("reason"),
         digest: fields.text("digest").into(),
         typed_digest: (!typed.is_empty()).then_some(typed),
+        grant: wanted(fields)?,
         act: fields.text("act").into(),
         passkey: signed(fields),
     };
     cast(api, &session.caller, id, body).await
+}
+
+/// What the form says is granted beside the action.
+fn wanted(fields: &Fields) -> Result<Option<GrantWanted>, ApiError> {
+    if fields.name("grant").is_empty() {
+        return Ok(None);
+    }
+    let unreadable = |what: &str| ApiError::invalid(format!("the grant's {what} can't be read"));
+    let uses: u32 = fields
+        .name("grant_uses")
+        .parse()
+        .map_err(|_| unreadable("uses"))?;
+    Ok(Some(GrantWanted {
+        time: fields
+            .name("grant_for")
+            .parse()
+            .map_err(|_| unreadable("time"))?,
+        uses,
+        open: fields
+            .with_prefix("grant_open_")
+            .map(str::to_owned)
+            .collect(),
+    }))
 }
 
 /// What the voter's passkey signed, which the page's script puts into the form.

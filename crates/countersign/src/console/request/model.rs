@@ -19,7 +19,7 @@ use countersign_core::{
 
 use super::{
     actions::{self, Typed},
-    path, signing, timeline,
+    grant, path, signing, timeline,
 };
 use crate::{
     api::{
@@ -67,6 +67,7 @@ pub(super) fn page(
         hindered: ways.hindered(),
         lifted: lifted(viewer, case),
         timeline: timeline::timeline(viewer, case, ways),
+        grant: grant::shown(viewer, case, &detail),
         related: related(case),
         actions: actions::actions(viewer, case, &detail, typed),
     }
@@ -249,5 +250,9 @@ fn related(case: &Case) -> Vec<Related> {
         }),
         _ => None,
     };
-    before.chain(after).collect()
+    let under = case.granted.iter().map(|granted| Related {
+        how: "It runs under the grant given with".into(),
+        link: link(&granted.request),
+    });
+    before.chain(after).chain(under).collect()
 }

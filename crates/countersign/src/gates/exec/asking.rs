@@ -5,7 +5,10 @@
 //! Invariant: files are looked up and hashed only for a call that policy does not deny by its
 //! words. Otherwise the refusals of denied calls would tell which files exist.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use countersign_core::{
     action::Action,
@@ -217,11 +220,18 @@ fn asked(
         presentation,
         resource_owners: owner.into_iter().collect(),
         issuers: asking.issuers,
+        places: places(&classified.places),
         administrative: false,
         amends: asking.amends,
         trace: asking.trace,
         secrets: taken.secrets,
     })
+}
+
+/// Where in the arguments the words with placeholders are.
+pub(super) fn places(words: &BTreeMap<usize, String>) -> BTreeMap<String, String> {
+    let place = |(number, name): (&usize, &String)| (format!("/argv/{number}"), name.clone());
+    words.iter().map(place).collect()
 }
 
 /// The words of a command.

@@ -77,6 +77,9 @@ pub(super) fn event(entry: &Entry, around: &Around<'_>) -> Option<Value> {
         | Body::ActionOutcome(_)
         | Body::RequestClosed(_)
         | Body::EmergencyReviewed(_)
+        | Body::GrantGiven(_)
+        | Body::GrantUsed(_)
+        | Body::GrantEnded(_)
         | Body::Refused(_) => api_activity(entry, around)?,
         _ => entity_management(entry, around)?,
     };
@@ -179,6 +182,7 @@ fn by(body: &Body) -> Option<&Ref> {
         Body::ApprovalDecided(vote) => Some(&vote.voter),
         Body::ApprovalWithdrawn(withdrawn) => Some(&withdrawn.voter),
         Body::EmergencyReviewed(reviewed) => Some(&reviewed.by),
+        Body::GrantEnded(ended) => Some(&ended.by),
         Body::RequestClosed(closed) => closed.by.as_ref(),
         Body::Refused(refused) => refused.by.as_ref(),
         _ => None,
@@ -301,6 +305,9 @@ fn standing(body: &Body) -> Option<(Status, String)> {
         }
         Body::ApprovalWithdrawn(_) => (Status::other("Withdrawn"), "withdrawn".into()),
         Body::EmergencyReviewed(_) => (Status::other("Reviewed"), "reviewed".into()),
+        Body::GrantGiven(_) => (Status::new(99, "Granted", 2), "granted".into()),
+        Body::GrantUsed(_) => (Status::other("Under a grant"), "grant_used".into()),
+        Body::GrantEnded(_) => (Status::other("Grant ended"), "grant_ended".into()),
         Body::ActionPermitted(_) => (Status::other("Permitted"), "permitted".into()),
         Body::ActionOutcome(outcome) => {
             let status = match outcome.status {

@@ -198,6 +198,14 @@ fn bodies() -> Vec<Body> {
         vote(Verdict::Deny, true),
         Body::ApprovalWithdrawn(body::ApprovalWithdrawn { voter: by }),
         Body::EmergencyReviewed(body::EmergencyReviewed { by, rule: rule() }),
+        Body::GrantGiven(body::GrantGiven {
+            until: Timestamp(1),
+            uses: 20,
+        }),
+        Body::GrantUsed(body::GrantUsed {
+            grant: countersign_core::id::RequestId::from_bits(7),
+        }),
+        Body::GrantEnded(body::GrantEnded { by }),
         decided(Decision::Permit, Phase::Claim),
         decided(Decision::Deny, Phase::Claim),
         Body::ActionPermitted(body::ActionPermitted {
@@ -413,6 +421,9 @@ fn successes_are_what_ran() {
         approval.decided Update Denied 3 user
         approval.withdrawn Update Withdrawn 1 user
         emergency.reviewed Update Reviewed 1 user
+        grant.given Update Granted 2 user
+        grant.used Update Under a grant 1 user
+        grant.ended Update Grant ended 1 user
         policy.decided Update Permit 1 user
         policy.decided Update Failure 2 user
         action.permitted Update Permitted 1 user

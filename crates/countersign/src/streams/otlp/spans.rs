@@ -325,6 +325,8 @@ impl<'a> Story<'a> {
                 let said = vec![text("countersign.rule", reviewed.rule.as_str())];
                 (said, Some(&reviewed.by))
             }
+            Body::GrantUsed(used) => (vec![text("countersign.grant", used.grant.as_str())], None),
+            Body::GrantEnded(ended) => (Vec::new(), Some(&ended.by)),
             _ => (Vec::new(), None),
         };
         said.extend(subject.into_iter().flat_map(|one| who(self.view, one)));
@@ -365,6 +367,8 @@ fn by_people(body: &Body) -> bool {
             | Body::Commented(_)
             | Body::Opened(_)
             | Body::RequestEscalated(_)
+            | Body::GrantUsed(_)
+            | Body::GrantEnded(_)
     )
 }
 

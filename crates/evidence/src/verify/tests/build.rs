@@ -207,6 +207,7 @@ pub(super) fn statement(
         credential: session(voter),
         digest: digest(request),
         emergency: false,
+        grant: None,
         issuer: None,
         reason: Some("checked".into()),
         request: RequestId::from_bits(request),

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use countersign_core::canonical::Hash;
 use serde_json::{Value, json};
 
-use super::{amendments, build::*, *};
+use super::{amendments, build::*, grants, *};
 use crate::{
     body::{Body, CredentialRevoked, SelfGrew},
     key::SigningKey,
@@ -89,6 +89,7 @@ fn every_attack_is_found_and_the_control_passes() {
         about_actions(),
         about_people(),
         amendments::rows(),
+        grants::rows(),
         about_grounds(),
     ];
     let table: Vec<Row> = parts.into_iter().flatten().collect();
