@@ -5,8 +5,15 @@
 //! Invariant: a channel decides nothing. What somebody does in one is judged by the same functions as
 //! what they do in the console, with less assurance; a channel that fails stops nothing but itself.
 
+mod accounts;
+mod acting;
+mod board;
+mod chat;
+mod messenger;
+mod sending;
 pub(crate) mod slack;
 mod status;
+mod telling;
 
 use std::{
     collections::BTreeMap,
