@@ -16,6 +16,8 @@ use crate::target::exec::CredentialSource;
 pub enum Channel {
     /// A Slack workspace.
     Slack(Box<Slack>),
+    /// A tenant of Microsoft Teams.
+    Teams(Box<Teams>),
 }
 
 /// One app in one Slack workspace.
@@ -35,6 +37,28 @@ pub struct Slack {
     pub signed_in_within: Span,
     /// Where the Web API is: Slack's, but for tests.
     pub api: String,
+}
+
+/// One bot in one tenant of Microsoft Teams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Teams {
+    /// The tenant, in small letters: whoever clicks elsewhere is nobody here.
+    pub tenant: String,
+    /// The bot's app id, in small letters. Tokens have to be for it.
+    pub app: String,
+    /// What the bot proves itself with where it gets its tokens.
+    pub secret: CredentialSource,
+    /// How long ago, at most, somebody whom a provider signs in has to have signed in.
+    pub signed_in_within: Span,
+    /// Who makes the tokens of what comes in. Its tokens for the bot are asked for under this name, too.
+    pub issuer: String,
+    /// Where that issuer says which keys it signs with.
+    pub metadata: String,
+    /// Where the bot gets its tokens.
+    pub token: String,
+    /// Where messages are sent: the one address that gets the bot's tokens. What comes in has to come
+    /// from the same place.
+    pub service: String,
 }
 
 /// How Slack reaches the gateway.
@@ -87,6 +111,10 @@ impl Channel {
                 "name the Slack channel by its id (`C…`, at the end of its details): names change \
                  hands",
             ),
+            Self::Teams(_) => (!is_thread(place)).then_some(
+                "name the Teams channel or chat by its id (`19:…@thread.tacv2`); the bot says it when \
+                 somebody writes `help` to it there",
+            ),
         }
     }
 }
@@ -98,4 +126,25 @@ pub fn is_id(text: &str, first: &[&str]) -> bool {
     (3..=40).contains(&text.len())
         && text.chars().all(good)
         && first.iter().any(|first| text.starts_with(first))
+}
+
+/// Whether a text is the id of a channel or a group chat of Teams, without a message in it.
+#[must_use]
+pub fn is_thread(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let parts = text
+        .strip_prefix("19:")
+        .and_then(|rest| rest.split_once("@thread."));
+    text.len() <= 200
+        && parts.is_some_and(|(name, kind)| {
+            !name.is_empty() && !kind.is_empty() && name.chars().all(good) && kind.chars().all(good)
+        })
+}
+
+/// Whether a text is a GUID in small letters.
+#[must_use]
+pub fn is_guid(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let good = |c: char| c == '-' || c.is_ascii_digit() || ('a'..='f').contains(&c);
+    lengths == [8, 4, 4, 4, 12] && text.chars().all(good)
 }

@@ -138,12 +138,18 @@ fn of_channels(
     let new = after
         .iter()
         .filter(|(name, channel)| before.get(*name) != Some(*channel));
-    let told = new.map(|(name, Channel::Slack(slack))| {
-        format!(
+    let told = new.map(|(name, channel)| match channel {
+        Channel::Slack(slack) => format!(
             "`{name}` believes the Slack workspace {} and its app {}, at `{}`. Whoever administers \
              either can click as anybody who has linked an account there.",
             slack.team, slack.app, slack.api
-        )
+        ),
+        Channel::Teams(teams) => format!(
+            "`{name}` believes tokens of `{}` for the Teams bot {} (keys from `{}`), and the tenant {}. \
+             It sends messages to `{}` and its secret to `{}`. Whoever administers the tenant or the \
+             bot can click as anybody who has linked an account there.",
+            teams.issuer, teams.app, teams.metadata, teams.tenant, teams.service, teams.token
+        ),
     });
     told.collect()
 }

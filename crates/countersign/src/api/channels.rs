@@ -33,7 +33,13 @@ pub(super) async fn list(
     let live = all.iter().filter(|one| one.revoked.is_none());
     let accounts: Vec<_> = live.filter_map(linked).collect();
     let channels = api.channels.standing().into_iter().map(|standing| {
-        let Channel::Slack(slack) = standing.channel;
+        let (kind, team, reached) = match standing.channel {
+            Channel::Slack(slack) => match slack.reached {
+                Reached::Signed(_) => ("slack", slack.team, "signed"),
+                Reached::Socket(_) => ("slack", slack.team, "socket"),
+            },
+            Channel::Teams(teams) => ("teams", teams.tenant, "signed"),
+        };
         let here = |name: &str| {
             accounts
                 .iter()
@@ -43,12 +49,9 @@ pub(super) async fn list(
         ChannelInfo {
             linked: here(&standing.name),
             name: standing.name,
-            kind: "slack".into(),
-            team: slack.team,
-            reached: match slack.reached {
-                Reached::Signed(_) => "signed".into(),
-                Reached::Socket(_) => "socket".into(),
-            },
+            kind: kind.into(),
+            team,
+            reached: reached.into(),
             fault: standing.fault,
         }
     });

@@ -14,14 +14,14 @@ pub mod dpop;
 pub mod exchange;
 mod issuers;
 mod issuing;
-mod kept;
+pub(crate) mod kept;
 pub mod passkey;
 pub mod provider;
 mod proving;
 mod replay;
 mod seal;
 mod secret;
-mod signed;
+pub(crate) mod signed;
 mod standing;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};

@@ -24,6 +24,7 @@ const MAY_REACH_OUT: &[&str] = &[
     "crates/countersign/src/server.rs",
     "crates/countersign/src/server/",
     "crates/countersign/src/channels/slack/",
+    "crates/countersign/src/channels/teams/",
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
     "crates/countersign/src/identity/issuers.rs",

@@ -17,9 +17,9 @@ pub struct ChannelList {
 pub struct ChannelInfo {
     /// Its name.
     pub name: String,
-    /// `slack`.
+    /// `slack` or `teams`.
     pub kind: String,
-    /// The workspace.
+    /// The workspace or tenant.
     pub team: String,
     /// `signed` where it posts to the gateway, `socket` where the gateway opened one.
     pub reached: String,

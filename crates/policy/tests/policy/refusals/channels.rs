@@ -94,9 +94,92 @@ fn channels() {
     }
 }
 
+const TEAMS: &str = r#"[channel.teams]
+kind = "teams"
+tenant = "11111111-2222-3333-4444-555555555555"
+app = "AAAAAAAA-bbbb-cccc-dddd-eeeeeeeeeeee"
+secret = { env = "S" }
+"#;
+
+#[test]
+fn channels_of_teams() {
+    let lines = MAIN.lines().count();
+    let mut good = files("");
+    good.insert("countersign.toml".into(), format!("{MAIN}{TEAMS}"));
+    crate::fixture::snapshot_of(&good);
+    for (from, to, line, expected) in [
+        (
+            "11111111-2222",
+            "contoso-2222",
+            3,
+            "`contoso-2222-3333-4444-555555555555` is no `tenant`",
+        ),
+        (
+            "AAAAAAAA-",
+            "",
+            4,
+            "`bbbb-cccc-dddd-eeeeeeeeeeee` is no `app` of Microsoft's",
+        ),
+        (
+            "tenant = \"11111111-2222-3333-4444-555555555555\"\n",
+            "",
+            1,
+            "missing field `tenant`",
+        ),
+        (
+            "secret = { env = \"S\" }\n",
+            "",
+            1,
+            "missing field `secret`",
+        ),
+        (
+            "secret",
+            "team = \"T0123\"\nsecret",
+            1,
+            "a channel of kind `teams` has no `team`",
+        ),
+        (
+            "\"teams\"",
+            "\"slack\"",
+            1,
+            "a channel of kind `slack` has no `tenant`",
+        ),
+        (
+            "secret",
+            "issuer = \"http://example.com\"\nsecret",
+            5,
+            "`issuer` it would be sent in the clear",
+        ),
+        (
+            "secret",
+            "token_url = \"http://example.com\"\nsecret",
+            5,
+            "`token_url` it would be sent",
+        ),
+        (
+            "secret",
+            "metadata_url = \"http://example.com\"\nsecret",
+            5,
+            "`metadata_url` it would be sent",
+        ),
+        (
+            "secret",
+            "service_url = \"https://a@b/\"\nsecret",
+            5,
+            "`service_url` it has a user",
+        ),
+    ] {
+        let added = TEAMS.replacen(from, to, 1);
+        let expected = format!("countersign.toml:{}: error: {expected}", lines + line);
+        let mut files = files("");
+        files.insert("countersign.toml".into(), format!("{MAIN}{added}"));
+        check(&files, &expected, &added);
+    }
+}
+
 #[test]
 fn what_is_told_nowhere() {
-    let main = format!("{MAIN}{GOOD}");
+    let main = format!("{MAIN}{GOOD}{TEAMS}");
     let lines = APPROVALS.lines().count();
     for (notify, expected) in [
         ("chat", "there is no channel `chat`"),
@@ -104,6 +187,20 @@ fn what_is_told_nowhere() {
         ("", "`` can't be told anything"),
         ("slack:#ops", "`slack:#ops` names no place"),
         ("slack:U0123", "`slack:U0123` names no place"),
+        ("teams:DBA", "`teams:DBA` names no place"),
+        ("teams:C0123", "`teams:C0123` names no place"),
+        (
+            "teams:19:@thread.v2",
+            "`teams:19:@thread.v2` names no place",
+        ),
+        (
+            "teams:19:a@thread.tacv2;messageid=1",
+            "`teams:19:a@thread.tacv2;messageid=1` names no place",
+        ),
+        (
+            "teams:19:a/b@thread.v2",
+            "`teams:19:a/b@thread.v2` names no place",
+        ),
     ] {
         let rule = format!(
             "\n[approval.told]\nstages = [{{ from = [\"group:dba\"], count = 1 }}]\nnotify = [\"{notify}\"]\n"
