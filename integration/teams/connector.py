@@ -347,7 +347,12 @@ def words(value: object) -> str:
     """The text of a card, a line each."""
     lines = every(value, lambda one: one.get("type") in ("RichTextBlock", "TextBlock"))
     texts = ["".join(run["text"] for run in one["inlines"]) if "inlines" in one else one["text"] for one in lines]
-    return "\n".join(texts).replace("\u00a0", " ")
+    return as_written("\n".join(texts))
+
+
+def as_written(text: str) -> str:
+    """A text without what a card adds to show all of it."""
+    return text.replace("\u00a0", " ").replace("\u200b", "")
 
 
 def text_of(answer: tuple) -> str:

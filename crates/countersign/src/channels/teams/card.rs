@@ -38,6 +38,8 @@ const MOST: usize = 26_000;
 const BEGINS: usize = 1_200;
 /// The most lines of one of the texts around an action.
 const LINES: usize = 20;
+/// How many signs stand in a row without a place to break the line: a telephone shows about 30.
+const UNBROKEN: usize = 20;
 /// The most people whose own view Teams asks for.
 pub(super) const MAX_VIEWS: usize = 60;
 
@@ -64,15 +66,26 @@ fn runs(text: &str, style: &Value) -> Vec<Value> {
     pieces.into_iter().map(run).collect()
 }
 
-/// A line as it was written: of several blanks in a row, none is left out.
+/// A line as it was written: of several blanks in a row none is left out, and what has none is broken
+/// before it would reach beyond the card, where nobody sees it.
 fn line(text: &str, style: &Value) -> Value {
     let mut shown = String::with_capacity(text.len());
     let mut before = ' ';
+    let mut unbroken = 0;
     for c in text.chars() {
-        shown.push(match (before, c) {
-            (' ', ' ') => '\u{a0}',
-            (_, c) => c,
-        });
+        if unbroken == UNBROKEN {
+            shown.push('\u{200b}');
+            unbroken = 0;
+        }
+        match (before, c) {
+            (' ', ' ') => shown.push('\u{a0}'),
+            (_, ' ') => {
+                shown.push(' ');
+                unbroken = 0;
+            }
+            (_, c) => shown.push(c),
+        }
+        unbroken += usize::from(c != ' ' || before == ' ');
         before = c;
     }
     let shown = match shown.trim().is_empty() {
@@ -113,7 +126,7 @@ fn subtle() -> Value {
 /// The lines of an action.
 fn action(case: &Case) -> Vec<Value> {
     lines(
-        &case.request.presentation.body,
+        case.request.presentation.body.trim_end_matches('\n'),
         &json!({ "fontType": "Monospace" }),
     )
 }

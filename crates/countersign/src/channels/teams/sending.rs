@@ -18,6 +18,7 @@ use countersign_core::{
 use countersign_policy::channel::is_thread;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -30,8 +31,11 @@ use super::{
 };
 use crate::active::Active;
 
-/// How long it is known what Teams calls somebody, and that it knows nobody of that id.
+/// How long it is known what Teams calls somebody, and that it could not say so.
 const KNOWN: Duration = Duration::from_secs(3_600);
+const UNKNOWN: Duration = Duration::from_secs(300);
+/// How long a card waits to know who gets a view of their own; the others ask for theirs.
+const ASKING: Duration = Duration::from_secs(5);
 /// Stands between a conversation and a message in it.
 const MESSAGE: char = '|';
 
@@ -82,7 +86,7 @@ impl App {
             members.get(&key).cloned()
         };
         if let Some((since, known)) = known
-            && since.elapsed() < KNOWN
+            && since.elapsed() < known.as_ref().map_or(UNKNOWN, |_| KNOWN)
         {
             return known;
         }
@@ -100,15 +104,17 @@ impl App {
         let now = self.chat.api.gateway.clock.now();
         let people = lifecycle::eligible_voters(sight.case, sight.active.world(), now);
         let mut views = Vec::new();
+        let began = Instant::now();
         for person in people {
             let account = sight.accounts.of_person(&person);
             let user = account.and_then(|account| sight.accounts.users.get(&account));
             if let Some((_, user)) = user
-                && let Some(member) = self.member(sight.conversation, user).await
+                && let Ok(Some(member)) =
+                    timeout(ASKING, self.member(sight.conversation, user)).await
             {
                 views.push(member);
             }
-            if views.len() == MAX_VIEWS {
+            if views.len() == MAX_VIEWS || began.elapsed() > ASKING {
                 break;
             }
         }
