@@ -14,19 +14,21 @@ import os
 import pathlib
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "browser"))
 from gateway import Gateway  # noqa: E402
 from person import Person, ended  # noqa: E402
 
 import refused  # noqa: E402
-from connector import CHAT, OPS, SECRET, TENANT, Card, Microsoft, account, text_of, words  # noqa: E402
+from connector import APP, CHAT, OPS, SECRET, TENANT, Card, Microsoft, account, text_of, words  # noqa: E402
 
 FILES = {
     "countersign.toml": """
@@ -224,6 +226,26 @@ def linking(site: Site) -> None:
     # In a channel, it says how rules name it.
     assert f'notify = ["teams:{OPS}"]' in site.say(dana, "help", f"{OPS};messageid=1")
     assert "notify" not in site.say(dana, "what?")
+
+
+def package(site: Site) -> None:
+    """The app package, in the eyes of others."""
+    file = site.folder / "countersign.zip"
+    arguments = ["channel", "teams", "package", "--out", str(file), "--app", APP.upper(), "--public-url"]
+    refusal = site.gateway.run(*arguments, "http://countersign.example.com")
+    assert refusal.returncode == 64 and "`https://` addresses only" in refusal.stderr, refusal
+    made = site.gateway.run("--json", *arguments, "https://countersign.example.com/")
+    assert made.returncode == 0, made
+    told = json.loads(made.stdout)
+    assert told["messaging_endpoint"] == "https://countersign.example.com/channels/teams", told
+    with zipfile.ZipFile(file) as zipped:
+        assert zipped.testzip() is None
+        assert sorted(zipped.namelist()) == ["color.png", "manifest.json", "outline.png"]
+        manifest = json.loads(zipped.read("manifest.json"))
+        sizes = {name: struct.unpack(">II", zipped.read(name)[16:24]) for name in manifest["icons"].values()}
+    assert sizes == {"color.png": (192, 192), "outline.png": (32, 32)}, sizes
+    [bot] = manifest["bots"]
+    assert (manifest["id"], bot["botId"], bot["scopes"]) == (APP, APP, ["personal", "team", "groupChat"]), manifest
 
 
 HOSTILE = "because **bold** [x](https://evil.example) <at>all</at> {{DATE(2020-01-01T00:00:00Z)}} &amp; `c`"
@@ -465,6 +487,17 @@ def weather(site: Site) -> None:
     assert set(card.actions()) == {"open"}
     site.people["dana"].vote(request_of(card), reason="it is small")
     ended(running, 0)
+    # Where the app is not, nothing is told until it is.
+    site.quiet()
+    members = microsoft.members.pop(OPS)
+    running = site.run("/bin/echo", "why", "absent")
+    fault = lambda: site.people["olga"].ask("/v1/channels")["channels"][0]["fault"] or ""  # noqa: E731
+    microsoft.wait_for(lambda: "add the app to the team or chat" in fault())
+    microsoft.members[OPS] = members
+    card = site.card("absent")
+    microsoft.wait_for(lambda: fault() == "")
+    card.click(users["dana"], "deny", "late")
+    ended(running, 77)
     # Killed while a card waits: the same card goes on.
     running = site.run("/bin/echo", "why", "killed", wait="1s")
     card = site.card("killed")
@@ -514,7 +547,7 @@ def vouched_for(site: Site) -> None:
 
 
 def main(program: str) -> None:
-    steps = [linking, deciding, talking, more_than_a_click, one_vote, refused.tokens, replays, weather, flood, vouched_for]
+    steps = [refused.metadata, linking, package, deciding, talking, more_than_a_click, one_vote, refused.tokens, replays, weather, flood, vouched_for]
     with tempfile.TemporaryDirectory() as folder, Microsoft() as microsoft:
         site = Site(program, pathlib.Path(folder), microsoft)
         try:

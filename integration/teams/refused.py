@@ -71,6 +71,16 @@ def believed(microsoft: object, asked: list[dict]) -> list[bool]:
     return [json.loads(line) for line in told.stdout.splitlines()]
 
 
+def metadata(site: object) -> None:
+    """Keys of metadata that are another issuer's are nobody's."""
+    microsoft, dana = site.microsoft, site.users["dana"]
+    microsoft.metadata_issuer = "https://evil.example"
+    assert microsoft.say(dana, f"a:{dana}", "inbox")[0] == 401
+    assert microsoft.key_requests == 0
+    microsoft.metadata_issuer = ISSUER
+    microsoft.wait_for(lambda: microsoft.say(dana, f"a:{dana}", "inbox")[0] == 200)
+
+
 def tokens(site: object) -> None:
     microsoft, dana = site.microsoft, site.users["dana"]
     running = site.run("/bin/echo", "tokens", wait="0s")

@@ -8,70 +8,89 @@ use std::collections::BTreeMap;
 
 use countersign_core::{approval::ApprovalRule, time::Span};
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 
 use super::{
     reading::{Entry, Reader},
     streams::refused_url,
     targets::RawSecret,
+    teams::{self, RawTeams},
 };
 use crate::{
-    channel::{Channel, Notify, Reached, Slack, Teams, is_guid, is_id},
+    channel::{Channel, Notify, Reached, Slack, is_id},
     problem::shown,
     target::exec::CredentialSource,
 };
 
 /// The longest name of a channel; it is part of an address.
 const MAX_NAME: usize = 64;
-/// Who makes the tokens of what comes from Teams, unless configured otherwise.
-const ISSUER: &str = "https://api.botframework.com";
-/// Where that issuer says which keys it signs with.
-const METADATA: &str = "https://login.botframework.com/v1/.well-known/openidconfiguration";
-/// Where messages to Teams are sent, unless configured otherwise: the one address for all regions.
-const SERVICE: &str = "https://smba.trafficmanager.net/teams";
 /// Slack's Web API.
 const SLACK: &str = "https://slack.com/api";
 /// How long ago somebody has to have signed in, unless configured otherwise, and at most.
 const SIGNED_IN: Span = Span::from_millis(7 * 86_400_000);
 const MAX_SIGNED_IN: Span = Span::from_millis(90 * 86_400_000);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawChannel {
-    kind: Spanned<String>,
-    app: Option<Spanned<String>>,
-    signed_in_within: Option<Spanned<Span>>,
-    team: Option<Spanned<String>>,
-    enterprise: Option<Spanned<String>>,
-    bot_token: Option<Spanned<RawSecret>>,
-    signing_secret: Option<Spanned<RawSecret>>,
-    app_token: Option<Spanned<RawSecret>>,
-    api: Option<Spanned<String>>,
-    tenant: Option<Spanned<String>>,
-    secret: Option<Spanned<RawSecret>>,
-    issuer: Option<Spanned<String>>,
-    metadata_url: Option<Spanned<String>>,
-    token_url: Option<Spanned<String>>,
-    service_url: Option<Spanned<String>>,
+/// The table of one channel, by its kind.
+pub(super) enum RawChannel {
+    Slack(RawSlack),
+    Teams(RawTeams),
 }
 
-impl RawChannel {
-    /// The keys that only some kinds of channels have: which kind, and whether it is there.
-    fn keys(&self) -> [(&'static str, &'static str, bool); 12] {
-        [
-            ("slack", "team", self.team.is_some()),
-            ("slack", "enterprise", self.enterprise.is_some()),
-            ("slack", "bot_token", self.bot_token.is_some()),
-            ("slack", "signing_secret", self.signing_secret.is_some()),
-            ("slack", "app_token", self.app_token.is_some()),
-            ("slack", "api", self.api.is_some()),
-            ("teams", "tenant", self.tenant.is_some()),
-            ("teams", "secret", self.secret.is_some()),
-            ("teams", "issuer", self.issuer.is_some()),
-            ("teams", "metadata_url", self.metadata_url.is_some()),
-            ("teams", "token_url", self.token_url.is_some()),
-            ("teams", "service_url", self.service_url.is_some()),
-        ]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSlack {
+    #[serde(rename = "kind")]
+    _kind: String,
+    team: Spanned<String>,
+    enterprise: Option<Spanned<String>>,
+    app: Spanned<String>,
+    bot_token: Spanned<RawSecret>,
+    signing_secret: Option<Spanned<RawSecret>>,
+    app_token: Option<Spanned<RawSecret>>,
+    signed_in_within: Option<Spanned<Span>>,
+    api: Option<Spanned<String>>,
+}
+
+/// The tables below `[channel]`, each as its kind has it.
+pub(super) fn entries<'a>(
+    reader: &mut Reader<'a>,
+    section: Entry<Spanned<DeValue<'a>>>,
+) -> Vec<Entry<RawChannel>> {
+    let tables = reader.tables(section).into_iter();
+    tables.filter_map(|table| entry(reader, table)).collect()
+}
+
+fn entry<'a>(
+    reader: &mut Reader<'a>,
+    table: Entry<Spanned<DeValue<'a>>>,
+) -> Option<Entry<RawChannel>> {
+    let fields = table.value.get_ref().as_table();
+    let kind = fields.and_then(|fields| {
+        let mut fields = fields.iter();
+        fields.find(|(key, _)| key.get_ref() == "kind")
+    });
+    let Some((kind, at)) = kind.and_then(|(_, kind)| {
+        let text = kind.get_ref().as_str()?;
+        Some((text.to_owned(), kind.span().start))
+    }) else {
+        let message = format!("the channel `{}` has no `kind`", shown(&table.name));
+        reader.error(
+            table.line,
+            message,
+            "add `kind = \"slack\"` or `kind = \"teams\"`",
+        );
+        return None;
+    };
+    match kind.as_str() {
+        "slack" => Some(reader.read(table)?.map(RawChannel::Slack)),
+        "teams" => Some(reader.read(table)?.map(RawChannel::Teams)),
+        other => {
+            let message = format!("there are no channels of kind `{}`", shown(other));
+            let line = reader.line(at);
+            let help = "use `slack` or `teams`; others are not available yet";
+            reader.error(line, message, help);
+            None
+        }
     }
 }
 
@@ -89,42 +108,18 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<RawChannel>) -> Option<
         reader.error(line, message, help);
         return None;
     }
-    let kind = raw.kind.get_ref().clone();
-    if !["slack", "teams"].contains(&kind.as_str()) {
-        let message = format!("there are no channels of kind `{}`", shown(&kind));
-        let line = reader.line(raw.kind.span().start);
-        let help = "use `slack` or `teams`; others are not available yet";
-        reader.error(line, message, help);
-        return None;
-    }
-    for (_, key, _) in raw.keys().iter().filter(|(of, _, has)| *has && *of != kind) {
-        let message = format!("a channel of kind `{kind}` has no `{key}`");
-        reader.error(line, message, "remove it, or change the kind");
-    }
-    let channel = match kind.as_str() {
-        "slack" => Channel::Slack(Box::new(slack(reader, line, raw)?)),
-        _ => Channel::Teams(Box::new(teams(reader, line, raw)?)),
+    let channel = match raw {
+        RawChannel::Slack(raw) => Channel::Slack(Box::new(slack(reader, line, raw)?)),
+        RawChannel::Teams(raw) => Channel::Teams(Box::new(teams::read(reader, raw)?)),
     };
     Some((name, channel))
 }
 
-/// What a channel can't do without, noting where it is missing.
-fn needed<T>(reader: &mut Reader<'_>, line: u32, key: &str, value: Option<T>) -> Option<T> {
-    if value.is_none() {
-        let help = "add it; docs/configuration.md says what it is";
-        reader.error(line, format!("missing field `{key}`"), help);
-    }
-    value
-}
-
-fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
-    let team = needed(reader, line, "team", raw.team);
-    let app = needed(reader, line, "app", raw.app);
-    let bot_token = needed(reader, line, "bot_token", raw.bot_token);
-    let team = id(reader, team?, "team", "T");
+fn slack(reader: &mut Reader<'_>, line: u32, raw: RawSlack) -> Option<Slack> {
+    let team = id(reader, raw.team, "team", "T");
     let enterprise = raw.enterprise.map(|one| id(reader, one, "enterprise", "E"));
-    let app = id(reader, app?, "app", "A");
-    let bot_token = secret(reader, bot_token?, "bot_token");
+    let app = id(reader, raw.app, "app", "A");
+    let bot_token = secret(reader, raw.bot_token, "bot_token");
     let reached = match (raw.signing_secret, raw.app_token) {
         (Some(signed), None) => secret(reader, signed, "signing_secret").map(Reached::Signed),
         (None, Some(socket)) => secret(reader, socket, "app_token").map(Reached::Socket),
@@ -150,39 +145,7 @@ fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
     })
 }
 
-fn teams(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Teams> {
-    let tenant = needed(reader, line, "tenant", raw.tenant);
-    let app = needed(reader, line, "app", raw.app);
-    let proof = needed(reader, line, "secret", raw.secret);
-    let tenant = guid(reader, tenant?, "tenant")?;
-    let app = guid(reader, app?, "app");
-    let proof = secret(reader, proof?, "secret");
-    let token = format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
-    Some(Teams {
-        app: app?,
-        secret: proof?,
-        signed_in_within: signed_in(reader, raw.signed_in_within),
-        issuer: address(reader, ("issuer", raw.issuer), ISSUER)?,
-        metadata: address(reader, ("metadata_url", raw.metadata_url), METADATA)?,
-        token: address(reader, ("token_url", raw.token_url), &token)?,
-        service: address(reader, ("service_url", raw.service_url), SERVICE)?,
-        tenant,
-    })
-}
-
-fn guid(reader: &mut Reader<'_>, raw: Spanned<String>, key: &str) -> Option<String> {
-    let line = reader.line(raw.span().start);
-    let text = raw.into_inner().to_ascii_lowercase();
-    if is_guid(&text) {
-        return Some(text);
-    }
-    let message = format!("`{}` is no `{key}` of Microsoft's", shown(&text));
-    let help = "write its id, like `00000000-0000-0000-0000-000000000000`: names change hands";
-    reader.error(line, message, help);
-    None
-}
-
-fn secret(
+pub(super) fn secret(
     reader: &mut Reader<'_>,
     raw: Spanned<RawSecret>,
     what: &str,
@@ -203,7 +166,7 @@ fn id(reader: &mut Reader<'_>, raw: Spanned<String>, key: &str, first: &str) -> 
     None
 }
 
-fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
+pub(super) fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
     let Some(raw) = raw else {
         return SIGNED_IN;
     };
@@ -217,7 +180,7 @@ fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
 }
 
 /// An address that is spoken to over TLS, or is this machine's.
-fn address(
+pub(super) fn address(
     reader: &mut Reader<'_>,
     (key, raw): (&str, Option<Spanned<String>>),
     default: &str,

@@ -237,7 +237,7 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
             "secret" => sections.secrets = reader.named(entry),
-            "channel" => sections.channels = reader.named(entry),
+            "channel" => sections.channels = channels::entries(reader, entry),
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", crate::problem::shown(other)),

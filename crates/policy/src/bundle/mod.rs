@@ -23,6 +23,7 @@ mod secrets;
 pub mod settings;
 mod streams;
 mod targets;
+mod teams;
 
 use std::collections::{BTreeMap, BTreeSet};
 
