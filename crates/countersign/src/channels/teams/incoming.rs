@@ -5,7 +5,7 @@
 //! Invariant: who acted is read from Teams' own fields and by ids only. Whatever comes from another
 //! tenant is nobody's, and nothing of it is acted upon. Something without a name of its own, or without
 //! a time, could come twice and is not acted upon.
-//! Specification: <https://github.com/microsoft/botframework-sdk/blob/main/specs/botframework-activity/botframework-activity.md>
+//! Specification: <https://learn.microsoft.com/azure/bot-service/rest-api/bot-framework-rest-connector-activities>
 
 use countersign_policy::{Teams, channel::is_guid};
 use serde_json::Value;
