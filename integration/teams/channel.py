@@ -200,13 +200,14 @@ def request_of(card: Card) -> str:
 def linking(site: Site) -> None:
     dana, people = site.users["dana"], site.people
     assert "not linked to anybody" in site.say(dana, "inbox") and "`link CODE`" in site.say(dana, "inbox")
-    assert "no such code" in site.say(dana, "link AAAA-BBBB-CCCC")
+    assert "no such code" in site.say(site.users["finn"], "link AAAA-BBBB-CCCC")
     code, newer = people["dana"].code(), people["dana"].code()
     assert "no such code" in site.say(dana, f"link {code}")
-    # Written where others read it, it is answered in private; the code is used up.
-    told = site.say(dana, f"Link {newer}", f"{OPS};messageid=1")
-    request = re.search(r"/requests/(req_\w+)", told)[1]
+    # Written where others read it, it links nobody, and is used up.
+    assert "code is used up" in site.say(dana, f"Link {newer}", f"{OPS};messageid=1")
     assert "no such code" in site.say(dana, f"link {newer}")
+    newest = people["dana"].code()
+    request = re.search(r"/requests/(req_\w+)", site.say(dana, f"Link {newest}"))[1]
     # Whoever countersigns reads which account it is.
     seen = people["finn"].ask(f"/v1/requests/{request}")
     assert dana in seen["action"] and TENANT in seen["action"], seen["action"]

@@ -87,6 +87,8 @@ class Microsoft:
             do_GET = do_POST = do_PUT = do_DELETE = serve
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # A gateway that is killed breaks its connections off.
+        self.server.handle_error = lambda *_: None
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.service = f"{self.url}/_connector"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

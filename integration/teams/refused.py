@@ -79,6 +79,7 @@ def metadata(site: object) -> None:
     assert microsoft.key_requests == 0
     microsoft.metadata_issuer = ISSUER
     microsoft.wait_for(lambda: microsoft.say(dana, f"a:{dana}", "inbox")[0] == 200)
+    microsoft.wait_for(lambda: microsoft.answers(dana))
 
 
 def tokens(site: object) -> None:

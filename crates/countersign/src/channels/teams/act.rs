@@ -144,12 +144,27 @@ async fn said(app: &Arc<App>, who: Who, place: Place, text: &str) {
             Err(why) => app.tell(who, &why),
         },
         (Some("link"), (Some(code), None)) => {
-            let told = app.chat.link((&who.user, &who.called), code).await;
-            app.tell(who, &told.unwrap_or_else(|why| why));
+            let told = link(app, &who, &place, code).await;
+            app.tell(who, &told);
         }
         (Some("help"), (None, _)) => help(app, who, &place),
         _ => below(app, who, &place, text).await,
     }
+}
+
+/// Links an account. A code that others can read is used up, so that it links none of theirs.
+async fn link(app: &App, who: &Who, place: &Place, code: &str) -> String {
+    if !place.personal {
+        let identity = &app.chat.api.gateway.identity;
+        if app.chat.may_try_code(&who.user) {
+            identity.use_code(code).await;
+        }
+        return "Others read what you write there, so that code is used up. Make a new one, and write \
+                it to me here."
+            .into();
+    }
+    let told = app.chat.link((&who.user, &who.called), code).await;
+    told.unwrap_or_else(|why| why)
 }
 
 /// A message in the conversation that a card began is a comment or an answer; elsewhere it is nothing

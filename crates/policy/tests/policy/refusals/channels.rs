@@ -144,7 +144,7 @@ fn channels_of_teams() {
             5,
             "unknown field `team`",
         ),
-        ("\"teams\"", "\"slack\"", 3, "unknown field `tenant`"),
+        ("\"teams\"", "\"slack\"", 5, "unknown field `secret`"),
         (
             "secret",
             "issuer = \"http://example.com\"\nsecret",
