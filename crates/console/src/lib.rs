@@ -11,6 +11,7 @@
 pub mod access;
 pub mod accounts;
 pub mod asset;
+pub mod emergencies;
 pub mod hidden;
 pub mod inbox;
 pub mod part;
@@ -49,6 +50,7 @@ pages!(
     access::SignedOutPage,
     access::WelcomePage,
     inbox::InboxPage,
+    emergencies::EmergenciesPage,
     accounts::AccountsPage,
     passkeys::PasskeysPage,
     people::PeoplePage,

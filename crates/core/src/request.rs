@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     action::{Action, Effect},
-    approval::{ApprovalRule, Vote, rule::Assurance},
+    approval::{ApprovalRule, Vote, vote::Credential},
     canonical::Hash,
     decision::Decided,
     digest::{ActionDigest, AttachKey, Nonce},
@@ -308,19 +308,52 @@ impl Phase {
 pub struct Lifted {
     /// The rule.
     pub rule: RuleName,
-    /// Who.
-    pub by: PersonId,
-    /// How strongly they proved to be themselves.
-    pub assurance: Assurance,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
+    /// Who, with what, why and when, and what their passkey signed.
+    pub vote: Vote,
     /// Until when somebody else must review it.
     pub review_by: Timestamp,
-    /// Who reviewed it.
+    /// What was signed of it for the record. Whoever records sets and checks it; no step reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<String>,
+    /// Whether it was recorded that nobody had reviewed it in time.
     #[serde(default)]
-    pub reviewed: Option<PersonId>,
+    pub overdue: bool,
+    /// Who reviewed it, and what they found.
+    #[serde(default)]
+    pub reviewed: Option<Reviewed>,
+}
+
+/// That somebody looked at an emergency, and what they found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// Who.
+    pub by: PersonId,
+    /// With what.
+    pub credential: Credential,
+    /// What they found, in their words.
+    pub note: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Lifted {
+    /// Who lifted the rule.
+    #[must_use]
+    pub fn by(&self) -> &PersonId {
+        &self.vote.voter
+    }
+
+    /// Why, in their words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.vote.reason.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nobody has reviewed it although it had to be by `now`.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.reviewed.is_none() && now > self.review_by
+    }
 }
 
 /// What policy said when an approved request was claimed.

@@ -24,7 +24,7 @@ use countersign_core::{
     count::counted,
     directory::Directory,
     id::{PersonId, RequestId},
-    lifecycle::Refusal,
+    lifecycle::{self, Refusal},
     provisioning::Rows,
     request::Case,
     subject::SubjectChain,
@@ -209,7 +209,9 @@ impl Gateway {
             myself: &none,
         };
         let acts = active.directory.active_person(person).is_some();
+        let world = active.world();
         acts && (myself(case, &active.directory).contains(person)
+            || lifecycle::is_of_emergency(case, world, person)
             || electorate.may_sign_any(person, self.clock.now())
             || case.votes.iter().any(|vote| vote.voter == *person))
     }
@@ -282,6 +284,17 @@ impl Gateway {
                 "Single-person installation: nobody can countersign here, only confirm.".into(),
             );
         }
+        let unreviewed = self.engine.emergencies().count(self.clock.now());
+        if unreviewed.overdue > 0 {
+            let uses = counted(unreviewed.overdue, "emergency use", "emergency uses");
+            notices.push(format!(
+                "{uses} of rules nobody reviewed in time; those rules can't be lifted until somebody does."
+            ));
+        }
+        if unreviewed.due > 0 {
+            let uses = counted(unreviewed.due, "emergency use", "emergency uses");
+            notices.push(format!("{uses} of rules to be reviewed."));
+        }
         if let Some(fault) = self.clock.fault() {
             notices.push(format!("Nothing is claimed: {fault}."));
         }
@@ -332,7 +345,6 @@ pub fn make_active(
         hash,
         activated,
         request,
-        suspended: Default::default(),
         stops: Default::default(),
     })
 }

@@ -185,7 +185,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
     let world = World {
         directory: &directory,
         rules: &BTreeMap::from([(rule.name.clone(), rule)]),
-        suspended_emergencies: &BTreeSet::new(),
+        due_reviews: None,
     };
     Ok(lifecycle::open(request, world)?)
 }

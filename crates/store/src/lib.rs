@@ -16,7 +16,7 @@ mod write;
 pub use memory::MemoryStore;
 pub use model::{
     ActiveBundle, Card, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
-    StoredCredential,
+    ReviewFilter, StoredCredential,
 };
 pub use row::PHASES;
 pub use sqlite::{Copied, SqliteStore};
@@ -102,6 +102,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// All requests in a phase (`held`, `approved`, `running`), oldest first.
     async fn in_phase(&self, phase: &str) -> Result<Vec<RequestId>, StoreError>;
+
+    /// Cases of which a rule was lifted in an emergency that nobody has reviewed, however they ended,
+    /// with the earliest time by which somebody must; in that order. [`Store::forget`] refuses them.
+    async fn awaiting_review(&self) -> Result<Vec<(RequestId, Timestamp)>, StoreError>;
 
     /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;

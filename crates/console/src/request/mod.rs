@@ -12,7 +12,9 @@ mod timeline;
 
 use askama::Template;
 
-pub use actions::{Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, OneClick};
+pub use actions::{
+    Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, EmergencyForm, OneClick, ReviewForm,
+};
 pub use progress::{Lifted, Rule, Signature, Slot, Stage, StageState};
 pub use timeline::{Event, EventKind};
 

@@ -105,7 +105,12 @@ impl Progress<'_> {
             Event::Claim(claim) => claim::claim(self, claim),
             Event::Ended { permit, outcome } => claim::end(self, permit, outcome),
             Event::BreakGlass { rule, ballot } => emergency::break_glass(self, rule, ballot),
-            Event::Review { rule, by } => emergency::review(self, rule, by),
+            Event::Review {
+                rule,
+                by,
+                credential,
+                note,
+            } => emergency::review(self, rule, by, credential, note),
             Event::SelfGrew { people } => {
                 self.grow_self(people);
                 Ok(())
@@ -131,6 +136,7 @@ impl Progress<'_> {
             Phase::Held { .. } | Phase::Approved { .. } => self.escalate(),
             Phase::Running { .. } | Phase::Finished { .. } | Phase::Closed { .. } => {}
         }
+        emergency::note_overdue(self);
     }
 
     fn escalate(&mut self) {
@@ -232,7 +238,7 @@ impl Progress<'_> {
     fn lapses(&self) -> Timestamp {
         let votes = self.case.votes.iter().map(|vote| vote.at);
         let lifts = emergency::standing_lifts(&self.case, self.world);
-        let last = votes.chain(lifts.map(|lift| lift.at)).max();
+        let last = votes.chain(lifts.map(|lift| lift.vote.at)).max();
         let [as_was, as_is] = vote::rule_sets(&self.case, self.world);
         let every: Vec<_> = self
             .case

@@ -103,12 +103,12 @@ fn approvers(text: &str) -> Vec<Approver> {
         .collect()
 }
 
-/// People, rules and suspended emergencies.
+/// People, rules and reviews that are due.
 #[derive(Clone)]
 pub(crate) struct Town {
     pub(crate) directory: Directory,
     pub(crate) rules: BTreeMap<RuleName, ApprovalRule>,
-    pub(crate) suspended: BTreeSet<RuleName>,
+    pub(crate) due: BTreeMap<RuleName, Timestamp>,
 }
 
 impl Town {
@@ -135,7 +135,7 @@ impl Town {
         Self {
             directory,
             rules: rules.iter().map(|r| (r.name.clone(), r.clone())).collect(),
-            suspended: BTreeSet::new(),
+            due: BTreeMap::new(),
         }
     }
 
@@ -143,7 +143,7 @@ impl Town {
         World {
             directory: &self.directory,
             rules: &self.rules,
-            suspended_emergencies: &self.suspended,
+            due_reviews: Some(&self.due),
         }
     }
 
@@ -321,6 +321,8 @@ impl Scene {
             (_, "?") => Event::Review {
                 rule: self.case.request.rules[0].name.clone(),
                 by: person(who),
+                credential: self.ballot(who, Verdict::Approve).credential,
+                note: "as they say".into(),
             },
             (_, "^") => Event::SelfGrew {
                 people: BTreeSet::from([person(who)]),

@@ -22,7 +22,7 @@ use countersign_policy::{
     stream::{Details, Stream, StreamKind},
 };
 
-use super::{Proposal, erase, machines};
+use super::{Proposal, emergencies, erase, machines};
 use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
@@ -49,6 +49,8 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
     lines.extend(of_channels(before.bundle.channels(), after.channels()));
     lines.extend(of_notify(&before.bundle, after));
+    let due = gateway.engine.emergencies().due_reviews();
+    lines.extend(emergencies::lines(&before.bundle, after, &due));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
     lines.extend(machines::lines(&before.bundle, after));
     lines.extend(signed_out(&before, after));

@@ -255,6 +255,11 @@ async fn ended_cases(
         if !stored.case.phase.is_over() {
             bail!("{id} is still open and names {person}; have it decided or cancel it first");
         }
+        if gateway.engine.emergencies().awaits(&id) {
+            bail!(
+                "{id} names {person} and has an emergency that nobody has reviewed; have it reviewed first"
+            );
+        }
         ended.push(id);
     }
     Ok(ended)

@@ -8,6 +8,7 @@ mod apply;
 mod carried;
 mod consequences;
 mod directory_words;
+mod emergencies;
 mod enrolling;
 pub(crate) mod erase;
 mod linking;

@@ -12,6 +12,7 @@ mod channels;
 pub mod deciding;
 mod delegating;
 pub mod detail;
+pub mod emergencies;
 mod events;
 pub mod explaining;
 mod log;
@@ -398,6 +399,12 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/votes", post(requests::vote))
         .route("/v1/requests/{id}/passkey", post(signing::options))
+        .route(
+            "/v1/requests/{id}/emergency",
+            post(emergencies::break_glass),
+        )
+        .route("/v1/requests/{id}/review", post(emergencies::look_at))
+        .route("/v1/emergencies", get(emergencies::show))
         .route("/v1/requests/{id}/withdraw", post(requests::withdraw))
         .route("/v1/requests/{id}/comments", post(requests::comment))
         .route("/v1/requests/{id}/questions", post(requests::question))

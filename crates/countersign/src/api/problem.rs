@@ -83,6 +83,7 @@ impl IntoResponse for ApiError {
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::OwnRequest(_)
+        | Refusal::OwnEmergency(_)
         | Refusal::CredentialFromRequester(_)
         | Refusal::SharedCredential(_)
         | Refusal::NotEligible(_)

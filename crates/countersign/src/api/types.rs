@@ -6,12 +6,17 @@
 
 mod approvers;
 mod channels;
+mod emergencies;
 mod run;
 mod streams;
 mod tokens;
 
 pub use approvers::Approvers;
 pub use channels::{ChannelInfo, ChannelList};
+pub use emergencies::{
+    EmergencyBody, EmergencyLine, EmergencyList, EmergencyTerms, LiftLine, Liftable, ReviewBody,
+    ReviewLine,
+};
 pub use run::{InputsReceived, LocalCommand, RunEvent, RunRequest, TargetInfo};
 pub use streams::{StreamInfo, StreamList};
 pub use tokens::{
@@ -22,7 +27,7 @@ use std::collections::BTreeMap;
 
 use countersign_core::{
     approval::vote::Verdict,
-    id::{CredentialId, MessageId, RequestId},
+    id::{CredentialId, MessageId, RequestId, RuleName},
     subject::Origin,
     time::{Span, Timestamp},
 };
@@ -107,6 +112,10 @@ pub struct ToSign {
     /// Why; the same text goes with the vote.
     #[serde(default)]
     pub reason: Option<String>,
+    /// For lifting a rule in an emergency, which is no vote: the rule.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub lifts: Option<RuleName>,
     /// The digest of the action shown.
     pub digest: String,
     /// The proof of a fresh act.
@@ -245,6 +254,15 @@ pub struct RequestDetail {
     pub policies: Vec<PolicyLine>,
     /// Votes that stand.
     pub votes: Vec<VoteLine>,
+    /// Rules that were lifted in an emergency, which is no vote.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lifted: Vec<LiftLine>,
+    /// Rules that the caller can lift in an emergency, with a passkey.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub can_lift: Vec<Liftable>,
+    /// Rules whose emergency use the caller may review.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub can_review: Vec<String>,
     /// How it ended, or since when it runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<OutcomeLine>,
@@ -290,6 +308,9 @@ pub struct RuleProgress {
     pub name: String,
     /// Whether it is a confirmation by the requester's own side.
     pub confirmation: bool,
+    /// Who can lift it in an emergency, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub emergency: Option<EmergencyTerms>,
     /// Its stages.
     pub stages: Vec<StageProgress>,
 }
@@ -340,6 +361,9 @@ pub struct VoteLine {
     /// Whether it still counts: not any more once the passkey that signed it was removed.
     #[serde(default = "yes")]
     pub counts: bool,
+    /// Whether it is a confirmation by the requester's own side, which is no countersignature.
+    #[serde(default)]
+    pub confirmation: bool,
 }
 
 fn yes() -> bool {

@@ -25,10 +25,12 @@ pub(super) enum Done {
     Applied,
     Proposed,
     Removed,
+    GlassBroken,
+    Reviewed,
 }
 
 impl Done {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -40,6 +42,8 @@ impl Done {
         Self::Applied,
         Self::Proposed,
         Self::Removed,
+        Self::GlassBroken,
+        Self::Reviewed,
     ];
 
     fn name(self) -> &'static str {
@@ -55,6 +59,8 @@ impl Done {
             Self::Applied => "applied",
             Self::Proposed => "proposed",
             Self::Removed => "removed",
+            Self::GlassBroken => "lifted",
+            Self::Reviewed => "reviewed",
         }
     }
 
@@ -79,6 +85,11 @@ impl Done {
                 "The passkey is removed.",
                 "Sessions begun with it have ended, and approvals signed with it no longer count.",
             ),
+            Self::GlassBroken => (
+                "You lifted the rule in an emergency. It is recorded, and everybody concerned is told.",
+                "Somebody else has to review it.",
+            ),
+            Self::Reviewed => ("Your review is recorded.", ""),
             Self::Proposed => (
                 "Your proposal is a request.",
                 "Once others have countersigned it, apply it here; until then nothing changes.",

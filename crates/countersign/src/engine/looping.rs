@@ -13,7 +13,7 @@ use countersign_store::Store;
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Command, Desk, Engine, EngineError, Input, Unknown, Updates, recovery,
+    Answer, Command, Desk, Emergencies, Engine, EngineError, Input, Unknown, Updates, recovery,
     turns::{Done, Job, Turns},
 };
 use crate::{
@@ -48,6 +48,8 @@ pub struct Parts {
     pub active: ActivePolicy,
     /// Actions that ended unknown.
     pub unknown: Unknown,
+    /// Emergencies that nobody has reviewed.
+    pub emergencies: Emergencies,
     /// The most requests one subject can have waiting.
     pub max_held_per_subject: u32,
     /// The secrets of held requests.
@@ -62,11 +64,18 @@ pub struct Parts {
 /// Store or log can't be read or written.
 pub async fn start(parts: Parts, resumed: &Resumed) -> Result<Engine, EngineError> {
     let (updates, desk) = (Updates::default(), Desk::default());
+    let emergencies = parts.emergencies.clone();
+    emergencies.load(parts.store.as_ref(), &parts.keys).await?;
     let mut turns = Turns::new(parts, updates.clone(), desk.clone(), resumed.outbox);
     recovery::recover(&mut turns, resumed).await?;
     let (to, from) = mpsc::channel(QUEUE);
     tokio::spawn(run(turns, from));
-    Ok(Engine { to, updates, desk })
+    Ok(Engine {
+        to,
+        updates,
+        desk,
+        emergencies,
+    })
 }
 
 enum Reply {
@@ -141,7 +150,9 @@ async fn tick(turns: &mut Turns) {
     let now = turns.parts.clock.now();
     let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
     match turns.parts.store.due(now, limit).await {
-        Ok(due) => {
+        Ok(mut due) => {
+            // Cases that ended have no deadline, and their reviews nevertheless become overdue.
+            due.extend(turns.parts.emergencies.untold(now));
             let tick = |id| Job::Step(id, Box::new(Input::Event(Event::Tick)));
             let _each_says_so_itself = turns.run(due.into_iter().map(tick).collect()).await;
         }

@@ -8,7 +8,9 @@
 
 mod admission;
 mod amending;
+mod checking;
 mod desk;
+mod emergencies;
 mod evaluate;
 mod looping;
 mod records;
@@ -36,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{Admission, Admitted, Asked, Early, Uncased};
 pub use desk::Desk;
+pub use emergencies::{Emergencies, Unreviewed};
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
 pub use records::{decided_record, outcome_record, permitted_record, requested_record};
@@ -69,7 +72,8 @@ pub enum EngineError {
     OriginalNotClosed(RequestId),
     /// A vote's passkey was revoked after the vote.
     #[error(
-        "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again"
+        "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again, or \
+         for what was lifted in an emergency ask for the action again"
     )]
     RevokedPasskey(PersonId),
     /// What came along as a passkey's signature is not that of the vote.
@@ -215,6 +219,7 @@ pub struct Engine {
     to: mpsc::Sender<Command>,
     updates: Updates,
     desk: Desk,
+    emergencies: Emergencies,
 }
 
 impl Engine {
@@ -280,6 +285,12 @@ impl Engine {
     #[must_use]
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// The emergencies that nobody has reviewed.
+    #[must_use]
+    pub fn emergencies(&self) -> &Emergencies {
+        &self.emergencies
     }
 
     /// News of requests.

@@ -4,32 +4,31 @@
 //! Out of scope: writing; [`turns`](super::turns) commits a turn whole.
 //! Invariant: staging changes nothing. A job sees what earlier jobs of its turn left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
-    approval::rule::Assurance,
     decision::{Decided, DenyReason},
     digest::AttachKey,
-    id::{PermitId, PersonId, RequestId},
-    lifecycle::{self, Claim, Event, Fact, Refusal, Step},
+    id::{PermitId, PersonId, RequestId, RuleName},
+    lifecycle::{self, Claim, Event, Fact, Refusal, Step, World},
     permit::Intent,
     request::{Case, Claimed, Outcome, Phase, Request},
     subject::SubjectId,
     time::Timestamp,
 };
-use countersign_evidence::{body, vote::VoteStatement};
+use countersign_evidence::body;
 use countersign_store::{CaseWrite, StoredCase, Write};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Ended, EngineError, Input, Opened, Parts, Update,
     admission::question,
-    records::{Recorder, check_signature, statement},
+    records::Recorder,
     seal,
     wearing::{often_denied, recently_denied},
     words::describe,
 };
-use crate::{active::Active, identity::passkey, ids, log::Record, names::Names};
+use crate::{active::Active, ids, log::Record, names::Names};
 
 /// What a job will lead to once its turn is in the log.
 pub(super) enum Pending {
@@ -56,6 +55,8 @@ pub(super) struct Turn {
     pub(super) amending: Option<BTreeSet<RequestId>>,
     /// Actions whose repetition a person approved.
     pub(super) repeated: Vec<AttachKey>,
+    /// Until when emergencies must be reviewed, by rule.
+    pub(super) due: BTreeMap<RuleName, Timestamp>,
 }
 
 impl Turn {
@@ -264,7 +265,11 @@ impl Turn {
             }
         };
         let (active, was_open) = (self.active.clone(), stored.case.phase.is_open());
-        let step = lifecycle::step(stored.case, event, active.world(), self.now)?;
+        let world = World {
+            due_reviews: Some(&self.due),
+            ..active.world()
+        };
+        let step = lifecycle::step(stored.case, event, world, self.now)?;
         let handed_on = match was_open && !step.case.phase.is_open() {
             true => self.handed_on(parts, &step.case).await?,
             false => None,
@@ -423,7 +428,7 @@ impl Turn {
         self.remember_unknown(parts, &case, &facts);
         self.swap_votes(parts, &mut case, envelopes, new)?;
         for fact in &facts {
-            self.announce(&case, |names| describe(fact, names));
+            self.announce(&case, |names| describe(fact, &case, names));
         }
         let intent = intent.map(|intent| (intent, offset));
         Ok(Pending::Stepped {
@@ -477,44 +482,6 @@ impl Turn {
             },
             input,
         )
-    }
-
-    /// Verifies every stored vote against its signed envelope, field by field: what the database
-    /// says counts only where the vote key, which is not in the database, agrees. What a passkey
-    /// signed must hold again, by a passkey that is still its voter's.
-    async fn check_votes(&mut self, parts: &Parts, stored: &StoredCase) -> Result<(), EngineError> {
-        let known = parts.keys.of_votes();
-        for vote in &stored.case.votes {
-            let signed = stored
-                .envelopes
-                .iter()
-                .find(|(voter, _)| *voter == vote.voter)
-                .and_then(|(_, bytes)| std::str::from_utf8(bytes).ok())
-                .and_then(|envelope| VoteStatement::open(envelope, Some(&known)).ok());
-            let matches = signed.is_some_and(|signed| {
-                let slots = signed.slots.clone();
-                let request = &stored.case.request;
-                let same = statement(vote, request, slots, false, &parts.keys.pseudonyms);
-                same.is_ok_and(|same| signed == same && check_signature(vote, &same).is_ok())
-            });
-            if !matches {
-                let event = body::SecurityEvent {
-                    code: "forged_vote".into(),
-                };
-                let evidence = json!({ "request": stored.case.request.id, "voter": vote.voter });
-                let at = self.now;
-                let body = body::Body::SecurityEvent(event);
-                self.records.push(Record::control(at, body, evidence));
-                return Err(EngineError::ForgedVote(vote.voter.clone()));
-            }
-            if vote.credential.assurance == Assurance::Passkey {
-                let (store, now) = (parts.store.as_ref(), self.now);
-                if !passkey::still_signs(store, &parts.keys, vote, now).await? {
-                    return Err(EngineError::RevokedPasskey(vote.voter.clone()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -169,6 +169,7 @@ fn refs(body: &Body) -> Vec<Ref> {
         | Body::PolicyDecided(_)
         | Body::ActionOutcome(_)
         | Body::RequestEscalated(_)
+        | Body::EmergencyOverdue(_)
         | Body::PolicyActivated(_)
         | Body::CredentialRevoked(_)
         | Body::ChangeStored(_)

@@ -103,6 +103,7 @@ fn decision(hash: Hash) -> Body {
             expires: Span::minutes(30),
             name: rule(),
             reason_required: true,
+            review_within: Some(Span::minutes(60)),
             stages: vec![1, 2],
             valid_for: Span::minutes(90),
         }],
@@ -134,7 +135,15 @@ fn endings(by: Ref, digest: ActionDigest, hash: Hash, permit: PermitId) -> Vec<B
             why: CloseReason::PolicyChanged,
         }),
         Body::RequestEscalated(RequestEscalated { rule: rule() }),
-        Body::EmergencyReviewed(EmergencyReviewed { by, rule: rule() }),
+        Body::EmergencyReviewed(EmergencyReviewed {
+            by,
+            credential: CredentialId::from_bits(5),
+            rule: rule(),
+        }),
+        Body::EmergencyOverdue(EmergencyOverdue {
+            review_by: Timestamp(5),
+            rule: rule(),
+        }),
     ]
 }
 

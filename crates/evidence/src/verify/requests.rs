@@ -17,6 +17,7 @@ use countersign_core::{
 use super::{
     Problem,
     amends::{Amended, Amends},
+    emergencies::Emergencies,
     grounds::Grounds,
     quorum,
     votes::Cast,
@@ -90,6 +91,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     known: HashMap<RequestId, Entry>,
+    emergencies: Emergencies,
 }
 
 impl Requests {
@@ -103,7 +105,8 @@ impl Requests {
         self.known.contains_key(request).into()
     }
 
-    /// Permitted requests without an outcome, in the order of their names.
+    /// Permitted requests without an outcome, and emergencies without a review, in the order of their
+    /// names.
     pub(super) fn unfinished(self) -> Vec<(RequestId, Problem)> {
         let permitted = |entry: &Entry| match &entry.state {
             State::Open(open) => open.permit.is_some(),
@@ -111,6 +114,7 @@ impl Requests {
         };
         let found = self.known.into_iter().filter(|(_, entry)| permitted(entry));
         let mut list: Vec<_> = found.map(|(id, _)| (id, Problem::OutcomeMissing)).collect();
+        list.extend(self.emergencies.unreviewed());
         list.sort_by(|(one, _), (other, _)| one.cmp(other));
         list
     }
@@ -143,6 +147,21 @@ impl Requests {
             problems.push(Problem::RequestGap { expected, found });
         }
         entry.next = place.seq.saturating_add(1);
+        self.emergencies.meet(leaf.at);
+        match (&leaf.body, &entry.state) {
+            (Body::ApprovalDecided(vote), State::Open(open)) if vote.emergency => {
+                let held = open.first.iter().flat_map(|first| &first.body.rules);
+                let held: Vec<_> = held.cloned().collect();
+                let lift = (vote, leaf.at);
+                let beside = (held.as_slice(), &open.myself);
+                self.emergencies.lifted(&place.id, lift, beside, problems);
+            }
+            (Body::SelfGrew(grown), _) => self.emergencies.grew(&place.id, &grown.refs),
+            (Body::EmergencyReviewed(review), _) => {
+                self.emergencies.reviewed(&place.id, review, problems);
+            }
+            _ => {}
+        }
         match &mut entry.state {
             State::Open(open) => {
                 if let Some(ended) = open.apply(leaf, place, (cast, grounds), problems)
@@ -263,7 +282,11 @@ fn begin(
 fn is_talk(body: &Body) -> bool {
     matches!(
         body,
-        Body::Opened(_) | Body::Refused(_) | Body::Commented(_) | Body::EmergencyReviewed(_)
+        Body::Opened(_)
+            | Body::Refused(_)
+            | Body::Commented(_)
+            | Body::EmergencyReviewed(_)
+            | Body::EmergencyOverdue(_)
     )
 }
 

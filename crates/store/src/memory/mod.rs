@@ -72,6 +72,13 @@ impl Store for MemoryStore {
 
     async fn forget(&self, what: Forgetting) -> Result<(), StoreError> {
         let mut state = self.state()?;
+        let awaits = |case: &RequestId| {
+            let kept = state.cases.get(case);
+            kept.is_some_and(|kept| kept.row.awaits_review())
+        };
+        if what.cases.iter().any(awaits) {
+            return Err(StoreError::Refused("emergency_awaits_its_review".into()));
+        }
         for case in &what.cases {
             state.cases.remove(case);
             state.cards.retain(|(of, ..), _| of != case);
@@ -175,6 +182,17 @@ impl Store for MemoryStore {
             .collect();
         found.sort();
         Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn awaiting_review(&self) -> Result<Vec<(RequestId, Timestamp)>, StoreError> {
+        let state = self.state()?;
+        let due = |(id, kept): (&RequestId, &Kept)| {
+            let review_by = kept.row.emergency?.review_by?;
+            Some((id.clone(), review_by))
+        };
+        let mut found: Vec<_> = state.cases.iter().filter_map(due).collect();
+        found.sort_by_key(|(id, review_by)| (*review_by, id.clone()));
+        Ok(found)
     }
 
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {

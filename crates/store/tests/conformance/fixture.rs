@@ -172,7 +172,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
     let world = World {
         directory: &directory,
         rules: &BTreeMap::from([(rule.name.clone(), rule)]),
-        suspended_emergencies: &BTreeSet::new(),
+        due_reviews: None,
     };
     lifecycle::open(request, world).unwrap()
 }

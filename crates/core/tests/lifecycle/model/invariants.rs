@@ -193,8 +193,8 @@ fn invariant_facts_explain_the_case(seen: &Observation) -> bool {
             .map(|l| {
                 (
                     l.rule.clone(),
-                    l.by.clone(),
-                    l.reason.clone(),
+                    l.vote.clone(),
+                    l.overdue,
                     l.reviewed.clone(),
                 )
             })
@@ -223,20 +223,30 @@ fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
         } => {
             told.lifted.push(countersign_core::request::Lifted {
                 rule,
-                by: vote.voter,
-                assurance: vote.credential.assurance,
-                reason: vote.reason.unwrap_or_default(),
-                at: vote.at,
+                vote,
                 review_by,
+                envelope: None,
+                overdue: false,
                 reviewed: None,
             });
         }
-        Fact::Reviewed { rule, by } => {
+        Fact::Reviewed {
+            rule,
+            lifter,
+            review,
+        } => {
             let mut lifts = told.lifted.iter_mut();
-            let of =
-                lifts.find(|lift| lift.rule == rule && lift.reviewed.is_none() && lift.by != by);
-            of.into_iter()
-                .for_each(|lift| lift.reviewed = Some(by.clone()));
+            let of = |lift: &&mut countersign_core::request::Lifted| {
+                lift.rule == rule && lift.reviewed.is_none() && *lift.by() == lifter
+            };
+            lifts.find(of).unwrap().reviewed = Some(review);
+        }
+        Fact::ReviewOverdue { rule, lifter, .. } => {
+            let mut lifts = told.lifted.iter_mut();
+            let of = |lift: &&mut countersign_core::request::Lifted| {
+                lift.rule == rule && !lift.overdue && *lift.by() == lifter
+            };
+            lifts.find(of).unwrap().overdue = true;
         }
         Fact::Permitted { permit, .. } => {
             let since = match real.phase {
@@ -384,9 +394,15 @@ fn invariant_emergencies_are_for_people(seen: &Observation) -> bool {
         Fact::GlassBroken { rule, vote, .. } => {
             people
                 && !request.administrative
-                && !seen.stage.town.suspended.contains(rule)
+                && !seen.stage.town.due.contains_key(rule)
                 && vote.verdict == Verdict::Approve
                 && is_strong(vote)
+        }
+        // Somebody else, who is on nobody's side.
+        Fact::Reviewed { review, .. } => {
+            let lifts = &seen.history.lifts;
+            !seen.history.myself.contains(&review.by)
+                && !lifts.iter().any(|(_, by, _)| *by == review.by)
         }
         _ => true,
     })

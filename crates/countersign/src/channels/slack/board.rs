@@ -26,6 +26,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     App,
     accounts::Accounts,
+    alarm::awaits_review,
     web::{WebError, text},
 };
 use crate::{active::Active, gateway::Gateway};
@@ -244,6 +245,7 @@ impl Keeper {
                 .extend(open.iter().map(|case| case.request.id.clone()));
             self.dirty
                 .extend(store.changing_cards(&self.app.name).await?);
+            self.dirty.extend(gateway.engine.emergencies().requests());
         }
         if self.dirty.is_empty() {
             return Ok(None);
@@ -312,8 +314,20 @@ impl Keeper {
             }
         }
         let waits = matches!(case.phase, Phase::Held { .. });
-        if !waits {
+        // An emergency is told where its rule is, until somebody reviewed it.
+        let emergency = awaits_review(case);
+        if !waits && !emergency {
             places.clear();
+        }
+        if in_private && emergency {
+            let due = case.lifted.iter().filter(|lift| lift.reviewed.is_none());
+            let people: BTreeSet<PersonId> = due
+                .flat_map(|lift| lifecycle::reviewers(case, active.world(), &lift.rule))
+                .collect();
+            let known = people
+                .iter()
+                .filter_map(|person| self.accounts.of_person(person));
+            places.extend(known.take(MAX_TOLD));
         }
         if in_private && waits {
             let now = self.app.api.gateway.clock.now();
@@ -373,6 +387,13 @@ impl Keeper {
 
     /// Sends the one message that matters most: what is new, then what changed, then what was said.
     async fn turn(&mut self, active: &Active, place: &str, jobs: &[Job]) -> anyhow::Result<bool> {
+        // An emergency is told before anything else is shown.
+        if self
+            .alarm(active, place.trim_end_matches(ASKED), jobs)
+            .await?
+        {
+            return Ok(true);
+        }
         let asked = place.ends_with(ASKED);
         let mut fresh: BTreeMap<&SubjectId, Vec<&Job>> = BTreeMap::new();
         for job in jobs.iter().filter(|job| job.row.is_none() && !asked) {

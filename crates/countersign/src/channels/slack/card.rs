@@ -16,6 +16,7 @@ use countersign_core::{
 use countersign_runner::quote::{reveal, reveal_lines};
 use serde_json::{Value, json};
 
+use super::alarm;
 use crate::{
     active::Active,
     api::{
@@ -31,13 +32,13 @@ const PIECE: usize = 2_800;
 /// than about 13,000 in all, and says so nowhere.
 const WHOLE: usize = 5_000;
 /// The most characters of one of the longer texts around it.
-const LONG: usize = 1_200;
+pub(super) const LONG: usize = 1_200;
 /// The most characters of one of the shorter texts.
-const SHORT: usize = 600;
+pub(super) const SHORT: usize = 600;
 /// The most characters of what stands within a line.
 const BRIEF: usize = 200;
 /// The most characters of a header.
-const HEADER: usize = 140;
+pub(super) const HEADER: usize = 140;
 /// The latest votes that a card lists.
 const VOTES: usize = 5;
 /// How many digits of the digest tell what was shown.
@@ -57,7 +58,7 @@ pub(super) fn plain(text: &str, most: usize) -> Value {
 }
 
 /// The beginning of a text, with a sign where it was cut.
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     let text = match text.trim().is_empty() {
         true => "–",
         false => text,
@@ -74,11 +75,11 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn section(text: &str) -> Value {
+pub(super) fn section(text: &str) -> Value {
     json!({ "type": "section", "text": plain(text, PIECE) })
 }
 
-fn context(text: &str) -> Value {
+pub(super) fn context(text: &str) -> Value {
     json!({ "type": "context", "elements": [plain(text, PIECE)] })
 }
 
@@ -94,7 +95,7 @@ fn preformatted(text: &str) -> Value {
 }
 
 /// What somebody wrote, set apart from everything that the gateway says.
-fn quoted(text: &str) -> Value {
+pub(super) fn quoted(text: &str) -> Value {
     json!({
         "type": "rich_text",
         "elements": [{
@@ -119,6 +120,7 @@ pub(super) fn card(gateway: &Gateway, active: &Active, case: &Case, of_side: boo
     let state = state(case);
     let title = reveal_lines(&request.presentation.title).replace('\n', " ");
     let mut blocks = vec![json!({ "type": "header", "text": plain(&state, HEADER) })];
+    blocks.extend(alarm::banner(case));
     let head = format!("{}\n\n{}", cut(&title, SHORT), cut(&who(case), LONG));
     blocks.push(section(&head));
     let shown = shows_whole(case);
@@ -148,10 +150,8 @@ pub(super) fn card(gateway: &Gateway, active: &Active, case: &Case, of_side: boo
     Card {
         text: escaped(&text),
         blocks,
-        done: !matches!(
-            case.phase,
-            Phase::Held { .. } | Phase::Approved { .. } | Phase::Running { .. }
-        ),
+        // How the review of an emergency stands still changes.
+        done: case.phase.is_over() && !alarm::awaits_review(case),
     }
 }
 
@@ -178,16 +178,32 @@ pub(super) fn shows_whole(case: &Case) -> bool {
     presentation.allows_one_click() && body.is_ok_and(|body| body.chars().count() <= WHOLE)
 }
 
+/// Whether everything a case needs is a confirmation, which is no countersignature.
+fn confirms(case: &Case) -> bool {
+    let rules = &case.request.rules;
+    !rules.is_empty() && rules.iter().all(|rule| rule.confirmation)
+}
+
+/// What a case needs, and by what it goes on once it has that.
+fn standing(case: &Case) -> (&'static str, &'static str) {
+    match (confirms(case), case.lifted.is_empty()) {
+        (_, false) => ("countersignature", "EMERGENCY, a rule was lifted"),
+        (true, true) => ("confirmation", "Confirmed"),
+        (false, true) => ("countersignature", "Approved"),
+    }
+}
+
 /// Where a case stands, in a line.
 pub(super) fn state(case: &Case) -> String {
+    let (needs, by) = standing(case);
     match &case.phase {
-        Phase::Held { .. } => "Waits for a countersignature".into(),
-        Phase::Approved { .. } => "Approved; it waits for its requester".into(),
-        Phase::Running { .. } => "Approved; it runs".into(),
+        Phase::Held { .. } => format!("Waits for a {needs}"),
+        Phase::Approved { .. } => format!("{by}; it waits for its requester"),
+        Phase::Running { .. } => format!("{by}; it runs"),
         Phase::Finished { outcome, .. } => match outcome {
-            Outcome::Succeeded => "Approved; it ran and succeeded".into(),
-            Outcome::Failed => "Approved; it ran and failed".into(),
-            Outcome::Unknown => "Approved; whether it ran is not known".into(),
+            Outcome::Succeeded => format!("{by}; it ran and succeeded"),
+            Outcome::Failed => format!("{by}; it ran and failed"),
+            Outcome::Unknown => format!("{by}; whether it ran is not known"),
         },
         Phase::Closed { closure, .. } => match closure {
             Closure::Denied { by, .. } => format!("Denied by {by}"),
@@ -283,11 +299,14 @@ fn rules(active: &Active, case: &Case) -> String {
             .iter()
             .filter(|(slot, _)| slot.rule == rule.name)
             .count();
-        let what = match rule.confirmation {
-            true => "confirmations",
-            false => "signatures",
-        };
-        format!("{}: {has} of {needs} {what}", rule.name)
+        let slots = tally.filled.keys().chain(&tally.empty);
+        let lifted = slots.filter(|slot| slot.rule == rule.name).count() == 0;
+        match (lifted, rule.confirmation) {
+            (true, _) => format!("{}: LIFTED in an emergency", rule.name),
+            (false, true) if has == 0 => format!("{}: not confirmed yet", rule.name),
+            (false, true) => format!("{}: confirmed", rule.name),
+            (false, false) => format!("{}: {has} of {needs} signatures", rule.name),
+        }
     });
     let progress: Vec<String> = progress.collect();
     format!("Held by {} · {}", named.join(", "), progress.join(" · "))
@@ -296,6 +315,7 @@ fn rules(active: &Active, case: &Case) -> String {
 fn votes(case: &Case) -> Option<String> {
     let lines = case.votes.iter().rev().take(VOTES).map(|vote| {
         let verdict = match vote.verdict {
+            Verdict::Approve if confirms(case) => "confirmed",
             Verdict::Approve => "approved",
             Verdict::Deny => "denied",
         };
@@ -351,7 +371,8 @@ fn buttons(active: &Active, case: &Case, shown: bool, open: Value) -> Value {
     if case.phase.is_open() {
         let by_click = shown && needed(case, active.world()) == Assurance::Chat;
         if by_click {
-            let mut approve = button("approve", "Approve", &value);
+            let label = if confirms(case) { "Confirm" } else { "Approve" };
+            let mut approve = button("approve", label, &value);
             if let Some(fields) = approve.as_object_mut() {
                 fields.insert("style".into(), json!("primary"));
             }
@@ -366,7 +387,11 @@ fn buttons(active: &Active, case: &Case, shown: bool, open: Value) -> Value {
     }
     elements.push(button("comment", "Comment …", &value));
     if case.phase.is_open() && !case.votes.is_empty() {
-        elements.push(button("withdraw", "Withdraw my approval", &value));
+        let label = match confirms(case) {
+            true => "Withdraw my confirmation",
+            false => "Withdraw my approval",
+        };
+        elements.push(button("withdraw", label, &value));
     }
     elements.push(open);
     json!({ "type": "actions", "elements": elements })
@@ -375,6 +400,7 @@ fn buttons(active: &Active, case: &Case, shown: bool, open: Value) -> Value {
 /// The way to the request's page.
 fn open_link(gateway: &Gateway, active: &Active, case: &Case) -> Value {
     let label = match case.phase.is_open() && needed(case, active.world()) > Assurance::Chat {
+        true if confirms(case) => "Confirm on its page",
         true => "Approve on its page",
         false => "Open its page",
     };
@@ -434,6 +460,10 @@ pub(super) fn asks_for_words(active: &Active, case: &Case) -> bool {
 /// The dialog in which somebody says why. It is bound to what the card showed.
 pub(super) fn dialog(active: &Active, case: &Case, verb: Verb, value: &str) -> Value {
     let title = reveal_lines(&case.request.presentation.title).replace('\n', " ");
+    let title_of = match verb {
+        Verb::Approve if confirms(case) => "Confirm",
+        verb => verb.title(),
+    };
     let mut blocks = vec![section(&cut(&title, SHORT))];
     let (label, optional) = match verb {
         Verb::Approve => ("Why", !needs_reason(case, active.world())),
@@ -446,8 +476,8 @@ pub(super) fn dialog(active: &Active, case: &Case, verb: Verb, value: &str) -> V
         "type": "modal",
         "callback_id": verb.name(),
         "private_metadata": value,
-        "title": plain(verb.title(), 24),
-        "submit": plain(verb.title(), 24),
+        "title": plain(title_of, 24),
+        "submit": plain(title_of, 24),
         "close": plain("Back", 24),
         "blocks": blocks,
     })

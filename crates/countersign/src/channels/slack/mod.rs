@@ -9,6 +9,7 @@
 
 mod accounts;
 mod act;
+mod alarm;
 mod board;
 mod card;
 mod incoming;

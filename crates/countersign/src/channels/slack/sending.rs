@@ -171,7 +171,7 @@ impl Keeper {
         Ok(true)
     }
 
-    async fn put(&self, row: Row) -> anyhow::Result<()> {
+    pub(super) async fn put(&self, row: Row) -> anyhow::Result<()> {
         let store = &self.app.api.gateway.store;
         store.commit(vec![Write::PutCard(row)]).await?;
         Ok(())
@@ -356,7 +356,7 @@ impl Keeper {
 }
 
 /// The name of a message that Slack took.
-fn named(posted: &Value, conversation: &str) -> Result<String, WebError> {
+pub(super) fn named(posted: &Value, conversation: &str) -> Result<String, WebError> {
     let at = text(posted, &["ts"]).ok_or_else(|| WebError::Unanswered {
         method: "chat.postMessage",
         why: "Slack gave a message no name".into(),

@@ -13,7 +13,7 @@ use axum::{
 use countersign_console::shell::Flash;
 use countersign_core::{
     approval::vote::Verdict,
-    id::{MessageId, RequestId},
+    id::{MessageId, RequestId, RuleName},
     request::MessageKind,
 };
 
@@ -23,9 +23,10 @@ use crate::{
     api::{
         Api,
         amend::propose_instead,
+        emergencies,
         problem::ApiError,
         requests::{cast, check_act, request_id, say, take_back, take_request_back},
-        types::{AmendBody, VoteBody},
+        types::{AmendBody, EmergencyBody, RequestDetail, ReviewBody, VoteBody},
     },
     console::{
         answer,
@@ -50,6 +51,8 @@ enum Act {
     Withdraw,
     Cancel,
     Claim,
+    Emergency,
+    Review,
 }
 
 impl Act {
@@ -64,6 +67,8 @@ impl Act {
             "withdraw" => Self::Withdraw,
             "cancel" => Self::Cancel,
             "claim" => Self::Claim,
+            "emergency" => Self::Emergency,
+            "review" => Self::Review,
             _ => return None,
         })
     }
@@ -134,6 +139,17 @@ fn typed_in(act: Act, fields: &Fields) -> Typed {
             approve: reason,
             ..Typed::default()
         },
+        Act::Emergency => Typed {
+            emergency: Some((fields.name("rule").to_owned(), reason)),
+            ..Typed::default()
+        },
+        Act::Review => {
+            let note = words::line_feeds(fields.text("text"));
+            Typed {
+                review: Some((fields.name("rule").to_owned(), note)),
+                ..Typed::default()
+            }
+        }
         Act::Deny => Typed {
             deny: reason,
             ..Typed::default()
@@ -194,6 +210,11 @@ async fn perform(
         Act::Withdraw => (take_back(api, caller, id).await?, Done::Withdrawn),
         Act::Cancel => (take_request_back(api, caller, id).await?, Done::Cancelled),
         Act::Claim => return claim(api, session, id, fields).await,
+        Act::Emergency => (
+            break_glass(api, session, id, fields).await?,
+            Done::GlassBroken,
+        ),
+        Act::Review => (review(api, session, id, fields).await?, Done::Reviewed),
     };
     Ok(Then::Page(done))
 }
@@ -204,7 +225,7 @@ async fn vote(
     id: &RequestId,
     verdict: Verdict,
     fields: &Fields,
-) -> Result<crate::api::types::RequestDetail, ApiError> {
+) -> Result<RequestDetail, ApiError> {
     let typed = fields.name("typed_digest").to_ascii_lowercase();
     let body = VoteBody {
         verdict,
@@ -215,6 +236,53 @@ async fn vote(
         passkey: signed(fields),
     };
     cast(api, &session.caller, id, body).await
+}
+
+/// Lifts a rule in an emergency, which needs a passkey whatever the rule says of votes.
+async fn break_glass(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<RequestDetail, ApiError> {
+    let typed = fields.name("typed_digest").to_ascii_lowercase();
+    let Some(passkey) = signed(fields) else {
+        let caller = &session.caller;
+        api.gateway.case_of(caller, id).await?;
+        api.record_refused(caller, id, "not_signed").await;
+        let title = "only a passkey's signature lifts a rule";
+        let refused = ApiError::new(StatusCode::FORBIDDEN, "not_signed", title);
+        return Err(refused.with_detail("Open the page with its script, and sign."));
+    };
+    let body = EmergencyBody {
+        rule: rule(fields)?,
+        reason: fields.written("reason").unwrap_or_default(),
+        digest: fields.text("digest").into(),
+        typed_digest: (!typed.is_empty()).then_some(typed),
+        act: fields.text("act").into(),
+        passkey,
+    };
+    emergencies::lift(api, &session.caller, id, body).await
+}
+
+async fn review(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<RequestDetail, ApiError> {
+    let body = ReviewBody {
+        rule: rule(fields)?,
+        note: words::line_feeds(fields.text("text")),
+        digest: fields.text("digest").into(),
+        act: fields.text("act").into(),
+    };
+    emergencies::review(api, &session.caller, id, body).await
+}
+
+fn rule(fields: &Fields) -> Result<RuleName, ApiError> {
+    let rule = fields.name("rule").parse();
+    rule.map_err(|_| ApiError::invalid("the rule is missing"))
 }
 
 /// What the voter's passkey signed, which the page's script puts into the form.
