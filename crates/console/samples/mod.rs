@@ -68,6 +68,8 @@ fn row(id: &str, title: &str, requester: Party, target: &str, why: &str) -> Row 
         note: "Your signature: rule dba".into(),
         signed: 0,
         needed: 2,
+        confirmation: false,
+        lifted: false,
         advisory: false,
         asks_you: false,
         question_open: false,
