@@ -27,10 +27,11 @@ pub(super) enum Done {
     Removed,
     GlassBroken,
     Reviewed,
+    Confirmed,
 }
 
 impl Done {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -44,6 +45,7 @@ impl Done {
         Self::Removed,
         Self::GlassBroken,
         Self::Reviewed,
+        Self::Confirmed,
     ];
 
     fn name(self) -> &'static str {
@@ -61,6 +63,7 @@ impl Done {
             Self::Removed => "removed",
             Self::GlassBroken => "lifted",
             Self::Reviewed => "reviewed",
+            Self::Confirmed => "confirmed",
         }
     }
 
@@ -90,6 +93,7 @@ impl Done {
                 "Somebody else has to review it.",
             ),
             Self::Reviewed => ("Your review is recorded.", ""),
+            Self::Confirmed => ("Your confirmation is recorded.", ""),
             Self::Proposed => (
                 "Your proposal is a request.",
                 "Once others have countersigned it, apply it here; until then nothing changes.",

@@ -309,14 +309,7 @@ impl Recorder<'_> {
                 rule,
                 lifter,
                 review_by,
-            } => {
-                let body = EmergencyOverdue {
-                    review_by: *review_by,
-                    rule: rule.clone(),
-                };
-                let evidence = json!({ "lifted_by": lifter });
-                self.push(Body::EmergencyOverdue(body), evidence);
-            }
+            } => self.overdue(rule, lifter, *review_by),
             Fact::Redecided { decided } => self.redecided(decided),
             Fact::Permitted {
                 permit,
@@ -445,6 +438,15 @@ impl Recorder<'_> {
         let this = this.ok_or_else(|| EngineError::Internal("the lift is not kept".into()))?;
         this.envelope = Some(envelope);
         Ok(())
+    }
+
+    fn overdue(&mut self, rule: &RuleName, lifter: &PersonId, review_by: Timestamp) {
+        let body = EmergencyOverdue {
+            review_by,
+            rule: rule.clone(),
+        };
+        let evidence = json!({ "lifted_by": lifter });
+        self.push(Body::EmergencyOverdue(body), evidence);
     }
 
     fn reviewed(&mut self, rule: &RuleName, lifter: &PersonId, review: &Reviewed) {

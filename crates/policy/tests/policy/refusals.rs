@@ -418,7 +418,7 @@ fn approval_rules() {
             "approvals.toml:3: error: unknown group `nobody`",
         ),
         (
-            "[approval.x]\nconfirmation = true\nemergency = { from = [\"group:nobody\"], review_within = \"1d\" }",
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nemergency = { from = [\"group:nobody\"], review_within = \"1d\" }",
             "approvals.toml:3: error: unknown group `nobody`",
         ),
         (

@@ -124,12 +124,12 @@ async fn lists_tell_how_reviews_stand(store: Any) {
             .collect::<Vec<_>>()
     };
     for (filter, expected) in [
-        (ReviewFilter::Any, &[3, 2, 1] as &[u128]),
-        (ReviewFilter::Due(Timestamp(100)), &[2, 1]),
-        (ReviewFilter::Due(Timestamp(101)), &[2]),
-        (ReviewFilter::Overdue(Timestamp(100)), &[]),
-        (ReviewFilter::Overdue(Timestamp(101)), &[1]),
-        (ReviewFilter::Reviewed, &[3]),
+        (ReviewFilter::Any, &[3_u128, 2, 1][..]),
+        (ReviewFilter::Due(Timestamp(100)), &[2, 1][..]),
+        (ReviewFilter::Due(Timestamp(101)), &[2][..]),
+        (ReviewFilter::Overdue(Timestamp(100)), &[][..]),
+        (ReviewFilter::Overdue(Timestamp(101)), &[1][..]),
+        (ReviewFilter::Reviewed, &[3][..]),
     ] {
         assert_eq!(list(filter, 9, None).await.0, ids(expected), "{filter:?}");
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use countersign_core::{
     approval::vote::{Credential, Verdict, Vote},
     decision::Decision,
-    id::RuleName,
+    id::{PersonId, RuleName},
     lifecycle::{Event, Fact, deadline, progress},
-    request::{Case, Closure, Outcome, Phase},
+    request::{Case, Closure, Lifted, Outcome, Phase},
     subject::SubjectId,
     time::Timestamp,
 };
@@ -208,6 +208,16 @@ fn invariant_facts_explain_the_case(seen: &Observation) -> bool {
         && after.version == seen.history.steps
 }
 
+/// The first lift of a rule by somebody of which this was not told yet.
+fn lift_of<'a>(
+    told: &'a mut Case,
+    (rule, by): (&RuleName, &PersonId),
+    is_new: fn(&Lifted) -> bool,
+) -> &'a mut Lifted {
+    let of = |lift: &&mut Lifted| lift.rule == *rule && lift.by() == by && is_new(lift);
+    told.lifted.iter_mut().find(of).unwrap()
+}
+
 fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
     match fact.clone() {
         Fact::Voted { vote, .. } => told.votes.push(vote),
@@ -221,7 +231,7 @@ fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
             vote,
             review_by,
         } => {
-            told.lifted.push(countersign_core::request::Lifted {
+            told.lifted.push(Lifted {
                 rule,
                 vote,
                 review_by,
@@ -235,18 +245,11 @@ fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
             lifter,
             review,
         } => {
-            let mut lifts = told.lifted.iter_mut();
-            let of = |lift: &&mut countersign_core::request::Lifted| {
-                lift.rule == rule && lift.reviewed.is_none() && *lift.by() == lifter
-            };
-            lifts.find(of).unwrap().reviewed = Some(review);
+            let lift = lift_of(told, (&rule, &lifter), |lift| lift.reviewed.is_none());
+            lift.reviewed = Some(review);
         }
         Fact::ReviewOverdue { rule, lifter, .. } => {
-            let mut lifts = told.lifted.iter_mut();
-            let of = |lift: &&mut countersign_core::request::Lifted| {
-                lift.rule == rule && !lift.overdue && *lift.by() == lifter
-            };
-            lifts.find(of).unwrap().overdue = true;
+            lift_of(told, (&rule, &lifter), |lift| !lift.overdue).overdue = true;
         }
         Fact::Permitted { permit, .. } => {
             let since = match real.phase {

@@ -176,10 +176,15 @@ async fn perform(
     let caller = &session.caller;
     let text = || words::line_feeds(fields.text("text"));
     let (_, done) = match act {
-        Act::Approve => (
-            vote(api, session, id, Verdict::Approve, fields).await?,
-            Done::Approved,
-        ),
+        Act::Approve => {
+            let detail = vote(api, session, id, Verdict::Approve, fields).await?;
+            let confirms = detail.rules.iter().all(|rule| rule.confirmation);
+            let done = match confirms {
+                true => Done::Confirmed,
+                false => Done::Approved,
+            };
+            (detail, done)
+        }
         Act::Deny => (
             vote(api, session, id, Verdict::Deny, fields).await?,
             Done::Denied,
