@@ -129,7 +129,7 @@ async fn only_a_passkey_in_a_session_lifts() {
     pat.session
         .post(&path, &bare)
         .await
-        .refused("bare", 400, "invalid");
+        .refused("bare", 400, "invalid_request");
     // A token, with a signature that the session got.
     let options = to_sign(&pat.session, &id, Some("one"), "r")
         .await
