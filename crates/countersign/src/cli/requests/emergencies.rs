@@ -245,11 +245,12 @@ mod tests {
         let detail: RequestDetail = serde_json::from_str(&text).unwrap();
         let mut line = detail.lifted[0].clone();
         let said = |line: &LiftLine| lift(line, Timestamp(1_120_000), Paint::plain());
-        expect![[r#"
-              LIFTED rule dba by sam@example.com 60s ago, with a passkey:
-                │ checkout is down
-                due in 60s"#]]
-        .assert_eq(&said(&line));
+        let lines = [
+            "  LIFTED rule dba by sam@example.com 60s ago, with a passkey:",
+            "    │ checkout is down",
+            "    due in 60s",
+        ];
+        assert_eq!(said(&line), lines.join("\n"));
         line.review = "overdue".into();
         assert!(said(&line).contains("OVERDUE"));
         line.reviewed = Some(crate::api::types::ReviewLine {
