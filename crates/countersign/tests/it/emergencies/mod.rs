@@ -86,7 +86,7 @@ async fn a_person_lifts_a_rule_and_somebody_else_reviews_it() {
     assert_eq!(lab.place.ran(), ["alarm"]);
 
     // It stays to be seen until somebody else said what they found.
-    assert_eq!(emergencies(&ann, "due").await, [id.clone()]);
+    assert_eq!(emergencies(&ann, "due").await, std::slice::from_ref(&id));
     assert!(emergencies(&ann, "overdue").await.is_empty());
     let health = ann.get("/v1/health").await.body;
     assert!(
@@ -97,7 +97,10 @@ async fn a_person_lifts_a_rule_and_somebody_else_reviews_it() {
     let detail = review(&ann, &id, "one").await.expect(200).body;
     assert_eq!(lifted(&detail)["review"], "reviewed");
     assert_eq!(lifted(&detail)["reviewed"]["note"], "as they say");
-    assert_eq!(emergencies(&ann, "reviewed").await, [id.clone()]);
+    assert_eq!(
+        emergencies(&ann, "reviewed").await,
+        std::slice::from_ref(&id)
+    );
     assert!(emergencies(&ann, "due").await.is_empty());
     review(&ann, &id, "one")
         .await
@@ -289,7 +292,10 @@ async fn an_overdue_review_suspends_the_rule_until_somebody_reviews() {
         .await
         .refused("suspended", 403, "no_emergency");
     let ann = lab.session("ann").await;
-    assert_eq!(emergencies(&ann, "overdue").await, [id.clone()]);
+    assert_eq!(
+        emergencies(&ann, "overdue").await,
+        std::slice::from_ref(&id)
+    );
     let health = ann.get("/v1/health").await.body;
     assert!(
         health["notices"]
