@@ -1,4 +1,4 @@
-//! The console: what people see in a browser when they read, countersign and propose.
+//! The console: what people see in a browser when they read, countersign and propose, and in mails.
 //!
 //! In scope: view models (plain values), templates, the style sheet, the script, and rendering a
 //! page to text.
@@ -13,6 +13,7 @@ pub mod accounts;
 pub mod asset;
 pub mod hidden;
 pub mod inbox;
+pub mod mail;
 pub mod part;
 pub mod passkeys;
 pub mod people;

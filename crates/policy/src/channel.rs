@@ -16,6 +16,47 @@ use crate::target::exec::CredentialSource;
 pub enum Channel {
     /// A Slack workspace.
     Slack(Box<Slack>),
+    /// Mails, which tell and lead to the console.
+    Email(Box<Email>),
+}
+
+/// A server that takes mails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How it is spoken to.
+    pub tls: MailTls,
+    /// Who the gateway is there, and its password; nobody where the server asks for none.
+    pub login: Option<(String, CredentialSource)>,
+    /// The address that mails come from.
+    pub from: String,
+    /// A file of the only authorities that vouch for the server.
+    pub ca: Option<String>,
+    /// How much a mail says.
+    pub content: MailContent,
+}
+
+/// How a server of mails is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTls {
+    /// With TLS from the first byte.
+    Implicit,
+    /// In the clear until `STARTTLS`, without which nothing is said.
+    StartTls,
+    /// In the clear, to this machine only.
+    None,
+}
+
+/// How much a mail says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MailContent {
+    /// That something waits, and where.
+    Link,
+    /// Who asks for what and why.
+    Full,
 }
 
 /// One app in one Slack workspace.
@@ -87,8 +128,33 @@ impl Channel {
                 "name the Slack channel by its id (`C…`, at the end of its details): names change \
                  hands",
             ),
+            Self::Email(_) => (!is_address(place))
+                .then_some("write an address such as `ops@example.com`, in plain ASCII"),
         }
     }
+}
+
+/// Whether a text is an address that mails can go to: plain ASCII, without quotation marks, of a
+/// domain with a dot.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else {
+        return false;
+    };
+    let atom = |part: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+        !part.is_empty() && part.chars().all(good)
+    };
+    let label = |part: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let bare = !part.starts_with('-') && !part.ends_with('-');
+        (1..=63).contains(&part.len()) && bare && part.chars().all(good)
+    };
+    text.len() <= 254
+        && local.len() <= 64
+        && local.split('.').all(atom)
+        && domain.contains('.')
+        && domain.split('.').all(label)
 }
 
 /// Whether a text is an id of Slack's that begins with one of these letters.
@@ -98,4 +164,44 @@ pub fn is_id(text: &str, first: &[&str]) -> bool {
     (3..=40).contains(&text.len())
         && text.chars().all(good)
         && first.iter().any(|first| text.starts_with(first))
+}
+
+#[cfg(test)]
+mod tests {
+    //! What mails can go to.
+    //!
+    //! In scope: the form of addresses.
+    //! Out of scope: whether anybody reads them.
+    //! Invariant: nothing that is taken can end a line or begin another header.
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_plain() {
+        for good in ["dana@example.com", "d.o'neil+x@a-b.example", "1@2.3"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            "dana",
+            "@example.com",
+            "dana@",
+            "dana@localhost",
+            "a@b@example.com",
+            "dana@example..com",
+            ".dana@example.com",
+            "da..na@example.com",
+            "dana@-a.example",
+            "dana @example.com",
+            "dana@example.com\r\nBcc: eve@example.com",
+            "dana@example.com,eve@example.com",
+            "<dana@example.com>",
+            "\"dana\"@example.com",
+            "däna@example.com",
+            "dana@exämple.com",
+        ] {
+            assert!(!is_address(bad), "{bad}");
+        }
+        assert!(!is_address(&format!("{}@example.com", "a".repeat(65))));
+    }
 }

@@ -29,7 +29,7 @@ pub use bundle::{
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
-pub use channel::{Channel, Notify, Slack};
+pub use channel::{Channel, Email, Notify, Slack};
 pub use machine::{Issuer, MachineSettings, Proof};
 pub use masking::Masker;
 pub use problem::{Problem, Severity};

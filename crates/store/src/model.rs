@@ -140,10 +140,10 @@ pub struct Card {
     pub channel: String,
     /// The request.
     pub request: RequestId,
-    /// Where: a place in the channel's own words, or the name of the credential whose holder is told in
-    /// private; what goes with it stands behind it.
+    /// Where: a place in the channel's own words, or whoever is told in private: their name, or that of the
+    /// credential whose holder it is; what goes with it stands behind it.
     pub place: String,
-    /// The channel's name for the message; `None` while it is not known whether it was sent.
+    /// The channel's name for the message, as soon as it has one.
     pub message: Option<String>,
     /// What it shows, so that the same is not sent again.
     pub shown: Option<Hash>,

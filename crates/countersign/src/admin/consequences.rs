@@ -19,6 +19,7 @@ use countersign_core::{
 };
 use countersign_policy::{
     Bundle, Channel, Provider, Scim,
+    channel::MailContent,
     stream::{Details, Stream, StreamKind},
 };
 
@@ -138,12 +139,23 @@ fn of_channels(
     let new = after
         .iter()
         .filter(|(name, channel)| before.get(*name) != Some(*channel));
-    let told = new.map(|(name, Channel::Slack(slack))| {
-        format!(
+    let told = new.map(|(name, channel)| match channel {
+        Channel::Slack(slack) => format!(
             "`{name}` believes the Slack workspace {} and its app {}, at `{}`. Whoever administers \
              either can click as anybody who has linked an account there.",
             slack.team, slack.app, slack.api
-        )
+        ),
+        Channel::Email(email) => {
+            let what = match email.content {
+                MailContent::Full => "names, arguments, reasons and texts",
+                MailContent::Link => "that something waits, and for whom",
+            };
+            format!(
+                "`{name}` sends mails through `{}:{}`. Whoever keeps that server, or the mailboxes \
+                 of people, reads {what}. What was sent can't be erased.",
+                email.host, email.port
+            )
+        }
     });
     told.collect()
 }

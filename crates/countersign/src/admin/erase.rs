@@ -18,13 +18,17 @@ use countersign_core::{
     subject::SubjectId,
     time::Timestamp,
 };
-use countersign_evidence::body::{Body, DirectoryChanged, Erasure, EvidenceErased};
+use countersign_evidence::{
+    body::{Body, DirectoryChanged, Erasure, EvidenceErased},
+    reference::Ref,
+};
 use countersign_policy::{DirectoryChange, assembled};
 use countersign_store::{DirectoryEntry, Forgetting, Store, StoredCredential, Write};
 use serde_json::{Value, json};
 
 use super::apply::Applied;
 use crate::{
+    channels::email,
     gateway::{
         Gateway, make_active,
         world::{self, World},
@@ -100,20 +104,15 @@ pub(super) async fn erase(
         gateway.world.check(was)?;
     }
     let subject = gateway.keys.pseudonyms.of_person(person);
-    let changed = Body::DirectoryChanged(DirectoryChanged {
-        subject,
-        what: "erase_person".into(),
-    });
-    gateway
-        .log
-        .record(Record::control(now, changed, world.beside(json!({}))))
-        .await?;
+    let changed = Record::control(now, erases(subject), world.beside(json!({})));
+    gateway.log.record(changed).await?;
     let forgetting = Forgetting {
         cases,
         credentials: credentials_of(gateway, person).await?,
         changes: Some(changes),
         answers_with: Some(person.to_string()),
         provisioned: provisioned_of(&before.directory, &directory)?,
+        places: email::places_of(person),
     };
     let (forgotten, ended) = (forgetting.cases.len(), forgetting.credentials.len());
     let mut pending = pending(gateway.store.as_ref()).await?;
@@ -153,6 +152,14 @@ pub(super) async fn erase(
             counted(forgotten, "request", "requests"),
             counted(ended, "credential", "credentials")
         ),
+    })
+}
+
+/// That a person is erased.
+fn erases(subject: Ref) -> Body {
+    Body::DirectoryChanged(DirectoryChanged {
+        subject,
+        what: "erase_person".into(),
     })
 }
 

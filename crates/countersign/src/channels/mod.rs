@@ -5,6 +5,7 @@
 //! Invariant: a channel decides nothing. What somebody does in one is judged by the same functions as
 //! what they do in the console, with less assurance; a channel that fails stops nothing but itself.
 
+pub(crate) mod email;
 pub(crate) mod slack;
 mod status;
 
@@ -118,10 +119,18 @@ impl Channels {
     fn run(&self, api: &Api, name: &str, channel: Channel) -> Running {
         let status = Arc::new(Status::new(name));
         let stop = self.stop.child_token();
-        let Channel::Slack(slack) = &channel;
-        let started = slack::start(api, (name, slack), status.clone(), stop.clone());
+        let started = match &channel {
+            Channel::Slack(slack) => {
+                let started = slack::start(api, (name, slack), status.clone(), stop.clone());
+                started.map(|(app, tasks)| (Some(app), tasks))
+            }
+            Channel::Email(email) => {
+                let started = email::start(api, (name, email), status.clone(), stop.clone());
+                started.map(|tasks| (None, tasks))
+            }
+        };
         let (app, tasks) = match started {
-            Ok((app, tasks)) => (Some(app), tasks),
+            Ok(started) => started,
             Err(error) => {
                 status.wrong("", &format!("{error:#}"));
                 (None, JoinSet::new())

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use countersign_core::{approval::ApprovalRule, time::Span};
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 
 use super::{
+    email::{self, RawEmail},
     reading::{Entry, Reader},
     streams::refused_url,
     targets::RawSecret,
@@ -28,10 +29,17 @@ const SLACK: &str = "https://slack.com/api";
 const SIGNED_IN: Span = Span::from_millis(7 * 86_400_000);
 const MAX_SIGNED_IN: Span = Span::from_millis(90 * 86_400_000);
 
+/// The table of one channel, by its kind.
+pub(super) enum RawChannel {
+    Slack(RawSlack),
+    Email(RawEmail),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawChannel {
-    kind: Spanned<String>,
+pub(super) struct RawSlack {
+    #[serde(rename = "kind")]
+    _kind: String,
     team: Spanned<String>,
     enterprise: Option<Spanned<String>>,
     app: Spanned<String>,
@@ -40,6 +48,49 @@ pub(super) struct RawChannel {
     app_token: Option<Spanned<RawSecret>>,
     signed_in_within: Option<Spanned<Span>>,
     api: Option<Spanned<String>>,
+}
+
+/// The tables below `[channel]`, each as its kind has it.
+pub(super) fn entries<'a>(
+    reader: &mut Reader<'a>,
+    section: Entry<Spanned<DeValue<'a>>>,
+) -> Vec<Entry<RawChannel>> {
+    let tables = reader.tables(section).into_iter();
+    tables.filter_map(|table| entry(reader, table)).collect()
+}
+
+fn entry<'a>(
+    reader: &mut Reader<'a>,
+    table: Entry<Spanned<DeValue<'a>>>,
+) -> Option<Entry<RawChannel>> {
+    let fields = table.value.get_ref().as_table();
+    let kind = fields.and_then(|fields| {
+        let mut fields = fields.iter();
+        fields.find(|(key, _)| key.get_ref() == "kind")
+    });
+    let Some((kind, at)) = kind.and_then(|(_, kind)| {
+        let text = kind.get_ref().as_str()?;
+        Some((text.to_owned(), kind.span().start))
+    }) else {
+        let message = format!("the channel `{}` has no `kind`", shown(&table.name));
+        reader.error(
+            table.line,
+            message,
+            "add `kind = \"slack\"` or `kind = \"email\"`",
+        );
+        return None;
+    };
+    match kind.as_str() {
+        "slack" => Some(reader.read(table)?.map(RawChannel::Slack)),
+        "email" => Some(reader.read(table)?.map(RawChannel::Email)),
+        other => {
+            let message = format!("there are no channels of kind `{}`", shown(other));
+            let line = reader.line(at);
+            let help = "use `slack` or `email`; others are not available yet";
+            reader.error(line, message, help);
+            None
+        }
+    }
 }
 
 /// Reads one channel; `None` when it cannot be used.
@@ -56,20 +107,14 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<RawChannel>) -> Option<
         reader.error(line, message, help);
         return None;
     }
-    if raw.kind.get_ref() != "slack" {
-        let message = format!(
-            "there are no channels of kind `{}`",
-            shown(raw.kind.get_ref())
-        );
-        let line = reader.line(raw.kind.span().start);
-        reader.error(line, message, "use `slack`; others are not available yet");
-        return None;
-    }
-    let slack = slack(reader, line, raw)?;
-    Some((name, Channel::Slack(Box::new(slack))))
+    let channel = match raw {
+        RawChannel::Slack(raw) => Channel::Slack(Box::new(slack(reader, line, raw)?)),
+        RawChannel::Email(raw) => Channel::Email(Box::new(email::read(reader, line, raw)?)),
+    };
+    Some((name, channel))
 }
 
-fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
+fn slack(reader: &mut Reader<'_>, line: u32, raw: RawSlack) -> Option<Slack> {
     let team = id(reader, raw.team, "team", "T");
     let enterprise = raw.enterprise.map(|one| id(reader, one, "enterprise", "E"));
     let app = id(reader, raw.app, "app", "A");
@@ -99,7 +144,7 @@ fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
     })
 }
 
-fn secret(
+pub(super) fn secret(
     reader: &mut Reader<'_>,
     raw: Spanned<RawSecret>,
     what: &str,

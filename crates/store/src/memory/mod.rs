@@ -86,6 +86,11 @@ impl Store for MemoryStore {
                 state.cards.retain(|_, card| !theirs(&card.place));
             }
         }
+        for place in &what.places {
+            let place = place.to_ascii_lowercase();
+            let theirs = |of: &str| of.to_ascii_lowercase().starts_with(&place);
+            state.cards.retain(|_, card| !theirs(&card.place));
+        }
         for key in &what.provisioned {
             state.provisioned.remove(key);
         }

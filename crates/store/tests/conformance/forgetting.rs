@@ -2,7 +2,7 @@
 
 use countersign_core::{canonical::Hash, request::Outcome, time::Timestamp};
 use countersign_store::{
-    ActiveBundle, CredentialKind, DirectoryEntry, Forgetting, SqliteStore, Write,
+    ActiveBundle, Card, CredentialKind, DirectoryEntry, Forgetting, SqliteStore, Write,
 };
 use serde_json::json;
 
@@ -55,6 +55,14 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         key: key.into(),
         value: Some("{}".into()),
     };
+    let told = |place: &str| Card {
+        channel: "mail".into(),
+        request: kept.clone(),
+        place: place.into(),
+        message: None,
+        shown: None,
+        done: true,
+    };
     let writes = vec![
         issue(&one),
         issue(&other),
@@ -64,6 +72,9 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         answer("person:eli"),
         provision("user/1"),
         provision("user/2"),
+        Write::PutCard(told("person:dana waits")),
+        Write::PutCard(told("person:dana2 waits")),
+        Write::PutCard(told("to:ops waits")),
     ];
     store.commit(writes).await.unwrap();
     let what = Forgetting {
@@ -72,6 +83,7 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         changes: Some(vec![change("eli")]),
         answers_with: Some("DANA".into()),
         provisioned: vec!["user/1".into()],
+        places: vec!["person:DANA ".into(), "person:%".into()],
     };
     for _ in 0..2 {
         store.forget(what.clone()).await.unwrap();
@@ -86,6 +98,9 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         assert_eq!(provisioned.keys().collect::<Vec<_>>(), ["user/2"]);
         assert_eq!(store.idempotent("person:dana", "k").await.unwrap(), None);
         assert!(store.idempotent("person:eli", "k").await.unwrap().is_some());
+        let told = store.cards("mail", &kept).await.unwrap();
+        let places: Vec<_> = told.iter().map(|card| card.place.as_str()).collect();
+        assert_eq!(places, ["person:dana2 waits", "to:ops waits"]);
     }
     // The store goes on as before.
     ended(&store, &ask(3, "walrus")).await;

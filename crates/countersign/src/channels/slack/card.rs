@@ -57,7 +57,7 @@ pub(super) fn plain(text: &str, most: usize) -> Value {
 }
 
 /// The beginning of a text, with a sign where it was cut.
-fn cut(text: &str, most: usize) -> String {
+pub(in crate::channels) fn cut(text: &str, most: usize) -> String {
     let text = match text.trim().is_empty() {
         true => "–",
         false => text,
@@ -179,7 +179,7 @@ pub(super) fn shows_whole(case: &Case) -> bool {
 }
 
 /// Where a case stands, in a line.
-pub(super) fn state(case: &Case) -> String {
+pub(in crate::channels) fn state(case: &Case) -> String {
     match &case.phase {
         Phase::Held { .. } => "Waits for a countersignature".into(),
         Phase::Approved { .. } => "Approved; it waits for its requester".into(),
@@ -261,7 +261,7 @@ fn around(case: &Case) -> Vec<Value> {
 }
 
 /// Policies that hold it, and how far its rules are.
-fn rules(active: &Active, case: &Case) -> String {
+pub(in crate::channels) fn rules(active: &Active, case: &Case) -> String {
     let policies = case.request.decided.decision.policies();
     let named: Vec<String> = policies
         .iter()

@@ -10,7 +10,7 @@
 mod accounts;
 mod act;
 mod board;
-mod card;
+pub(super) mod card;
 mod incoming;
 pub(crate) mod manifest;
 mod sending;
