@@ -4,7 +4,7 @@
 //! Out of scope: whether the server takes them.
 //! Invariant: a server beyond this machine is spoken to over TLS.
 
-use std::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -89,7 +89,7 @@ fn server(reader: &mut Reader<'_>, raw: Spanned<String>) -> Option<(String, u16)
             .and_then(|host| host.strip_suffix(']'));
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
         let host = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().ok()?.to_string(),
+            Some(address) => address.parse::<Ipv6Addr>().ok()?.to_string(),
             None if !host.is_empty() && host.chars().all(good) => host.to_owned(),
             None => return None,
         };

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     addresses, letter,
     news::{self, News, Recipient, place},
+    pace::{Room, Sent},
     post::Post,
     smtp::SmtpError,
 };
@@ -34,13 +35,6 @@ use crate::{active::Active, channels::status::Status, gateway::Gateway};
 const SERVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// How long an address is, which the server does not take mails for now.
 const ADDRESS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
-/// More than this at once of one requester for one recipient is one list.
-const AT_ONCE: usize = 5;
-/// Mails that one recipient gets of one requester within [`WINDOW`]; what comes on top is in lists.
-const SINGLE: usize = 20;
-const WINDOW: Duration = Duration::from_secs(600);
-/// How often there is a list of one requester for one recipient.
-const LISTS: Duration = Duration::from_secs(60);
 /// How long an approval waits for its requester before anybody is told so: most are used at once.
 const UNUSED: Duration = Duration::from_secs(15);
 
@@ -57,12 +51,6 @@ pub(super) struct Keeper {
     nowhere: BTreeSet<String>,
     /// What went to whom lately, of whose requests.
     sent: HashMap<(Recipient, SubjectId), Sent>,
-}
-
-#[derive(Default)]
-struct Sent {
-    single: Vec<Instant>,
-    list: Option<Instant>,
 }
 
 /// Something that one recipient is owed.
@@ -232,7 +220,7 @@ impl Keeper {
             .collect();
         let mut notes = Vec::new();
         for told in &wanted {
-            if !known.contains_key(told) && self.may_be_told(&told.0, case) {
+            if !known.contains_key(told) && self.may_be_told(active, &told.0, case) {
                 let row = self.row(id, told);
                 notes.push(Write::PutCard(row.clone()));
                 known.insert(told.clone(), row);
@@ -241,7 +229,11 @@ impl Keeper {
         let mut wait = None;
         for ((recipient, news), row) in known.into_iter().filter(|(_, row)| !row.done) {
             let told = (recipient, news);
-            match self.fate(case, &told, &row, wanted.contains(&told), now) {
+            let fate = match self.may_be_told(active, &told.0, case) {
+                true => fate(case, &told, &row, wanted.contains(&told), now),
+                false => Fate::Moot,
+            };
+            match fate {
                 Fate::Send => {
                     let (recipient, news) = told;
                     owed.entry(recipient).or_default().push(Owed {
@@ -273,45 +265,11 @@ impl Keeper {
         }
     }
 
-    /// Who may not see it any more is told nothing more of it.
-    fn may_be_told(&self, recipient: &Recipient, case: &Case) -> bool {
+    /// Who may not see it any more, or is not named any more, is told nothing more of it.
+    fn may_be_told(&self, active: &Active, recipient: &Recipient, case: &Case) -> bool {
         match recipient {
             Recipient::Person(person) => self.gateway.person_may_see(person, case),
-            Recipient::Place(_) => true,
-        }
-    }
-
-    fn fate(
-        &self,
-        case: &Case,
-        (recipient, news): &(Recipient, News),
-        row: &Row,
-        wanted: bool,
-        now: Timestamp,
-    ) -> Fate {
-        if !self.may_be_told(recipient, case) {
-            return Fate::Moot;
-        }
-        match news {
-            // An approval that is withdrawn makes it wait again.
-            News::Waits if !case.phase.is_open() => Fate::Moot,
-            News::Waits if wanted && row.shown.is_none() => Fate::Send,
-            News::Waits => Fate::Keep,
-            News::Ended if took_back(case, recipient) => Fate::Moot,
-            News::Ended if case.phase.is_over() => Fate::Send,
-            News::Ended => Fate::Keep,
-            News::Approved if !matches!(case.phase, Phase::Approved { .. }) => Fate::Moot,
-            News::Approved => match unused(case, now) {
-                Some(left) => Fate::Wait(left),
-                None => Fate::Send,
-            },
-            // What ends soon is told when it has.
-            News::Over if !case.phase.is_over() => match unused(case, now) {
-                Some(left) => Fate::Wait(left),
-                None => Fate::Send,
-            },
-            News::Asked(_) if !wanted => Fate::Moot,
-            News::Asked(_) | News::Answered(_) | News::Over => Fate::Send,
+            Recipient::Place(address) => news::is_named(&self.post.channel, active, case, address),
         }
     }
 
@@ -408,18 +366,11 @@ impl Keeper {
     /// Counts a mail that was taken.
     fn count(&mut self, recipient: &Recipient, mail: &[Owed]) {
         let now = Instant::now();
-        for sent in self.sent.values_mut() {
-            sent.single
-                .retain(|at| now.saturating_duration_since(*at) < WINDOW);
-        }
-        self.sent.retain(|_, sent| !sent.is_old(now));
+        self.sent.retain(|_, sent| sent.is_recent(now));
         if let Some(one) = mail.first() {
             let requester = one.case.request.chain.requester.id.clone();
             let sent = self.sent.entry((recipient.clone(), requester)).or_default();
-            match mail.len() {
-                1 if sent.single.len() < SINGLE => sent.single.push(now),
-                _ => sent.list = Some(now),
-            }
+            sent.count(mail.len(), now);
         }
     }
 
@@ -487,37 +438,42 @@ impl Keeper {
                 ..one.row.clone()
             })
         });
-        self.gateway.store.commit(writes.collect()).await?;
+        let writes: Vec<_> = writes.collect();
+        if !writes.is_empty() {
+            self.gateway.store.commit(writes).await?;
+        }
         Ok(())
     }
 }
 
-/// What there is room for.
-enum Room {
-    Single,
-    List,
-    Later(Duration),
-}
-
-impl Sent {
-    fn is_old(&self, now: Instant) -> bool {
-        let all = self.single.iter().chain(&self.list);
-        all.into_iter()
-            .all(|at| now.saturating_duration_since(*at) > WINDOW)
-    }
-
-    /// Whether so many mails more can go out now, each its own.
-    fn room(&self, many: usize, now: Instant) -> Room {
-        let lately = |at: &&Instant| now.saturating_duration_since(**at) < WINDOW;
-        let most = SINGLE.saturating_sub(self.single.iter().filter(lately).count());
-        if many <= AT_ONCE.min(most) {
-            return Room::Single;
-        }
-        let since = self.list.map(|at| now.saturating_duration_since(at));
-        match since.filter(|since| *since < LISTS) {
-            Some(since) => Room::Later(LISTS.saturating_sub(since)),
-            None => Room::List,
-        }
+/// What becomes of something that is noted, for somebody who may be told.
+fn fate(
+    case: &Case,
+    (recipient, news): &(Recipient, News),
+    row: &Row,
+    wanted: bool,
+    now: Timestamp,
+) -> Fate {
+    match news {
+        // An approval that is withdrawn makes it wait again.
+        News::Waits if !case.phase.is_open() => Fate::Moot,
+        News::Waits if wanted && row.shown.is_none() => Fate::Send,
+        News::Waits => Fate::Keep,
+        News::Ended if took_back(case, recipient) => Fate::Moot,
+        News::Ended if case.phase.is_over() => Fate::Send,
+        News::Ended => Fate::Keep,
+        News::Approved if !matches!(case.phase, Phase::Approved { .. }) => Fate::Moot,
+        News::Approved => match unused(case, now) {
+            Some(left) => Fate::Wait(left),
+            None => Fate::Send,
+        },
+        // What ends soon is told when it has.
+        News::Over if !case.phase.is_over() => match unused(case, now) {
+            Some(left) => Fate::Wait(left),
+            None => Fate::Send,
+        },
+        News::Asked(_) if !wanted => Fate::Moot,
+        News::Asked(_) | News::Answered(_) | News::Over => Fate::Send,
     }
 }
 

@@ -10,6 +10,7 @@ mod addresses;
 mod board;
 mod letter;
 mod news;
+mod pace;
 mod post;
 mod smtp;
 #[cfg(test)]

@@ -114,15 +114,9 @@ pub(super) fn of(
     now: Timestamp,
 ) -> BTreeSet<(Recipient, News)> {
     let mut news = BTreeSet::new();
-    let entries = case.request.rules.iter().flat_map(|rule| {
-        // Where it is told is a matter of today's configuration.
-        let today = active.world().rules.get(&rule.name).unwrap_or(rule);
-        let entries = today.notify.iter();
-        entries.filter_map(|entry| entry.parse::<Notify>().ok())
-    });
     let waits = matches!(case.phase, Phase::Held { .. });
     let mut in_private = false;
-    for notify in entries.filter(|notify| notify.channel == channel) {
+    for notify in notifies(channel, active, case) {
         match notify.place {
             Some(address) if waits => {
                 news.insert((Recipient::Place(address), News::Waits));
@@ -145,6 +139,24 @@ pub(super) fn of(
     }
     news.extend(answers(case, now));
     news
+}
+
+/// What the rules of a case say of a channel today.
+fn notifies(channel: &str, active: &Active, case: &Case) -> Vec<Notify> {
+    let entries = case.request.rules.iter().flat_map(|rule| {
+        let today = active.world().rules.get(&rule.name).unwrap_or(rule);
+        today.notify.iter()
+    });
+    let parsed = entries.filter_map(|entry| entry.parse::<Notify>().ok());
+    parsed.filter(|notify| notify.channel == channel).collect()
+}
+
+/// Whether an address is one that the rules of a case name today.
+pub(super) fn is_named(channel: &str, active: &Active, case: &Case, address: &str) -> bool {
+    let named = notifies(channel, active, case);
+    named
+        .iter()
+        .any(|notify| notify.place.as_deref() == Some(address))
 }
 
 /// What the requester's side is told.
