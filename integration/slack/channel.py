@@ -8,7 +8,6 @@ decide, forged and repeated posts, bad weather, floods, and a gateway that is ki
 
 import concurrent.futures
 import contextlib
-import http.cookiejar
 import json
 import os
 import pathlib
@@ -24,7 +23,8 @@ import urllib.parse
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "browser"))
-from gateway import Gateway, free_port  # noqa: E402
+from gateway import Gateway  # noqa: E402
+from person import Person, ended  # noqa: E402
 
 from standin import Message, StandIn  # noqa: E402
 
@@ -120,46 +120,6 @@ unless { principal == Person::"mona@example.com" };
 }
 
 
-class Person:
-    """Somebody with a session in the console."""
-
-    def __init__(self, gateway: Gateway, name: str) -> None:
-        self.url, self.name = gateway.url, name
-        self.opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        link = gateway.links[name]
-        csrf = {"csrf": found[1]} if (found := re.search(r'name="csrf" value="([^"]+)"', self.get(link))) else {}
-        self.form(link, **csrf)
-        self.csrf = re.search(r'name="csrf" value="([^"]+)"', self.get("/accounts"))[1]
-
-    def get(self, at: str) -> str:
-        at = at if at.startswith("http") else self.url + at
-        with self.opener.open(at, timeout=30) as answer:
-            return answer.read().decode()
-
-    def form(self, at: str, **fields: str) -> str:
-        at = at if at.startswith("http") else self.url + at
-        request = urllib.request.Request(at, urllib.parse.urlencode(fields).encode(),
-                                         {"origin": self.url, "sec-fetch-site": "same-origin"})
-        with self.opener.open(request, timeout=30) as answer:
-            return answer.read().decode()
-
-    def ask(self, at: str, body: dict | None = None) -> dict:
-        headers = {"content-type": "application/json", "x-csrf-token": self.csrf, "origin": self.url}
-        data = None if body is None else json.dumps(body).encode()
-        with self.opener.open(urllib.request.Request(self.url + at, data, headers), timeout=30) as answer:
-            return json.load(answer)
-
-    def vote(self, request: str, verdict: str = "approve", **more) -> dict:
-        seen = self.ask(f"/v1/requests/{request}")
-        return self.ask(f"/v1/requests/{request}/votes",
-                        {"verdict": verdict, "digest": seen["digest"], "act": seen["act"], **more})
-
-    def code(self) -> str:
-        page = self.form("/accounts/code", csrf=self.csrf)
-        return re.search(r"([A-Z2-9]{4}-[A-Z2-9]{4}-[A-Z2-9]{4})", page)[1]
-
-
 class Site:
     """A gateway, a Slack, people on both, and an agent."""
 
@@ -245,12 +205,6 @@ class Site:
 
     def state(self, card: Message) -> str:
         return self.people["dana"].ask(f"/v1/requests/{self.request(card)}")["state"]
-
-
-def ended(process: subprocess.Popen, status: int) -> str:
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, (process.returncode, out, err)
-    return out + err
 
 
 def linking(site: Site) -> None:

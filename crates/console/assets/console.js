@@ -102,12 +102,14 @@
   const ask = async (form) => {
     const kind = form.dataset.passkey;
     // A form's text arrives with CR LF and is kept with LF; what is signed is what is kept.
-    const vote = kind === "vote" && {
+    // What lifts a rule in an emergency is signed as that, and is no vote.
+    const vote = (kind === "vote" || kind === "lift") && {
       verdict: "approve",
       reason: field(form, "reason").replace(/\r\n?/g, "\n") || null,
       digest: field(form, "digest"),
       act: field(form, "act"),
       ...granted(form),
+      ...(kind === "lift" && { lifts: field(form, "rule") }),
     };
     const answer = await fetch(form.dataset.options, {
       method: "POST", credentials: "same-origin", cache: "no-store",

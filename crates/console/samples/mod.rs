@@ -2,13 +2,15 @@
 
 mod requests;
 
-use countersign_console::{access, inbox, part, passkeys, people, shell};
+use countersign_console::{access, emergencies, inbox, part, passkeys, people, shell};
 
 pub(crate) use requests::{
-    advisory, answerer, approved, confirmation, finished, own, reviewer, too_long,
+    advisory, answerer, approved, confirmation, finished, in_an_emergency, lifted, own, reviewer,
+    too_long,
 };
 
 use access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage};
+use emergencies::{EmergenciesPage, EmergencyRow, Review};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
 use passkeys::{PasskeyRow, PasskeysPage, PendingPasskey};
@@ -66,6 +68,8 @@ fn row(id: &str, title: &str, requester: Party, target: &str, why: &str) -> Row 
         note: "Your signature: rule dba".into(),
         signed: 0,
         needed: 2,
+        confirmation: false,
+        lifted: false,
         advisory: false,
         asks_you: false,
         question_open: false,
@@ -448,5 +452,50 @@ pub(crate) fn secret() -> SecretPage {
             href: "/people".into(),
             text: "I have copied it".into(),
         },
+    }
+}
+
+/// One emergency of each standing.
+pub(crate) fn emergencies() -> EmergenciesPage {
+    let mut shell = shell("dana@example.com", Place::Emergencies, "/emergencies");
+    (shell.emergencies, shell.overdue) = (2, true);
+    let row = |title: &str, by: &str, mine, reviewed| EmergencyRow {
+        id: "req_01k9f3v7q2".into(),
+        title: title.into(),
+        rule: "dba".into(),
+        by: by.into(),
+        reason: "Checkout is down and nobody of the DBA team answers.".into(),
+        at: Moment::ago("2026-11-03T14:02:11Z", 90_000),
+        review_by: Moment::new("2026-11-04T14:02:11Z"),
+        mine,
+        reviewed,
+    };
+    let review = Review {
+        by: "lee@example.com".into(),
+        at: Moment::ago("2026-11-03T15:02:11Z", 3_600),
+        note: "Went through the log with Sam: only the failover was done.".into(),
+    };
+    EmergenciesPage {
+        shell,
+        overdue: vec![row(
+            "psql -c 'select pg_promote()'",
+            "sam@example.com",
+            true,
+            None,
+        )],
+        due: vec![row(
+            "systemctl restart checkout",
+            "dana@example.com",
+            false,
+            None,
+        )],
+        reviewed: vec![row(
+            "terraform apply",
+            "kim@example.com",
+            false,
+            Some(review),
+        )],
+        next: None,
+        further: false,
     }
 }

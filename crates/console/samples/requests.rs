@@ -3,9 +3,9 @@
 use countersign_console::{
     part::{Deadline, Moment, Party, Phase},
     request::{
-        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, GrantForm,
-        OneClick, OpenPlace, Pair, Policy, RequestPage, Rule, Signature, Slot, Stage, StageState,
-        What, Who,
+        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, EmergencyForm, Event,
+        EventKind, GrantForm, Lifted, OneClick, OpenPlace, Pair, Policy, RequestPage, ReviewForm,
+        Rule, Signature, Slot, Stage, StageState, What, Who,
     },
     shell::{Flash, Link, Place},
 };
@@ -343,6 +343,54 @@ pub(crate) fn advisory() -> RequestPage {
         "This rule needs a reason.",
         "Say why you approve.",
     ));
+    page
+}
+
+/// Somebody who asks for themselves and could lift the rule.
+pub(crate) fn in_an_emergency() -> RequestPage {
+    let mut page = own();
+    page.shell.place = Place::Inbox;
+    page.who.requester = Party::person("dana@example.com");
+    page.who.on_behalf_of.clear();
+    page.actions.emergency = vec![EmergencyForm {
+        rule: "dba".into(),
+        review_by: Moment::new("2026-11-04T14:05:00Z"),
+        reviewers: vec!["lee@example.com".into(), "sam@example.com".into()],
+        passkey: "/v1/requests/req_01k9f3v7q2/passkey".into(),
+        origin: "https://gate.example.com".into(),
+        ..EmergencyForm::default()
+    }];
+    page
+}
+
+/// Lifted, run, and overdue for somebody who may review it.
+pub(crate) fn lifted() -> RequestPage {
+    let mut page = finished();
+    page.shell.emergencies = 1;
+    page.shell.overdue = true;
+    page.rules = vec![Rule {
+        stages: Vec::new(),
+        lifted: true,
+        ..dba(Stage::default())
+    }];
+    let reason = "Checkout is down and nobody of the DBA team answers.".to_owned();
+    page.lifted = vec![Lifted {
+        rule: "dba".into(),
+        by: "dana@example.com".into(),
+        reason: reason.clone(),
+        at: ago(90_000),
+        review_by: Moment::new("2026-11-03T14:05:00Z"),
+        overdue: true,
+        reviewed: None,
+    }];
+    page.actions.review = vec![ReviewForm {
+        rule: "dba".into(),
+        by: "dana@example.com".into(),
+        reason,
+        review_by: Moment::new("2026-11-03T14:05:00Z"),
+        overdue: true,
+        note: String::new(),
+    }];
     page
 }
 

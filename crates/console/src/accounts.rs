@@ -17,12 +17,19 @@ pub struct AccountsPage {
     /// The accounts that are linked, newest first.
     pub accounts: Vec<AccountRow>,
     /// The channels in which one can be linked.
-    pub channels: Vec<String>,
+    pub channels: Vec<LinkIn>,
     /// A code that was just made; empty otherwise.
     pub code: String,
     /// For how many minutes it is good.
     pub minutes: u32,
-    /// The command to write the code behind.
+}
+
+/// How an account of one channel is linked.
+#[derive(Debug, Clone, Default)]
+pub struct LinkIn {
+    /// The channel's name.
+    pub channel: String,
+    /// What to write there before the code.
     pub command: String,
 }
 

@@ -179,6 +179,10 @@ pub struct Row {
     pub signed: u32,
     /// Signatures needed; 0 shows no progress.
     pub needed: u32,
+    /// Whether they are confirmations, which are no countersignatures.
+    pub confirmation: bool,
+    /// Whether a rule was lifted in an emergency.
+    pub lifted: bool,
     /// Whether the gate is advisory.
     pub advisory: bool,
     /// Whether somebody waits for the viewer's answer.

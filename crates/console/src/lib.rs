@@ -1,4 +1,4 @@
-//! The console: what people see in a browser when they read, countersign and propose.
+//! The console: what people see in a browser when they read, countersign and propose, and in mails.
 //!
 //! In scope: view models (plain values), templates, the style sheet, the script, and rendering a
 //! page to text.
@@ -11,8 +11,10 @@
 pub mod access;
 pub mod accounts;
 pub mod asset;
+pub mod emergencies;
 pub mod hidden;
 pub mod inbox;
+pub mod mail;
 pub mod part;
 pub mod passkeys;
 pub mod people;
@@ -49,6 +51,7 @@ pages!(
     access::SignedOutPage,
     access::WelcomePage,
     inbox::InboxPage,
+    emergencies::EmergenciesPage,
     accounts::AccountsPage,
     passkeys::PasskeysPage,
     people::PeoplePage,

@@ -18,6 +18,10 @@ pub struct Shell {
     pub person: Option<SignedIn>,
     /// How many requests wait for this person; shown in the title and the navigation.
     pub waiting: u32,
+    /// Emergencies that this person may see and nobody has reviewed; shown in the navigation.
+    pub emergencies: u32,
+    /// Whether one of them is overdue.
+    pub overdue: bool,
     /// Sent back as the field `csrf` by every form that posts.
     pub csrf: String,
     /// Sent back as the field `act` by every form that posts: the proof of a fresh, single
@@ -49,6 +53,8 @@ pub struct SignedIn {
 pub enum Place {
     /// `/inbox` and the requests behind it.
     Inbox,
+    /// `/emergencies`.
+    Emergencies,
     /// `/people`.
     People,
     /// None of them.
@@ -223,6 +229,10 @@ impl Shell {
 
     pub(crate) fn at_inbox(&self) -> bool {
         self.place == Place::Inbox
+    }
+
+    pub(crate) fn at_emergencies(&self) -> bool {
+        self.place == Place::Emergencies
     }
 
     pub(crate) fn at_people(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The two identifiers of an action, never mixed.
 //!
-//! In scope: [`AttachKey`], by which an identical call finds the request it already made, and
-//! [`ActionDigest`], which approvals and permits bind.
+//! In scope: [`AttachKey`], by which an identical call finds the request it already made, or what became of
+//! the same action of somebody else, and [`ActionDigest`], which approvals and permits bind.
 //! Out of scope: where the keys and nonces come from; callers pass them in.
 //! Invariant: the attach key is a keyed hash and is never published; the digest covers a random
 //! nonce, so that it reveals nothing about arguments that can be guessed.
@@ -69,6 +69,18 @@ pub fn attach_key(
         installation_key,
         &[domain, &bytes].concat(),
     )))
+}
+
+/// What an action has in common with the same one of anybody else: what may have happened already has
+/// happened, whoever asks for it again, and what was denied to somebody was denied to them for whomever they
+/// act. `installation_key` is that of [`attach_key`].
+///
+/// # Errors
+/// [`NotCanonical`] when the arguments cannot be written as JSON.
+pub fn repeat_key(installation_key: &[u8], action: &Action) -> Result<AttachKey, NotCanonical> {
+    let domain: &[u8] = b"countersign/repeat/v1\0";
+    let bytes = [domain, &to_canonical(action)?].concat();
+    Ok(AttachKey(Hash::keyed(installation_key, &bytes)))
 }
 
 #[derive(Serialize)]
@@ -144,6 +156,18 @@ mod tests {
             ..Origin::default()
         };
         assert_eq!(base, key(&resumed, &action(&["git", "push"])));
+    }
+
+    #[test]
+    fn the_same_action_of_anybody_has_one_repeat_key() {
+        let key = |argv: &[&str]| repeat_key(b"k", &action(argv)).unwrap();
+        assert_eq!(key(&["git", "push"]), key(&["git", "push"]));
+        assert_ne!(key(&["git", "push"]), key(&["git push"]));
+        let other = repeat_key(b"other", &action(&["git", "push"])).unwrap();
+        assert_ne!(key(&["git", "push"]), other);
+        let mut elsewhere = action(&["git", "push"]);
+        elsewhere.target = "other".parse().unwrap();
+        assert_ne!(key(&["git", "push"]), repeat_key(b"k", &elsewhere).unwrap());
     }
 
     #[test]

@@ -185,6 +185,10 @@ pub struct Directory {
     /// What a provider provisions, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioning: Option<Arc<Provisioning>>,
+    /// Who proposed what machines prove themselves with, by what the log calls them: each part of a proof
+    /// that was there once, with everybody who brought it in. What was there at the first start is nobody's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vouched: BTreeMap<Hash, BTreeSet<String>>,
 }
 
 impl Directory {

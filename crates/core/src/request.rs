@@ -14,7 +14,7 @@ use crate::{
     approval::{
         ApprovalRule, Vote,
         grant::{Grant, GrantOffer, Granted},
-        rule::Assurance,
+        vote::Credential,
     },
     canonical::Hash,
     decision::Decided,
@@ -87,6 +87,10 @@ pub struct Request {
     pub digest: ActionDigest,
     /// How an identical call finds this one. Never published.
     pub attach_key: AttachKey,
+    /// What it has in common with the same action of anybody else. Never published; requests of before
+    /// there was one have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_key: Option<AttachKey>,
     /// When it was asked.
     pub at: Timestamp,
     /// What policy said.
@@ -103,6 +107,10 @@ pub struct Request {
     /// it, so they are *self*. Of an amendment also the editors and the *self* of what it replaces.
     #[serde(default)]
     pub issuers: BTreeSet<PersonId>,
+    /// Everybody who let somebody of its chain act for them when it was asked, and is not in it: they are
+    /// *self*, and don't read it for that.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub behind: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself; no emergency lifts its rules.
     #[serde(default)]
     pub administrative: bool,
@@ -114,6 +122,14 @@ pub struct Request {
     pub trace: Option<TraceParent>,
     /// What reviewers see.
     pub presentation: Presentation,
+}
+
+impl Request {
+    /// By what it is known that the same action may have happened already, whoever asked for it.
+    #[must_use]
+    pub fn repeats(&self) -> AttachKey {
+        self.repeat_key.unwrap_or(self.attach_key)
+    }
 }
 
 /// What a message is.
@@ -315,19 +331,52 @@ impl Phase {
 pub struct Lifted {
     /// The rule.
     pub rule: RuleName,
-    /// Who.
-    pub by: PersonId,
-    /// How strongly they proved to be themselves.
-    pub assurance: Assurance,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
+    /// Who, with what, why and when, and what their passkey signed.
+    pub vote: Vote,
     /// Until when somebody else must review it.
     pub review_by: Timestamp,
-    /// Who reviewed it.
+    /// What was signed of it for the record. Whoever records sets and checks it; no step reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<String>,
+    /// Whether it was recorded that nobody had reviewed it in time.
     #[serde(default)]
-    pub reviewed: Option<PersonId>,
+    pub overdue: bool,
+    /// Who reviewed it, and what they found.
+    #[serde(default)]
+    pub reviewed: Option<Reviewed>,
+}
+
+/// That somebody looked at an emergency, and what they found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// Who.
+    pub by: PersonId,
+    /// With what.
+    pub credential: Credential,
+    /// What they found, in their words.
+    pub note: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Lifted {
+    /// Who lifted the rule.
+    #[must_use]
+    pub fn by(&self) -> &PersonId {
+        &self.vote.voter
+    }
+
+    /// Why, in their words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.vote.reason.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nobody has reviewed it although it had to be by `now`.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.reviewed.is_none() && now > self.review_by
+    }
 }
 
 /// What policy said when an approved request was claimed.

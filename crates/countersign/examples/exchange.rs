@@ -26,13 +26,14 @@ use countersign::{
     gateway::{Gateway, Options},
     identity::{
         dpop,
-        exchange::{ExchangeError, Exchanged, Presented, Showing},
+        exchange::{ExchangeError, Exchanged, Presented, Showing, Turn},
     },
 };
 use countersign_core::canonical::Hash;
 use countersign_store::CredentialKind;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -171,7 +172,11 @@ async fn exchange(
         url: gateway.url(),
         here: &here,
     };
-    gateway.identity.exchange(&presented).await
+    let places = Semaphore::new(1);
+    let Some(mut turn) = Turn::at(&places).await else {
+        return Err(ExchangeError::Disbelieved(anyhow::anyhow!("no place")));
+    };
+    gateway.identity.exchange(&presented, &mut turn).await
 }
 
 /// Tokens that somebody else signed: reading, claims and signature, and nothing else.

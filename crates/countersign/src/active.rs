@@ -10,11 +10,7 @@ use std::{
 };
 
 use countersign_core::{
-    canonical::Hash,
-    directory::Directory,
-    id::{RequestId, RuleName},
-    lifecycle::World,
-    subject::SubjectId,
+    canonical::Hash, directory::Directory, id::RequestId, lifecycle::World, subject::SubjectId,
     time::Timestamp,
 };
 use countersign_policy::{Bundle, DirectoryChange, Snapshot};
@@ -34,8 +30,6 @@ pub struct Active {
     pub activated: Timestamp,
     /// The request that approved it.
     pub request: Option<RequestId>,
-    /// Rules whose emergency use awaits an overdue review.
-    pub suspended: BTreeSet<RuleName>,
     /// Who was stopped since the process started.
     pub stops: Stops,
 }
@@ -86,13 +80,14 @@ impl Stops {
 pub type ActivePolicy = watch::Receiver<Arc<Active>>;
 
 impl Active {
-    /// What the core needs to judge votes.
+    /// What the core needs to judge votes. Which emergencies await their review only the engine knows;
+    /// without it nothing can be lifted.
     #[must_use]
     pub fn world(&self) -> World<'_> {
         World {
             directory: &self.directory,
             rules: self.snapshot.rules(),
-            suspended_emergencies: &self.suspended,
+            due_reviews: None,
         }
     }
 }

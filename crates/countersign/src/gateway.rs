@@ -20,11 +20,11 @@ use std::{
 };
 
 use countersign_core::{
-    approval::{myself::myself, quorum::Electorate},
+    approval::{myself::side, quorum::Electorate},
     count::counted,
     directory::Directory,
     id::{PersonId, RequestId},
-    lifecycle::Refusal,
+    lifecycle::{self, Refusal},
     provisioning::Rows,
     request::Case,
     subject::SubjectChain,
@@ -35,7 +35,7 @@ use countersign_policy::{Bundle, Snapshot};
 use countersign_store::{ActiveBundle, Store, StoreError, Write};
 use nix::fcntl::Flock;
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{RwLock, watch};
 
 pub use self::opening::Opening;
 use crate::{
@@ -101,9 +101,9 @@ pub struct Gateway {
     url: Arc<str>,
     active: Arc<watch::Sender<Arc<Active>>>,
     first_start: bool,
-    /// Held while Countersign itself is changed: two changes that start from the same state would
-    /// undo each other.
-    pub(crate) changing: Arc<Mutex<()>>,
+    /// Written to while Countersign itself is changed: two changes that start from the same state would
+    /// undo each other. Read while a token is stored that stands on how things are.
+    pub(crate) changing: Arc<RwLock<()>>,
     /// What the database has of people and policies.
     pub(crate) world: Arc<world::Known>,
     /// Requests that were found edited in the database.
@@ -209,7 +209,9 @@ impl Gateway {
             myself: &none,
         };
         let acts = active.directory.active_person(person).is_some();
-        acts && (myself(case, &active.directory).contains(person)
+        let world = active.world();
+        acts && (side(case, &active.directory).contains(person)
+            || lifecycle::is_of_emergency(case, world, person)
             || electorate.may_sign_any(person, self.clock.now())
             || case.votes.iter().any(|vote| vote.voter == *person))
     }
@@ -282,6 +284,17 @@ impl Gateway {
                 "Single-person installation: nobody can countersign here, only confirm.".into(),
             );
         }
+        let unreviewed = self.engine.emergencies().count(self.clock.now());
+        if unreviewed.overdue > 0 {
+            let uses = counted(unreviewed.overdue, "emergency use", "emergency uses");
+            notices.push(format!(
+                "{uses} of rules nobody reviewed in time; those rules can't be lifted until somebody does."
+            ));
+        }
+        if unreviewed.due > 0 {
+            let uses = counted(unreviewed.due, "emergency use", "emergency uses");
+            notices.push(format!("{uses} of rules to be reviewed."));
+        }
         if let Some(fault) = self.clock.fault() {
             notices.push(format!("Nothing is claimed: {fault}."));
         }
@@ -332,7 +345,6 @@ pub fn make_active(
         hash,
         activated,
         request,
-        suspended: Default::default(),
         stops: Default::default(),
     })
 }

@@ -164,15 +164,25 @@ pub(crate) async fn body(answer: &mut Response, limit: usize) -> reqwest::Result
 }
 
 fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let pem = authorities_file(path)?;
+    let failed = || format!("the authorities in `{}` can't be used", path.display());
+    let found = Certificate::from_pem_bundle(&pem).with_context(failed)?;
+    if found.is_empty() {
+        return Err(anyhow::anyhow!("it holds no certificate")).with_context(failed);
+    }
+    Ok(found)
+}
+
+/// What a file of authorities says, in PEM.
+///
+/// # Errors
+/// It can't be read.
+pub(crate) fn authorities_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
     let failed = || format!("the authorities in `{}` can't be used", path.display());
     let mut pem = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_CA).read_to_end(&mut pem))
         .with_context(failed)?;
-    let found = Certificate::from_pem_bundle(&pem).with_context(failed)?;
-    if found.is_empty() {
-        return Err(anyhow::anyhow!("it holds no certificate")).with_context(failed);
-    }
-    Ok(found)
+    Ok(pem)
 }

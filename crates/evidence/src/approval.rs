@@ -1,10 +1,11 @@
-//! Votes that people sign themselves, with a passkey.
+//! Votes that people sign themselves, with a passkey; and rules that they lift in an emergency.
 //!
 //! In scope: the statement that is signed, the challenge made of it, and whether a signature is
 //! that of a vote.
 //! Out of scope: whose passkey it is; the log's enrolments say so. What the screen showed, which no
 //! passkey proves: `shown` is what the gateway sent to be shown.
-//! Invariant: a signature is only that of the vote whose every field stands in its statement.
+//! Invariant: a signature is only that of the vote whose every field stands in its statement. What lifts
+//! a rule says which, so that a signed vote lifts nothing, and what lifts is no vote.
 //! Specification: the statement is RFC 8785 JSON; the challenge is
 //! `SHA-256("countersign/approval/v1\0" ‖ nonce ‖ SHA-256(statement))`.
 
@@ -13,7 +14,7 @@ use countersign_core::{
     approval::{grant::GrantTerms, vote::PasskeySignature},
     canonical::{Hash, NotCanonical, hash_in_domain, to_canonical},
     digest::ActionDigest,
-    id::RequestId,
+    id::{RequestId, RuleName},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct ApprovalStatement {
     /// What an approval grants beside the one action.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub grant: Option<GrantTerms>,
+    /// The rule that it lifts in an emergency; a vote lifts nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lifts: Option<RuleName>,
     /// 32 bytes that the gateway made for this one signature.
     pub nonce: Hash,
     /// Why, in the voter's words.
@@ -65,6 +69,14 @@ pub struct ApprovalStatement {
     pub verdict: Verdict,
     /// Who.
     pub voter: Ref,
+}
+
+/// The one rule that a vote lifts in an emergency. One that lifts none or several is signed by nobody.
+fn lifted(vote: &VoteStatement) -> Option<&RuleName> {
+    match vote.slots.as_slice() {
+        [slot] if vote.emergency => Some(&slot.rule),
+        _ => None,
+    }
 }
 
 /// Why a signature is not that of a vote.
@@ -123,7 +135,9 @@ impl ApprovalStatement {
 
     /// The first field in which a vote differs from this statement.
     fn difference(&self, vote: &VoteStatement) -> Option<&'static str> {
+        let is_lift = self.lifts.is_some();
         let fields = [
+            ("purpose", is_lift == vote.emergency),
             ("action", self.digest == vote.digest),
             ("request", self.request == vote.request),
             ("verdict", self.verdict == vote.verdict),
@@ -131,6 +145,7 @@ impl ApprovalStatement {
             ("reason", self.reason == vote.reason),
             ("grant", self.grant == vote.grant),
             ("text shown", Some(self.shown) == vote.shown),
+            ("lifted rule", self.lifts.as_ref() == lifted(vote)),
             (
                 "time",
                 (0..=MAX_VALID).contains(&(self.expires.0 - vote.at.0)),

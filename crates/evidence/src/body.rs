@@ -82,6 +82,7 @@ kinds! {
     "request.closed" => RequestClosed(RequestClosed),
     "request.escalated" => RequestEscalated(RequestEscalated),
     "emergency.reviewed" => EmergencyReviewed(EmergencyReviewed),
+    "emergency.overdue" => EmergencyOverdue(EmergencyOverdue),
     "refused" => Refused(Refused),
     "policy.activated" => PolicyActivated(PolicyActivated),
     "credential.issued" => CredentialIssued(CredentialIssued),
@@ -112,7 +113,8 @@ impl Body {
             | Self::GrantEnded(_)
             | Self::RequestClosed(_)
             | Self::RequestEscalated(_)
-            | Self::EmergencyReviewed(_) => true,
+            | Self::EmergencyReviewed(_)
+            | Self::EmergencyOverdue(_) => true,
             Self::InstanceStarted(_)
             | Self::EpochStarted(_)
             | Self::Heartbeat(_)
@@ -297,6 +299,9 @@ records! {
         name: RuleName,
         /// Whether an approval needs a reason.
         reason_required: bool,
+        /// Within what time somebody else must review an emergency use.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        review_within: Option<Span>,
         /// How many different voters every stage needs. Empty means one for a confirmation and is
         /// a finding otherwise.
         stages: Vec<u32>,
@@ -441,10 +446,21 @@ records! {
         rule: RuleName,
     }
 
-    /// Somebody reviewed the emergency use of a rule.
+    /// Somebody reviewed the emergency use of a rule; what they found is in the evidence.
     EmergencyReviewed {
         /// Who.
         by: Ref,
+        /// Their session, by name.
+        credential: CredentialId,
+        /// The rule.
+        rule: RuleName,
+    }
+
+    /// Nobody reviewed the emergency use of a rule in time.
+    EmergencyOverdue {
+        /// Until when somebody had to.
+        #[serde(with = "safe")]
+        review_by: Timestamp,
         /// The rule.
         rule: RuleName,
     }

@@ -11,6 +11,7 @@
 
 mod action;
 mod amends;
+mod emergencies;
 mod examine;
 mod finding;
 mod grants;

@@ -14,11 +14,14 @@ pub mod machine;
 pub mod masking;
 pub mod problem;
 pub mod provider;
+pub mod public_key;
 pub mod schema;
 pub mod snapshot;
 pub mod statement;
 pub mod stream;
+pub mod strict;
 pub mod target;
+mod vouched;
 
 pub use bundle::{
     Bundle,
@@ -29,7 +32,7 @@ pub use bundle::{
     retention::Retention,
     settings::{ServerSettings, StoreSettings},
 };
-pub use channel::{Channel, Notify, Slack};
+pub use channel::{Channel, Email, Notify, Slack, Teams};
 pub use machine::{Issuer, MachineSettings, Proof};
 pub use masking::Masker;
 pub use problem::{Problem, Severity};

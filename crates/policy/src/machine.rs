@@ -12,8 +12,6 @@ use countersign_core::{
     id::IssuerId,
     time::Span,
 };
-use serde_json::{Map, Value};
-
 /// How long a token lasts that a machine exchanges its proof for, when nothing else is configured.
 pub const TOKEN_LIFETIME: Span = Span::minutes(15);
 /// The longest of those.
@@ -150,47 +148,5 @@ impl MachineSettings {
     #[must_use]
     pub fn longest_token(&self) -> Span {
         self.long_lived_tokens.unwrap_or(SHORT_TOKEN)
-    }
-}
-
-/// Reads a public key and gives what all spellings of it have in common.
-///
-/// # Errors
-/// What is wrong with it, for whoever wrote it. Nothing of the key is in the text.
-pub fn public_key(jwk: &Value) -> Result<String, &'static str> {
-    let fields = jwk.as_object().ok_or("it is no JSON object")?;
-    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-    if PRIVATE.iter().any(|name| fields.contains_key(*name)) {
-        return Err(
-            "it holds a private or shared key, which is no secret any more: make a new pair and \
-                    write its public half",
-        );
-    }
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (names, long): (&[&str], bool) = match (text("kty"), text("crv")) {
-        ("EC", "P-256") => (&["crv", "kty", "x", "y"], text("x").len() == 43),
-        ("EC", "P-384") => (&["crv", "kty", "x", "y"], text("x").len() == 64),
-        ("OKP", "Ed25519") => (&["crv", "kty", "x"], text("x").len() == 43),
-        // 256 bytes, in base64url.
-        ("RSA", _) => (&["e", "kty", "n"], text("n").len() >= 342),
-        _ => {
-            return Err(
-                "it is of a kind that is not believed: use EC with P-256 or P-384, Ed25519, or RSA",
-            );
-        }
-    };
-    if !long {
-        return Err("it has not the size of such a key; RSA needs at least 2048 bits");
-    }
-    let named = names
-        .iter()
-        .map(|name| ((*name).to_owned(), Value::from(text(name))));
-    let named: Map<String, Value> = named.collect();
-    let missing = named
-        .values()
-        .any(|value| value.as_str().is_none_or(str::is_empty));
-    match missing {
-        true => Err("a parameter of the key is missing"),
-        false => Ok(Value::Object(named).to_string()),
     }
 }

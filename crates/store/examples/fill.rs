@@ -140,6 +140,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
     let request = Request {
         digest: digest::action_digest(&chain, &action, &id, &nonce)?,
         attach_key: digest::attach_key(b"example", &chain, &action)?,
+        repeat_key: None,
         id,
         chain,
         effects: Vec::new(),
@@ -159,6 +160,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
         grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
+        behind: BTreeSet::new(),
         administrative: false,
         amends: None,
         trace: None,
@@ -186,7 +188,7 @@ fn held(number: u32) -> anyhow::Result<Case> {
     let world = World {
         directory: &directory,
         rules: &BTreeMap::from([(rule.name.clone(), rule)]),
-        suspended_emergencies: &BTreeSet::new(),
+        due_reviews: None,
     };
     Ok(lifecycle::open(request, world)?)
 }

@@ -16,7 +16,7 @@ mod write;
 pub use memory::MemoryStore;
 pub use model::{
     ActiveBundle, Card, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
-    StoredCredential,
+    ReviewFilter, StoredCredential,
 };
 pub use row::PHASES;
 pub use sqlite::{Copied, SqliteStore};
@@ -103,6 +103,10 @@ pub trait Store: Send + Sync + 'static {
     /// All requests in a phase (`held`, `approved`, `running`), oldest first.
     async fn in_phase(&self, phase: &str) -> Result<Vec<RequestId>, StoreError>;
 
+    /// Cases of which a rule was lifted in an emergency that nobody has reviewed, however they ended,
+    /// with the earliest time by which somebody must; in that order. [`Store::forget`] refuses them.
+    async fn awaiting_review(&self) -> Result<Vec<(RequestId, Timestamp)>, StoreError>;
+
     /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;
 
@@ -115,6 +119,16 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError>;
+
+    /// The requests of a subject at a target that a person denied, while identical calls are refused for it
+    /// at `now`; at most `limit`, those for which that lasts longest first.
+    async fn denied(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RequestId>, StoreError>;
 
     /// Requests whose grants can still be used at `now`, of everybody or of a subject at a target; those
     /// that end first come first.

@@ -17,6 +17,8 @@ pub struct CaseFilter {
     pub requester: Option<String>,
     /// The owner answerable for the requester, or the requester itself, or anybody in its chain.
     pub side_of: Option<PersonId>,
+    /// Of which a rule was lifted in an emergency, by how its review stands.
+    pub emergency: Option<ReviewFilter>,
     /// The target's name.
     pub target: Option<String>,
     /// Text contained in title, stated reason or requester, without regard to case.
@@ -29,6 +31,31 @@ pub struct CaseFilter {
     pub after: Option<RequestId>,
     /// At most this many, 1 to 200.
     pub limit: u32,
+}
+
+/// How the review of an emergency stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReviewFilter {
+    /// However it stands.
+    Any,
+    /// Nobody has reviewed it, and there is time until then or later.
+    Due(Timestamp),
+    /// Nobody has reviewed it, and somebody had to before then.
+    Overdue(Timestamp),
+    /// Everything of it is reviewed.
+    Reviewed,
+}
+
+impl ReviewFilter {
+    /// Whether it takes a case that must be reviewed by then; `None` for one that is reviewed.
+    pub(crate) fn takes(self, review_by: Option<Timestamp>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Due(now) => review_by.is_some_and(|by| by >= now),
+            Self::Overdue(now) => review_by.is_some_and(|by| by < now),
+            Self::Reviewed => review_by.is_none(),
+        }
+    }
 }
 
 /// One line of a list.
@@ -140,10 +167,10 @@ pub struct Card {
     pub channel: String,
     /// The request.
     pub request: RequestId,
-    /// Where: a place in the channel's own words, or the name of the credential whose holder is told in
-    /// private; what goes with it stands behind it.
+    /// Where: a place in the channel's own words, or whoever is told in private: their name, or that of the
+    /// credential whose holder it is; what goes with it stands behind it.
     pub place: String,
-    /// The channel's name for the message; `None` while it is not known whether it was sent.
+    /// The channel's name for the message, as soon as it has one.
     pub message: Option<String>,
     /// What it shows, so that the same is not sent again.
     pub shown: Option<Hash>,

@@ -74,6 +74,15 @@ pub(crate) struct CaseRow {
     pub(crate) permit: Option<PermitId>,
     pub(crate) grant_until: Option<Timestamp>,
     pub(crate) voters: BTreeSet<PersonId>,
+    /// That something of it was lifted in an emergency.
+    pub(crate) emergency: Option<Emergency>,
+}
+
+/// What is kept beside a case of its emergencies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Emergency {
+    /// The earliest time by which one that nobody has reviewed must be.
+    pub(crate) review_by: Option<Timestamp>,
 }
 
 impl CaseRow {
@@ -120,12 +129,18 @@ impl CaseRow {
             permit,
             grant_until: case.grant.as_deref().and_then(Grant::live_until),
             voters,
+            emergency: emergency(case),
         })
     }
 
     /// Whether an identical call attaches to it as long as nothing changes.
     pub(crate) fn is_attachable(&self) -> bool {
         self.deadline.is_some() || self.phase == "running"
+    }
+
+    /// Whether something of it was lifted in an emergency that nobody has reviewed.
+    pub(crate) fn awaits_review(&self) -> bool {
+        self.emergency.is_some_and(|one| one.review_by.is_some())
     }
 
     /// Whether the list shows it, apart from paging.
@@ -144,6 +159,10 @@ impl CaseRow {
                 .side_of
                 .as_ref()
                 .is_none_or(|who| people.contains(who))
+            && filter.emergency.is_none_or(|wanted| {
+                self.emergency
+                    .is_some_and(|one| wanted.takes(one.review_by))
+            })
             && filter.target.as_ref().is_none_or(|which| which == target)
             && filter
                 .text
@@ -166,6 +185,12 @@ impl CaseRow {
             deadline: self.deadline,
         }
     }
+}
+
+fn emergency(case: &Case) -> Option<Emergency> {
+    let due = case.lifted.iter().filter(|lift| lift.reviewed.is_none());
+    let review_by = due.map(|lift| lift.review_by).min();
+    (!case.lifted.is_empty()).then_some(Emergency { review_by })
 }
 
 /// The people on whose side a request is.

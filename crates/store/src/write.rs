@@ -132,4 +132,6 @@ pub struct Forgetting {
     pub provisioned: Vec<String>,
     /// Answers to idempotency keys that contain this text, or belong to a subject that does.
     pub answers_with: Option<String>,
+    /// Cards in places that begin like one of these, whatever the case of its letters.
+    pub places: Vec<String>,
 }

@@ -12,6 +12,7 @@ mod conformance {
     mod bundle;
     mod cases;
     mod credentials;
+    mod emergencies;
     mod finding;
     mod forgetting;
     mod listing;

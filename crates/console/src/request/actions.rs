@@ -5,6 +5,7 @@
 //! Invariant: an action that is not offered has no form.
 
 use super::grant::GrantForm;
+use crate::part::Moment;
 
 /// The forms of a request's page; the default offers none.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,11 @@ pub struct Actions {
     pub cancel: bool,
     /// `POST /requests/ID/claim`.
     pub claim: Option<ClaimForm>,
+    /// `POST /requests/ID/emergency` with `rule`, `reason` and, where needed, `typed_digest`; one form a
+    /// rule, apart from deciding.
+    pub emergency: Vec<EmergencyForm>,
+    /// `POST /requests/ID/review` with `rule` and `text`, one form a rule.
+    pub review: Vec<ReviewForm>,
 }
 
 impl Actions {
@@ -89,6 +95,46 @@ pub enum OneClick {
     /// It does not; the first digits of the digest are typed. The text says why, for example
     /// `The action has 24 310 bytes; this page shows the first 8 192.`
     NotEnough(String),
+}
+
+/// Lifting a rule in an emergency.
+#[derive(Debug, Clone, Default)]
+pub struct EmergencyForm {
+    /// The rule.
+    pub rule: String,
+    /// Until when somebody else would have to review it.
+    pub review_by: Moment,
+    /// Some of those who could.
+    pub reviewers: Vec<String>,
+    /// How many more could.
+    pub more: u32,
+    /// Whether the whole action is shown.
+    pub one_click: OneClick,
+    /// Whether the viewer has no passkey that signs here.
+    pub lacks_passkey: bool,
+    /// Where the page's script asks what the viewer's passkey is to sign.
+    pub passkey: String,
+    /// The only address at which passkeys sign.
+    pub origin: String,
+    /// What the viewer typed before it was refused.
+    pub reason: String,
+}
+
+/// Reviewing an emergency.
+#[derive(Debug, Clone, Default)]
+pub struct ReviewForm {
+    /// The rule.
+    pub rule: String,
+    /// Who lifted it.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Until when it has to be reviewed.
+    pub review_by: Moment,
+    /// Whether that is over.
+    pub overdue: bool,
+    /// What the viewer typed before it was refused.
+    pub note: String,
 }
 
 /// Denying.

@@ -13,7 +13,9 @@ mod timeline;
 
 use askama::Template;
 
-pub use actions::{Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, OneClick};
+pub use actions::{
+    Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, EmergencyForm, OneClick, ReviewForm,
+};
 pub use grant::{GrantForm, GrantShown, OpenPlace};
 pub use progress::{Lifted, Rule, Signature, Slot, Stage, StageState};
 pub use timeline::{Event, EventKind};

@@ -3,7 +3,7 @@
 //! In scope: rules, their stages, their slots, and who fills or may fill each.
 //! Out of scope: matching votes to slots; the core does.
 
-use crate::part::Moment;
+use crate::{emergencies::Review, part::Moment};
 
 /// One rule to satisfy.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,10 @@ pub struct Rule {
     pub unreachable: String,
     /// Its stages in order.
     pub stages: Vec<Stage>,
+    /// Whether it was lifted in an emergency, so that nobody has to sign it.
+    pub lifted: bool,
+    /// Who can lift it in an emergency and by when that is reviewed, in words; empty for nobody.
+    pub emergency: String,
 }
 
 impl Rule {
@@ -123,6 +127,8 @@ pub struct Lifted {
     pub at: Moment,
     /// Until when somebody else must have reviewed it.
     pub review_by: Moment,
-    /// Who reviewed it.
-    pub reviewed: Option<String>,
+    /// Whether that is over and nobody has.
+    pub overdue: bool,
+    /// Who reviewed it, and what they found.
+    pub reviewed: Option<Review>,
 }

@@ -62,6 +62,8 @@ pub enum EventKind {
     Lifted,
     /// An emergency was reviewed.
     Reviewed,
+    /// Nobody reviewed an emergency in time.
+    Overdue,
     /// Every rule is satisfied.
     Satisfied,
     /// The rules are no longer satisfied.
@@ -99,7 +101,8 @@ impl EventKind {
             Self::Escalated => "Escalated:",
             Self::SelfGrew => "More people count as the requester's side:",
             Self::Lifted => "lifted a rule in an emergency:",
-            Self::Reviewed => "reviewed the emergency",
+            Self::Reviewed => "reviewed the emergency:",
+            Self::Overdue => "Nobody had reviewed the emergency in time:",
             Self::Satisfied => "Every rule is satisfied.",
             Self::Reopened => "The rules are no longer satisfied.",
             Self::Redecided => "At the claim, policy decided again:",
@@ -120,6 +123,7 @@ impl EventKind {
             }
             Self::Denied
             | Self::Lifted
+            | Self::Overdue
             | Self::Failed
             | Self::Unknown
             | Self::Closed

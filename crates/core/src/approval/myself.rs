@@ -8,9 +8,15 @@ use std::collections::BTreeSet;
 
 use crate::{directory::Directory, id::PersonId, request::Case};
 
-/// The people who are *self* for this case: requester and chain, their owners then and now, who
-/// issued the credential it was asked with, who edited the request, and who has meanwhile proposed
-/// a change of what decides it.
+/// The people whose request it is, so that they read it: requester and chain, their owners then and now,
+/// who issued the credential it was asked with, and who edited it.
+#[must_use]
+pub fn side(case: &Case, directory: &Directory) -> BTreeSet<PersonId> {
+    named(case).chain(owners_now(case, directory)).collect()
+}
+
+/// The people who are *self* for this case: those whose request it is, whoever lets somebody of its chain
+/// act for them, and who has meanwhile proposed a change of what decides it.
 #[must_use]
 pub fn myself(case: &Case, directory: &Directory) -> BTreeSet<PersonId> {
     let mut people = kept(case);
@@ -28,16 +34,20 @@ pub fn new_owners(case: &Case, directory: &Directory) -> BTreeSet<PersonId> {
         .collect()
 }
 
-/// Everybody whom the case itself names.
+/// Everybody whom the case itself has as *self*.
 fn kept(case: &Case) -> BTreeSet<PersonId> {
+    let later = case.self_grown.iter().cloned();
+    let behind = case.request.behind.iter().cloned();
+    named(case).chain(behind).chain(later).collect()
+}
+
+fn named(case: &Case) -> impl Iterator<Item = PersonId> + '_ {
     let members = case.request.chain.members();
     let then = members.flat_map(|member| member.people().cloned().collect::<Vec<_>>());
     let amends = case.request.amends.iter();
     let editor = amends.map(|amends| amends.editor.clone());
     then.chain(editor)
         .chain(case.request.issuers.iter().cloned())
-        .chain(case.self_grown.iter().cloned())
-        .collect()
 }
 
 fn owners_now<'a>(case: &'a Case, directory: &'a Directory) -> impl Iterator<Item = PersonId> + 'a {

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use claim::satisfied_rules;
+pub use emergency::{is_of_emergency, liftable, may_review, reviewable, reviewers};
 pub use grant::{NotCovered, may_end, open_under};
 pub use open::{MAX_DENIALS, REPEAT_AFTER_UNKNOWN, admit, open, refused_for_denials};
 pub use refusal::Refusal;
@@ -38,7 +39,7 @@ use crate::{
     directory::Directory,
     id::{PermitId, PersonId, RequestId, RuleName},
     permit::Intent,
-    request::{Case, Closure, Message, Outcome},
+    request::{Case, Closure, Message, Outcome, Reviewed},
     subject::SubjectId,
     time::Timestamp,
 };
@@ -50,8 +51,9 @@ pub struct World<'a> {
     pub directory: &'a Directory,
     /// The active rules.
     pub rules: &'a BTreeMap<RuleName, ApprovalRule>,
-    /// Rules whose emergency use awaits an overdue review; they cannot be lifted again.
-    pub suspended_emergencies: &'a BTreeSet<RuleName>,
+    /// Until when the emergency uses of a rule must be reviewed that nobody has reviewed, the
+    /// earliest of each rule. `None` where that is not known; then no rule can be lifted.
+    pub due_reviews: Option<&'a BTreeMap<RuleName, Timestamp>>,
 }
 
 /// A verdict as it arrives from a session.
@@ -161,6 +163,10 @@ pub enum Event {
         rule: RuleName,
         /// Who.
         by: PersonId,
+        /// The session.
+        credential: Credential,
+        /// What they found.
+        note: String,
     },
     /// Another request runs under this one's grant.
     UseGrant {
@@ -230,8 +236,19 @@ pub enum Fact {
     Reviewed {
         /// The rule.
         rule: RuleName,
-        /// Who.
-        by: PersonId,
+        /// Whose emergency it was.
+        lifter: PersonId,
+        /// By whom, with what, and what they found.
+        review: Reviewed,
+    },
+    /// Nobody reviewed an emergency in time.
+    ReviewOverdue {
+        /// The rule.
+        rule: RuleName,
+        /// Whose emergency it was.
+        lifter: PersonId,
+        /// Until when it had to be reviewed.
+        review_by: Timestamp,
     },
     /// Its approvers granted its like; it is the first use.
     GrantGiven {

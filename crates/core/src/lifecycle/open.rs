@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{World, vote::rule_sets};
+use super::{World, emergency::may_be_lifted, vote::rule_sets};
 use crate::{
     approval::{
         ApprovalRule,
@@ -99,7 +99,8 @@ pub fn open(request: Request, world: World<'_>) -> Result<Case, DenyReason> {
     )))
 }
 
-/// The rules that today's members, without *self*, could not satisfy as they were or as they are.
+/// The rules that today's members, without *self*, could not satisfy as they were or as they are, and
+/// that nobody could lift in an emergency.
 pub(super) fn unreachable_rules(case: &Case, world: World<'_>) -> BTreeSet<RuleName> {
     if case.request.rules.is_empty() {
         return BTreeSet::from_iter(RuleName::new("none").ok());
@@ -118,6 +119,9 @@ pub(super) fn unreachable_rules(case: &Case, world: World<'_>) -> BTreeSet<RuleN
         .iter()
         .flat_map(unreachable)
         .map(|slot| slot.rule)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .filter(|rule| !may_be_lifted(case, world, rule))
         .collect()
 }
 

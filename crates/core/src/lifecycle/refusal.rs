@@ -115,6 +115,9 @@ pub enum Refusal {
     /// No emergency for this.
     #[error("this rule can't be lifted in an emergency: {0}")]
     NoEmergency(&'static str),
+    /// The reviewer lifted something of this request.
+    #[error("`{0}` lifted a rule of this request in an emergency; somebody else must review it")]
+    OwnEmergency(PersonId),
     /// Nothing to review.
     #[error("there is no emergency of that rule to review")]
     NothingToReview,
@@ -160,6 +163,7 @@ impl Refusal {
             Self::NotParticipant => "not_participant",
             Self::NoSuchQuestion => "no_such_question",
             Self::NoEmergency(_) => "no_emergency",
+            Self::OwnEmergency(_) => "own_emergency",
             Self::NothingToReview => "nothing_to_review",
             Self::NotGrantable(_) => "not_grantable",
             Self::NoGrant => "no_grant",

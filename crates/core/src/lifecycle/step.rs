@@ -112,7 +112,12 @@ impl Progress<'_> {
             Event::Claim(claim) => claim::claim(self, claim),
             Event::Ended { permit, outcome } => claim::end(self, permit, outcome),
             Event::BreakGlass { rule, ballot } => emergency::break_glass(self, rule, ballot),
-            Event::Review { rule, by } => emergency::review(self, rule, by),
+            Event::Review {
+                rule,
+                by,
+                credential,
+                note,
+            } => emergency::review(self, rule, by, credential, note),
             Event::UseGrant { by } => grant::count(self, by),
             Event::EndGrant { by } => grant::end(self, by),
             Event::GrantEnded { by } => grant::leave(self, by),
@@ -141,6 +146,7 @@ impl Progress<'_> {
             Phase::Held { .. } | Phase::Approved { .. } => self.escalate(),
             Phase::Running { .. } | Phase::Finished { .. } | Phase::Closed { .. } => {}
         }
+        emergency::note_overdue(self);
     }
 
     fn escalate(&mut self) {
@@ -245,7 +251,10 @@ impl Progress<'_> {
         // A grant's votes count as cast when it was used; the grant's own end comes on top.
         let granted = self.case.granted.as_ref();
         let used = granted.map(|_| self.case.request.at);
-        let last = votes.chain(lifts.map(|lift| lift.at)).chain(used).max();
+        let last = votes
+            .chain(lifts.map(|lift| lift.vote.at))
+            .chain(used)
+            .max();
         let [as_was, as_is] = vote::rule_sets(&self.case, self.world);
         let every: Vec<_> = self
             .case

@@ -107,7 +107,7 @@ fn meets(vote: &Vote, rule: &ApprovalRule) -> bool {
             .is_none_or(|hours| hours.contains(vote.at))
 }
 
-fn has_reason(reason: Option<&str>) -> bool {
+pub(super) fn has_reason(reason: Option<&str>) -> bool {
     reason.is_some_and(|text| !text.trim().is_empty())
 }
 

@@ -3,12 +3,12 @@
 use countersign_core::{
     approval::{
         rule::{Assurance, ReasonRequirement},
-        vote::Verdict,
+        vote::{Credential, Verdict},
     },
     lifecycle::{Ballot, Event, Fact},
     request::Request,
     subject::{Subject, SubjectChain},
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 use crate::scene::{START, Scene, Town, asked_by, person, rule};
@@ -91,7 +91,7 @@ fn agents_and_administration_never() {
     let mut administrative = by_mia_with(&[RULE], |_, request| request.administrative = true);
     assert_eq!(administrative.play("sam!"), "no_emergency");
     let mut suspended = by_mia_with(&[RULE], |town, _| {
-        town.suspended.insert("r".parse().unwrap());
+        town.due.insert("r".parse().unwrap(), Timestamp(0));
     });
     assert_eq!(suspended.play("sam!"), "no_emergency");
     let mut behind_a_person = by_mia_with(&[RULE], |_, request| {
@@ -215,10 +215,14 @@ fn somebody_else_reviews_it_once() {
     let mut scene = by_mia(&[RULE]);
     assert_eq!(scene.play("ann?"), "nothing_to_review");
     scene.play("sam!");
-    let expected = "nothing_to_review own_request not_eligible approved nothing_to_review";
+    let expected = "own_emergency own_request not_eligible approved nothing_to_review";
     assert_eq!(scene.play("sam? mia? nobody? ann? bob?"), expected);
     let lift = &scene.case.lifted[0];
-    assert_eq!(lift.reviewed, Some(person("ann")));
+    let review = lift.reviewed.as_ref().unwrap();
+    assert_eq!(
+        (&review.by, review.note.as_str()),
+        (&person("ann"), "as they say")
+    );
     assert_eq!(lift.review_by, START.after(Span::minutes(24 * 60)));
     claim(&mut scene);
     assert_eq!(scene.play("done bob?"), "succeeded nothing_to_review");
@@ -246,4 +250,128 @@ fn the_fact_says_who_why_and_with_what() {
     assert_eq!(vote.voter, person("sam"));
     assert_eq!(vote.reason.as_deref(), Some("outage"));
     assert_eq!(vote.credential.assurance, Assurance::Passkey);
+}
+
+/// What is overdue is so by the clock alone, and by what nobody reviewed, whatever the rule is called by now.
+#[test]
+fn an_overdue_review_suspends_the_rule_and_a_new_name_does_not_help() {
+    let tomorrow = START.after(Span::minutes(24 * 60));
+    let rule = |name: &str| name.parse().unwrap();
+    for (due, expected) in [
+        (&[("r", tomorrow)] as &[_], "approved"),
+        (&[("r", START)], "approved"),
+        (&[("r", Timestamp(START.0 - 1))], "no_emergency"),
+        // Another rule that still has its emergency is none of this one's business.
+        (&[("s", Timestamp(0))], "approved"),
+        (&[("s", Timestamp(0)), ("r", Timestamp(0))], "no_emergency"),
+        // This one had another name, or its emergency was taken off.
+        (&[("former", Timestamp(0))], "no_emergency"),
+        (&[("former", tomorrow)], "approved"),
+        (&[("t", Timestamp(0))], "no_emergency"),
+    ] {
+        let others = ["s: 1 group:dba | emergency group:sre", "t: 1 group:dba"];
+        let mut scene = by_mia_with(&[RULE], |town, _| {
+            let others = others.map(crate::scene::rule);
+            town.rules.extend(others.map(|one| (one.name.clone(), one)));
+            town.due = due.iter().map(|(name, at)| (rule(name), *at)).collect();
+        });
+        assert_eq!(scene.play("sam!"), expected, "{due:?}");
+    }
+}
+
+#[test]
+fn nothing_is_lifted_where_nobody_knows_what_is_due() {
+    let scene = by_mia(&[RULE]);
+    let world = countersign_core::lifecycle::World {
+        due_reviews: None,
+        ..scene.town.world()
+    };
+    let event = scene.event("sam!");
+    let refused = countersign_core::lifecycle::step(scene.case.clone(), event, world, START);
+    assert_eq!(refused.unwrap_err().code(), "no_emergency");
+    let sam = person("sam");
+    assert!(countersign_core::lifecycle::liftable(&scene.case, world, START, &sam).is_empty());
+}
+
+/// Second accounts and sessions that the lifter had made for somebody are the lifter's review.
+#[test]
+fn nobody_reviews_their_own() {
+    let lifted = || {
+        let mut scene = by_mia(&["r: 2 group:dba | emergency group:sre user:zoe user:mia"]);
+        assert_eq!(scene.play("sam!"), "approved");
+        scene
+    };
+    let review = |scene: &mut Scene, change: fn(&mut Credential, &mut String)| {
+        let mut credential = scene.ballot("ann", Verdict::Approve).credential;
+        let mut note = "they restarted it".to_owned();
+        change(&mut credential, &mut note);
+        scene.tell(Event::Review {
+            rule: "r".parse().unwrap(),
+            by: person("ann"),
+            credential,
+            note,
+        })
+    };
+    type Change = fn(&mut Credential, &mut String);
+    let table: [(Change, &str); 7] = [
+        (
+            |with, _| with.issued_by = Some(person("sam")),
+            "credential_from_requester",
+        ),
+        (
+            |with, _| with.issued_by = Some(person("mia")),
+            "credential_from_requester",
+        ),
+        (
+            |with, _| with.assurance = Assurance::Chat,
+            "assurance_too_low",
+        ),
+        (|_, note| *note = " ".into(), "reason_required"),
+        (|_, note| *note = "x".repeat(4_097), "text_too_long"),
+        (|with, _| with.issued_by = Some(person("bob")), "approved"),
+        (|with, _| with.assurance = Assurance::Session, "approved"),
+    ];
+    for (change, expected) in table {
+        assert_eq!(review(&mut lifted(), change), expected);
+    }
+    // Two who lifted the same rule one after the other don't review each other.
+    let mut scene = lifted();
+    assert_eq!(scene.play("sam=-sre zoe!"), "held approved");
+    assert_eq!(
+        scene.play("sam? zoe? ann?"),
+        "own_emergency own_emergency approved"
+    );
+    assert!(scene.case.lifted.iter().all(|lift| lift.reviewed.is_some()));
+    // Nobody whom the rule does not name, though they are nobody's side.
+    assert_eq!(lifted().play("cat?"), "not_eligible");
+}
+
+#[test]
+fn that_a_review_is_overdue_is_noted_once_and_by_time_alone() {
+    let mut scene = by_mia(&[RULE]);
+    scene.play("sam!");
+    claim(&mut scene);
+    scene.play("done");
+    scene.now = START.after(Span::minutes(24 * 60));
+    assert_eq!(scene.tell(Event::Tick), "succeeded");
+    assert!(!scene.case.lifted[0].overdue);
+    scene.now = Timestamp(scene.now.0 + 1);
+    let overdue = |facts: &[Fact]| {
+        let overdue = |fact: &&Fact| matches!(fact, Fact::ReviewOverdue { .. });
+        facts.iter().filter(overdue).count()
+    };
+    scene.tell(Event::Tick);
+    assert_eq!(overdue(&scene.facts), 1);
+    scene.tell(Event::Tick);
+    assert!(scene.case.lifted[0].overdue && overdue(&scene.facts) <= 1);
+    assert_eq!(scene.play("ann?"), "succeeded");
+    assert!(!scene.case.lifted[0].is_overdue(scene.now));
+}
+
+/// Where nobody is left who could sign, somebody who could lift the rule keeps the request waiting.
+#[test]
+fn a_rule_that_somebody_can_lift_is_not_out_of_reach() {
+    let mut scene = by_mia(&["r: 1 user:mia | emergency user:mia"]);
+    assert_eq!(scene.play("mia!"), "approved");
+    assert_eq!(scene.play("mia=0"), "requester_stopped");
 }

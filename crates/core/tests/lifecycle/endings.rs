@@ -136,6 +136,7 @@ fn every_refusal_has_its_own_code_and_says_something() {
         Refusal::NotParticipant,
         Refusal::NoSuchQuestion,
         Refusal::NoEmergency(""),
+        Refusal::OwnEmergency(person()),
         Refusal::NothingToReview,
         Refusal::OtherPermit,
     ];

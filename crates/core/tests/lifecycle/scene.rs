@@ -110,12 +110,12 @@ fn approvers(text: &str) -> Vec<Approver> {
         .collect()
 }
 
-/// People, rules and suspended emergencies.
+/// People, rules and reviews that are due.
 #[derive(Clone)]
 pub(crate) struct Town {
     pub(crate) directory: Directory,
     pub(crate) rules: BTreeMap<RuleName, ApprovalRule>,
-    pub(crate) suspended: BTreeSet<RuleName>,
+    pub(crate) due: BTreeMap<RuleName, Timestamp>,
 }
 
 impl Town {
@@ -142,7 +142,7 @@ impl Town {
         Self {
             directory,
             rules: rules.iter().map(|r| (r.name.clone(), r.clone())).collect(),
-            suspended: BTreeSet::new(),
+            due: BTreeMap::new(),
         }
     }
 
@@ -150,7 +150,7 @@ impl Town {
         World {
             directory: &self.directory,
             rules: &self.rules,
-            suspended_emergencies: &self.suspended,
+            due_reviews: Some(&self.due),
         }
     }
 
@@ -195,12 +195,14 @@ pub(crate) fn request(rules: &[ApprovalRule]) -> Request {
         nonce,
         digest,
         attach_key: AttachKey(Hash::of(b"key")),
+        repeat_key: None,
         at: START,
         decided: decided(permit(), BTreeSet::new()),
         rules: rules.to_vec(),
         grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
+        behind: BTreeSet::new(),
         administrative: false,
         amends: None,
         trace: None,
@@ -329,6 +331,8 @@ impl Scene {
             (_, "?") => Event::Review {
                 rule: self.case.request.rules[0].name.clone(),
                 by: person(who),
+                credential: self.ballot(who, Verdict::Approve).credential,
+                note: "as they say".into(),
             },
             (_, "^") => Event::SelfGrew {
                 people: BTreeSet::from([person(who)]),

@@ -32,6 +32,7 @@ use super::{
     enrolling::{enrol, link},
     erase,
     proposal::check_token,
+    vouching::{self, Vouched},
 };
 use crate::{
     active::Active,
@@ -69,7 +70,7 @@ pub(super) async fn apply(
     permit: Permit,
     countersigned: bool,
 ) -> anyhow::Result<Applied> {
-    let _one_after_the_other = gateway.changing.lock().await;
+    let _one_after_the_other = gateway.changing.write().await;
     let now = gateway.clock.now();
     let digest = action_digest(&request.chain, &request.action, &request.id, &request.nonce)?;
     permit.spend(digest, now)?;
@@ -80,7 +81,7 @@ pub(super) async fn apply(
         .members()
         .flat_map(|member| member.people().cloned())
         .collect();
-    let lineage: BTreeSet<PersonId> = proposers.union(&request.issuers).cloned().collect();
+    let lineage = vouching::hands_in(request);
     match proposal {
         Proposal::Bundle { files, replaces } => {
             let replacing = (&files, replaces);
@@ -254,35 +255,10 @@ pub async fn replace_bundle(
     by: ActivatedBy,
 ) -> anyhow::Result<Vec<String>> {
     let before = gateway.active();
-    let mut directory = bundle.directory(now, Some(&before.directory), countersigned);
-    let of_files = directory.clone();
-    let provisioned = before.directory.provisioning.as_deref();
-    let provisioned = bundle.still_provisioned((&before.bundle, provisioned), now);
-    directory.provisioning = provisioned.map(Arc::new);
-    directory.introduce();
-    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    let entries = gateway.store.directory_changes().await?;
-    let entries = carried::entries(entries)?;
-    let stopped = carried::stopped(&entries);
-    for (change, entry) in entries {
-        let change = bundle.lets_stand(change, &directory);
-        // What takes something away stays until it is reversed; what adds yields to the files.
-        if !carried::takes_away(&change) && carried::concerns_files(&change, &of_files) {
-            continue;
-        }
-        let (needed, change) = carried::standing(change, &stopped, &directory);
-        for change in needed.into_iter().chain([change]) {
-            let fits = change.apply_alone(&mut directory, entry.at, entry.countersigned);
-            if fits.is_err() {
-                dropped.push(title_of(&change));
-                continue;
-            }
-            let change = serde_json::to_value(&change)?;
-            let entry = entry.clone();
-            kept.push(Write::ChangeDirectory(DirectoryEntry { change, ..entry }));
-        }
-    }
-    directory.settle();
+    let vouched = vouching::vouched(&before, &bundle, (request, &gateway.keys));
+    let (mut directory, of_files) = directory_of((&before, vouched), &bundle, (now, countersigned));
+    let entries = carried::entries(gateway.store.directory_changes().await?)?;
+    let (mut kept, dropped) = carry_over(&bundle, entries, &mut directory, &of_files)?;
     kept.extend(changed_rows(&before.directory, &directory)?);
     let world = World {
         now: world::hash_of(&bundle, &directory)?,
@@ -317,11 +293,68 @@ pub async fn replace_bundle(
         replaces: Some(before.hash),
     }];
     writes.extend(kept);
+    // What stands no more is over in the same commit, so that no later change brings it back.
+    let at = gateway.clock.now();
+    writes.extend(gateway.identity.ending_under(&active, at).await?);
     gateway.store.commit(writes).await?;
     gateway.world.set(world.now);
     gateway.activate(active);
+    if let Err(error) = gateway.engine.flush().await {
+        tracing::warn!(%error, "what ended is recorded later");
+    }
     world::stored_as(&gateway.log, now, world.now).await;
     Ok(dropped)
+}
+
+/// Who there is under a bundle, before what was changed while running; and the same by the files alone.
+fn directory_of(
+    (before, vouched): (&Active, Vouched),
+    bundle: &Bundle,
+    (now, countersigned): (Timestamp, bool),
+) -> (Directory, Directory) {
+    let mut directory = bundle.directory(now, Some(&before.directory), countersigned);
+    directory.vouched = vouched;
+    let of_files = directory.clone();
+    let provisioned = before.directory.provisioning.as_deref();
+    let provisioned = bundle.still_provisioned((&before.bundle, provisioned), now);
+    directory.provisioning = provisioned.map(Arc::new);
+    directory.introduce();
+    (directory, of_files)
+}
+
+/// Makes the changes of a directory that were made while running and stand under a bundle. Gives those,
+/// to be kept, and what those are called that do not fit.
+fn carry_over(
+    bundle: &Bundle,
+    entries: Vec<(DirectoryChange, DirectoryEntry)>,
+    directory: &mut Directory,
+    of_files: &Directory,
+) -> anyhow::Result<(Vec<Write>, Vec<String>)> {
+    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+    let given = carried::GivenBack::by(&entries);
+    let stopped = carried::stopped(&entries, &given);
+    for (place, (change, entry)) in entries.into_iter().enumerate() {
+        let change = bundle.lets_stand(change, directory);
+        // What takes something away stays until it is given back; what adds yields to the files. What
+        // holds of whoever they name is in the directory of before, with which they were put together.
+        let stays = carried::takes_away(&change) && !given.has(place, &change);
+        if !stays && carried::concerns_files(&change, of_files) {
+            continue;
+        }
+        let (needed, change) = carried::standing(change, &stopped, directory);
+        for change in needed.into_iter().chain([change]) {
+            let fits = change.apply_alone(directory, entry.at, entry.countersigned);
+            if fits.is_err() {
+                dropped.push(title_of(&change));
+                continue;
+            }
+            let change = serde_json::to_value(&change)?;
+            let entry = entry.clone();
+            kept.push(Write::ChangeDirectory(DirectoryEntry { change, ..entry }));
+        }
+    }
+    directory.settle();
+    Ok((kept, dropped))
 }
 
 /// The hash of what a bundle replaces. A recovery also replaces what can't be put together.
@@ -501,7 +534,7 @@ pub(super) async fn stop_now(
     change: &DirectoryChange,
     by: Vec<SubjectId>,
 ) -> anyhow::Result<()> {
-    let _one_after_the_other = gateway.changing.lock().await;
+    let _one_after_the_other = gateway.changing.write().await;
     let before = gateway.active();
     let mut directory = before.directory.as_ref().clone();
     change.apply(&mut directory, gateway.clock.now(), false)?;

@@ -1,13 +1,18 @@
 //! What of the changes made while running another bundle takes over.
 //!
-//! In scope: whoever has to be kept so that nothing that was taken away comes back.
+//! In scope: whoever has to be kept so that nothing that was taken away comes back; what was taken and
+//! given back.
 //! Out of scope: making the bundle active ([`apply`](super::apply)).
-//! Invariant: a person who was disabled, and a machine that was stopped, stays so, whoever names them by
-//! then.
+//! Invariant: a person who is disabled, and a machine that is stopped, stays so, whoever names them by
+//! then; what was given back is not taken again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_core::{directory::Directory, id::PersonId};
+use countersign_core::{
+    directory::Directory,
+    id::{GroupId, PersonId},
+    subject::SubjectId,
+};
 use countersign_policy::DirectoryChange;
 use countersign_store::DirectoryEntry;
 
@@ -27,16 +32,68 @@ pub(super) fn entries(
     entries.collect()
 }
 
-/// The machines that were stopped.
-pub(super) fn stopped(entries: &[(DirectoryChange, DirectoryEntry)]) -> BTreeSet<String> {
-    let stops = entries.iter().filter(|(change, _)| {
-        matches!(
+/// What somebody can have and lose: a membership, or that they act at all.
+type Thing = (SubjectId, Option<GroupId>);
+
+/// What a change gives back.
+fn gives(change: &DirectoryChange) -> Option<Thing> {
+    match change {
+        DirectoryChange::EnablePerson { .. }
+        | DirectoryChange::StartAgent { .. }
+        | DirectoryChange::StartWorkload { .. } => Some((subject_of(change), None)),
+        DirectoryChange::AddMembership { group, .. } => {
+            Some((subject_of(change), Some(group.clone())))
+        }
+        _ => None,
+    }
+}
+
+/// What a change takes that another one gives back.
+fn takes(change: &DirectoryChange) -> Option<Thing> {
+    match change {
+        DirectoryChange::DisablePerson { .. }
+        | DirectoryChange::StopAgent { .. }
+        | DirectoryChange::StopWorkload { .. } => Some((subject_of(change), None)),
+        DirectoryChange::RemoveMembership { group, .. } => {
+            Some((subject_of(change), Some(group.clone())))
+        }
+        _ => None,
+    }
+}
+
+/// What was given back, each with the place of the last change that did.
+pub(super) struct GivenBack(BTreeMap<Thing, usize>);
+
+impl GivenBack {
+    /// By these changes, oldest first.
+    pub(super) fn by(entries: &[(DirectoryChange, DirectoryEntry)]) -> Self {
+        let all = entries.iter().enumerate();
+        let given = all.filter_map(|(place, (change, _))| Some((gives(change)?, place)));
+        Self(given.collect())
+    }
+
+    /// Whether what the change at this place takes was given back later. What a provider or a
+    /// [`KeepPerson`](DirectoryChange::KeepPerson) takes no change here gives back.
+    pub(super) fn has(&self, place: usize, change: &DirectoryChange) -> bool {
+        let given = takes(change).and_then(|thing| self.0.get(&thing));
+        given.is_some_and(|given| *given > place)
+    }
+}
+
+/// The machines that are stopped.
+pub(super) fn stopped(
+    entries: &[(DirectoryChange, DirectoryEntry)],
+    given: &GivenBack,
+) -> BTreeSet<String> {
+    let stops = entries.iter().enumerate().filter(|(place, (change, _))| {
+        let is_stop = matches!(
             change,
             DirectoryChange::StopAgent { .. } | DirectoryChange::StopWorkload { .. }
-        )
+        );
+        is_stop && !given.has(*place, change)
     });
     stops
-        .map(|(change, _)| subject_of(change).to_string())
+        .map(|(_, (change, _))| subject_of(change).to_string())
         .collect()
 }
 

@@ -19,10 +19,11 @@ use countersign_core::{
 };
 use countersign_policy::{
     Bundle, Channel, Provider, Scim,
+    channel::MailContent,
     stream::{Details, Stream, StreamKind},
 };
 
-use super::{Proposal, erase, machines};
+use super::{Proposal, emergencies, erase, machines};
 use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
@@ -49,6 +50,8 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     lines.extend(of_streams(before.bundle.streams(), after.streams()));
     lines.extend(of_channels(before.bundle.channels(), after.channels()));
     lines.extend(of_notify(&before.bundle, after));
+    let due = gateway.engine.emergencies().due_reviews();
+    lines.extend(emergencies::lines(&before.bundle, after, &due));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
     lines.extend(machines::lines(&before.bundle, after));
     lines.extend(signed_out(&before, after));
@@ -138,12 +141,29 @@ fn of_channels(
     let new = after
         .iter()
         .filter(|(name, channel)| before.get(*name) != Some(*channel));
-    let told = new.map(|(name, Channel::Slack(slack))| {
-        format!(
+    let told = new.map(|(name, channel)| match channel {
+        Channel::Slack(slack) => format!(
             "`{name}` believes the Slack workspace {} and its app {}, at `{}`. Whoever administers \
              either can click as anybody who has linked an account there.",
             slack.team, slack.app, slack.api
-        )
+        ),
+        Channel::Teams(teams) => format!(
+            "`{name}` believes tokens of `{}` for the Teams bot {} (keys from `{}`), and the tenant {}. \
+             It sends messages to `{}` and its secret to `{}`. Whoever administers the tenant or the \
+             bot can click as anybody who has linked an account there.",
+            teams.issuer, teams.app, teams.metadata, teams.tenant, teams.service, teams.token
+        ),
+        Channel::Email(email) => {
+            let what = match email.content {
+                MailContent::Full => "names, arguments, reasons and texts",
+                MailContent::Link => "that something waits, and for whom",
+            };
+            format!(
+                "`{name}` sends mails through `{}:{}`. Whoever keeps that server, or the mailboxes \
+                 of people, reads {what}. What was sent can't be erased.",
+                email.host, email.port
+            )
+        }
     });
     told.collect()
 }

@@ -18,13 +18,17 @@ use countersign_core::{
     subject::SubjectId,
     time::Timestamp,
 };
-use countersign_evidence::body::{Body, DirectoryChanged, Erasure, EvidenceErased};
+use countersign_evidence::{
+    body::{Body, DirectoryChanged, Erasure, EvidenceErased},
+    reference::Ref,
+};
 use countersign_policy::{DirectoryChange, assembled};
 use countersign_store::{DirectoryEntry, Forgetting, Store, StoredCredential, Write};
 use serde_json::{Value, json};
 
 use super::apply::Applied;
 use crate::{
+    channels::email,
     gateway::{
         Gateway, make_active,
         world::{self, World},
@@ -100,20 +104,15 @@ pub(super) async fn erase(
         gateway.world.check(was)?;
     }
     let subject = gateway.keys.pseudonyms.of_person(person);
-    let changed = Body::DirectoryChanged(DirectoryChanged {
-        subject,
-        what: "erase_person".into(),
-    });
-    gateway
-        .log
-        .record(Record::control(now, changed, world.beside(json!({}))))
-        .await?;
+    let changed = Record::control(now, erases(subject), world.beside(json!({})));
+    gateway.log.record(changed).await?;
     let forgetting = Forgetting {
         cases,
         credentials: credentials_of(gateway, person).await?,
         changes: Some(changes),
         answers_with: Some(person.to_string()),
         provisioned: provisioned_of(&before.directory, &directory)?,
+        places: email::places_of(person),
     };
     let (forgotten, ended) = (forgetting.cases.len(), forgetting.credentials.len());
     let mut pending = pending(gateway.store.as_ref()).await?;
@@ -156,12 +155,20 @@ pub(super) async fn erase(
     })
 }
 
+/// That a person is erased.
+fn erases(subject: Ref) -> Body {
+    Body::DirectoryChanged(DirectoryChanged {
+        subject,
+        what: "erase_person".into(),
+    })
+}
+
 /// Forgets the request that asked for an erasure, which names whom it was about, once it ended.
 ///
 /// # Errors
 /// The database can't be written; the next start does it.
 pub(crate) async fn finish(gateway: &Gateway) -> anyhow::Result<()> {
-    let _one_after_the_other = gateway.changing.lock().await;
+    let _one_after_the_other = gateway.changing.write().await;
     let store = gateway.store.as_ref();
     let (mut left, mut over) = (Vec::new(), Vec::new());
     let pending = pending(store).await?;
@@ -254,6 +261,11 @@ async fn ended_cases(
         }
         if !stored.case.phase.is_over() {
             bail!("{id} is still open and names {person}; have it decided or cancel it first");
+        }
+        if gateway.engine.emergencies().awaits(&id) {
+            bail!(
+                "{id} names {person} and has an emergency that nobody has reviewed; have it reviewed first"
+            );
         }
         ended.push(id);
     }

@@ -8,6 +8,7 @@ mod apply;
 mod carried;
 mod consequences;
 mod directory_words;
+mod emergencies;
 mod enrolling;
 pub(crate) mod erase;
 mod linking;
@@ -16,6 +17,7 @@ mod proposal;
 pub(crate) mod provide;
 pub(crate) mod provision;
 mod stop;
+pub(crate) mod vouching;
 mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};

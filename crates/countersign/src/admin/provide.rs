@@ -87,7 +87,7 @@ pub(crate) async fn sign_in(
     (id, provider): (&ProviderId, &Provider),
     vouched: Vouched,
 ) -> anyhow::Result<(Secret, Caller)> {
-    let changing = gateway.changing.lock().await;
+    let changing = gateway.changing.write().await;
     let active = gateway.active();
     let settings = active.bundle.providers().get(id);
     if settings != Some(provider) {
@@ -154,7 +154,7 @@ pub(crate) async fn sign_in(
 /// # Errors
 /// It could not be recorded or stored.
 pub(crate) async fn let_in(gateway: &Gateway, person: &PersonId) -> anyhow::Result<bool> {
-    let _one_after_the_other = gateway.changing.lock().await;
+    let _one_after_the_other = gateway.changing.write().await;
     let active = gateway.active();
     let Some(known) = active.directory.people.get(person) else {
         return Ok(false);

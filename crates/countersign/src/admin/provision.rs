@@ -49,7 +49,7 @@ pub(crate) async fn provision<T>(
     about: Option<&UserId>,
     draft: impl FnOnce(&mut Draft<'_>) -> Result<T, ScimError> + Send,
 ) -> Result<T, ScimError> {
-    let changing = gateway.changing.lock().await;
+    let changing = gateway.changing.write().await;
     let active = gateway.active();
     if active.bundle.providers().get(id) != Some(provider) {
         let error = anyhow::anyhow!("the settings of `{id}` changed in the meantime");

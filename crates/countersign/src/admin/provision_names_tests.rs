@@ -365,7 +365,7 @@ async fn many_addresses_are_refused_before_anybody_waits_for_them() {
     let corp = Corp::open().await;
     let ann = corp.user(ANN).await;
     let many: Vec<_> = (0..10_000).map(|one| format!("{one}@x")).collect();
-    let _held = corp.0.gateway.changing.lock().await;
+    let _held = corp.0.gateway.changing.write().await;
     for op in ["add", "replace", "remove"] {
         let body = json!({ "op": op, "path": "emails", "value": many });
         corp.patch(400, &ann, body).await;

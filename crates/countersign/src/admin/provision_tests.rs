@@ -90,7 +90,7 @@ impl Corp {
 
     async fn change(&self, change: DirectoryChange) -> anyhow::Result<bool> {
         let gateway = &self.0.gateway;
-        let _one_after_the_other = gateway.changing.lock().await;
+        let _one_after_the_other = gateway.changing.write().await;
         let now = gateway.clock.now();
         change_directory(gateway, &change, now, true, Vec::new()).await
     }

@@ -175,6 +175,7 @@ async fn replacement(
     // Earlier editors are *self* for the new version from its beginning, whatever happens next.
     let earlier = request.amends.iter().map(|amends| amends.editor.clone());
     let mut issuers = request.issuers.clone();
+    issuers.extend(request.behind.iter().cloned());
     issuers.extend(earlier.chain(case.self_grown.iter().cloned()));
     let _pin = before.inputs.map(|inputs| gateway.uploads.pin(inputs));
     let call = Call {

@@ -5,7 +5,10 @@
 //! Invariant: only people who may audit see channels.
 
 use axum::{Json, extract::State, http::StatusCode};
-use countersign_policy::{Channel, channel::Reached};
+use countersign_policy::{
+    Channel,
+    channel::{MailTls, Reached},
+};
 
 use super::{
     Api,
@@ -14,6 +17,7 @@ use super::{
 };
 use crate::{
     admin,
+    channels::email,
     engine::EngineError,
     identity::{Caller, account::linked},
 };
@@ -32,27 +36,49 @@ pub(super) async fn list(
     let all = all.map_err(EngineError::from)?;
     let live = all.iter().filter(|one| one.revoked.is_none());
     let accounts: Vec<_> = live.filter_map(linked).collect();
+    let active = gateway.active();
     let channels = api.channels.standing().into_iter().map(|standing| {
-        let Channel::Slack(slack) = standing.channel;
-        let here = |name: &str| {
-            accounts
-                .iter()
-                .filter(|one| one.account.channel == name)
-                .count()
+        let linked = match &standing.channel {
+            Channel::Slack(_) | Channel::Teams(_) => {
+                let accounts = accounts.iter();
+                let here = accounts.filter(|one| one.account.channel == standing.name);
+                here.count()
+            }
+            Channel::Email(_) => email::reachable(&active),
         };
+        let (kind, team, reached) = described(standing.channel);
         ChannelInfo {
-            linked: here(&standing.name),
+            linked,
             name: standing.name,
-            kind: "slack".into(),
-            team: slack.team,
-            reached: match slack.reached {
-                Reached::Signed(_) => "signed".into(),
-                Reached::Socket(_) => "socket".into(),
-            },
+            kind: kind.into(),
+            team,
+            reached: reached.into(),
             fault: standing.fault,
         }
     });
     Ok(Json(ChannelList {
         channels: channels.collect(),
     }))
+}
+
+/// The kind of a channel, where it is, and how it is reached.
+fn described(channel: Channel) -> (&'static str, String, &'static str) {
+    match channel {
+        Channel::Slack(slack) => {
+            let reached = match slack.reached {
+                Reached::Signed(_) => "signed",
+                Reached::Socket(_) => "socket",
+            };
+            ("slack", slack.team, reached)
+        }
+        Channel::Teams(teams) => ("teams", teams.tenant, "signed"),
+        Channel::Email(email) => {
+            let reached = match email.tls {
+                MailTls::Implicit => "implicit",
+                MailTls::StartTls => "starttls",
+                MailTls::None => "none",
+            };
+            ("email", format!("{}:{}", email.host, email.port), reached)
+        }
+    }
 }

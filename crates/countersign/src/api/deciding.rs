@@ -175,6 +175,10 @@ fn own(person: &PersonId, case: &Case) -> String {
         let name = request.chain.requester.id.name();
         return format!("You had a hand in the link or token that {name} asked it with.");
     }
+    if request.behind.contains(person) {
+        let name = request.chain.requester.id.name();
+        return format!("You let {name} act for you when it asked this.");
+    }
     "You are on the requester's side: you own part of what asks, edited it, or proposed a change of \
      what decides it."
         .into()

@@ -28,6 +28,8 @@ pub(super) async fn delegate(
     let identity = &api.gateway.identity;
     let made = identity.delegate(&caller, &body.to, body.valid_for).await?;
     let (secret, credential, gives) = made.map_err(|error| ApiError::invalid(error.to_string()))?;
+    // Before anybody has it: what its recipient asked and is still open is not for its maker to decide.
+    api.gateway.engine.delegated().await?;
     let made = DelegationMade {
         delegation: secret.text().into(),
         credential: credential.id,

@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    approval::{myself::myself, quorum::stage_counts, rule::Assurance, vote::Verdict},
+    approval::{
+        myself::myself,
+        quorum::{Slot, stage_counts},
+        rule::Assurance,
+        vote::Verdict,
+    },
+    id::PersonId,
     lifecycle,
     masking::Mask,
     request::{Case, Closure, MessageKind, Phase},
@@ -13,11 +19,12 @@ use countersign_runner::quote::unusual;
 use countersign_store::CaseSummary;
 
 use super::types::{
-    MaskedSecret, MessageLine, OutcomeLine, PolicyLine, RequestDetail, RequestLine, RuleProgress,
-    StageProgress, VoteLine,
+    EmergencyTerms, MaskedSecret, MessageLine, OutcomeLine, PolicyLine, RequestDetail, RequestLine,
+    RuleProgress, StageProgress, VoteLine,
 };
 use super::{
     deciding::would_refuse,
+    emergencies::{liftable, lifted, reviewable},
     granting,
     ways::{Judge, Ways},
 };
@@ -75,7 +82,8 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> R
     let can = can(gateway, &active, caller, case, why_not_vote.is_none());
     // Whoever has a session gets the proof of having looked; whether they may decide is told them
     // when they try, with the reason.
-    let may_try = caller.assurance().is_some() && case.phase.is_open();
+    let can_review = reviewable(gateway, caller, case);
+    let may_try = caller.assurance().is_some() && (case.phase.is_open() || !can_review.is_empty());
     let act = may_try.then(|| {
         gateway
             .identity
@@ -114,7 +122,10 @@ pub fn detail(gateway: &Gateway, caller: &Caller, case: &Case, ways: &Ways) -> R
             .iter()
             .map(|id| policy(&active, id, names))
             .collect(),
-        votes: votes(case, ways, names),
+        votes: votes(&active, case, ways, names),
+        lifted: lifted(gateway, case, names),
+        can_lift: liftable(gateway, caller, case),
+        can_review,
         outcome: outcome(case, names),
         offers: granting::offers(case),
         grant: granting::line(case, now, names, &active.snapshot),
@@ -211,6 +222,14 @@ fn rules(active: &Active, case: &Case, names: Names) -> Vec<RuleProgress> {
         RuleProgress {
             name: rule.name.to_string(),
             confirmation: rule.confirmation,
+            emergency: rule.emergency.as_ref().map(|emergency| EmergencyTerms {
+                from: emergency
+                    .from
+                    .iter()
+                    .map(|entry| names.entry(&entry.to_string()))
+                    .collect(),
+                review_within: emergency.review_within.to_string(),
+            }),
             stages: stages.collect(),
         }
     };
@@ -229,7 +248,16 @@ fn policy(active: &Active, id: &countersign_core::id::PolicyId, names: Names) ->
     }
 }
 
-fn votes(case: &Case, ways: &Ways, names: Names) -> Vec<VoteLine> {
+fn votes(active: &Active, case: &Case, ways: &Ways, names: Names) -> Vec<VoteLine> {
+    let filled = lifecycle::progress(case, active.world()).filled;
+    let confirming = |slot: &Slot| {
+        let mut rules = case.request.rules.iter();
+        rules.any(|rule| rule.name == slot.rule && rule.confirmation)
+    };
+    let confirms = |voter: &PersonId| {
+        let mut slots = filled.iter();
+        slots.any(|(slot, person)| person == voter && confirming(slot))
+    };
     let line = |vote: &countersign_core::approval::Vote| VoteLine {
         voter: names.person(&vote.voter),
         verdict: vote.verdict,
@@ -245,6 +273,7 @@ fn votes(case: &Case, ways: &Ways, names: Names) -> Vec<VoteLine> {
             .filter(|_| names == Names::Given)
             .cloned(),
         counts: ways.signed_with(&vote.voter).is_none_or(|with| with.counts),
+        confirmation: confirms(&vote.voter),
     };
     case.votes.iter().map(line).collect()
 }

@@ -116,7 +116,8 @@ pub(super) async fn propose(
 ) -> Result<Response, ApiError> {
     // An answer with a secret must not be kept, not even for a repetition.
     let secret = matches!(body.operation.as_str(), "agent-token" | "person-link");
-    let work = async { Ok(admin::propose(&api.gateway, &caller, body.clone()).await?) };
+    let proposed = Box::pin(admin::propose(&api.gateway, &caller, body.clone()));
+    let work = async { Ok(proposed.await?) };
     if secret {
         return Ok(Json::<ProposalAnswer>(work.await?).into_response());
     }

@@ -12,6 +12,7 @@ mod channels;
 pub mod deciding;
 mod delegating;
 pub mod detail;
+pub mod emergencies;
 mod events;
 pub mod explaining;
 pub(crate) mod granting;
@@ -26,7 +27,6 @@ mod run;
 mod seats;
 pub mod signing;
 mod streams;
-pub mod strict;
 pub mod types;
 pub mod ways;
 
@@ -48,6 +48,7 @@ use axum::{
 };
 use countersign_core::{canonical::Hash, id::RequestId, time::Timestamp, trace::TraceParent};
 use countersign_evidence::body::{Body as RecordBody, Opened};
+pub use countersign_policy::strict;
 use countersign_store::Write;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use serde::{Serialize, de::DeserializeOwned};
@@ -399,6 +400,12 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/votes", post(requests::vote))
         .route("/v1/requests/{id}/passkey", post(signing::options))
+        .route(
+            "/v1/requests/{id}/emergency",
+            post(emergencies::break_glass),
+        )
+        .route("/v1/requests/{id}/review", post(emergencies::look_at))
+        .route("/v1/emergencies", get(emergencies::show))
         .route("/v1/requests/{id}/withdraw", post(requests::withdraw))
         .route("/v1/requests/{id}/comments", post(requests::comment))
         .route("/v1/requests/{id}/questions", post(requests::question))

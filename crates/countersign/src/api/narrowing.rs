@@ -80,6 +80,7 @@ impl ListQuery {
             phases: state.into_iter().collect(),
             requester: text(&self.agent).map(|name| requester(name, directory)),
             side_of: None,
+            emergency: None,
             target: text(&self.target),
             text: text(&self.text),
             since: self.since.map(Timestamp),

@@ -27,7 +27,7 @@ use super::{
 use crate::identity::{
     IdentityError,
     dpop::ALGORITHMS,
-    exchange::{ExchangeError, Exchanged, Presented, Showing},
+    exchange::{ExchangeError, Exchanged, Presented, Showing, Turn},
 };
 
 /// Exchanges at once; more wait for a moment.
@@ -128,8 +128,8 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<TokenAnswe
         return Err(busy("too many ask for tokens; try again in a moment"));
     }
     let form = form(headers, body).await?;
-    let turn = timeout(TURN, api.exchanges.acquire()).await;
-    let Ok(Ok(_turn)) = turn else {
+    let turn = timeout(TURN, Turn::at(&api.exchanges)).await;
+    let Ok(Some(mut turn)) = turn else {
         return Err(busy(
             "too many ask for tokens at once; try again in a moment",
         ));
@@ -145,7 +145,7 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<TokenAnswe
         url,
         here: &here,
     };
-    match Box::pin(api.gateway.identity.exchange(&presented)).await {
+    match Box::pin(api.gateway.identity.exchange(&presented, &mut turn)).await {
         Ok(given) => Ok(given_as(given, exchange)),
         Err(error) => Err(said(api, machine, error).await),
     }

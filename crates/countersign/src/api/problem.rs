@@ -83,6 +83,7 @@ impl IntoResponse for ApiError {
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::OwnRequest(_)
+        | Refusal::OwnEmergency(_)
         | Refusal::CredentialFromRequester(_)
         | Refusal::SharedCredential(_)
         | Refusal::NotEligible(_)
@@ -118,6 +119,9 @@ impl From<EngineError> for ApiError {
             }
             EngineError::RevokedPasskey(_) => {
                 Self::new(StatusCode::CONFLICT, "revoked_passkey", text)
+            }
+            EngineError::MayHaveRun(id) => {
+                Self::new(StatusCode::CONFLICT, "may_have_run", text).about(id)
             }
             EngineError::OriginalNotClosed(id) => {
                 Self::new(StatusCode::CONFLICT, "original_not_closed", text).about(id)

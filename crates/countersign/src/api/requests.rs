@@ -31,7 +31,7 @@ use countersign_core::{
     lifecycle::{Ballot, Event, Refusal},
     request::{Case, Message, MessageKind},
 };
-use countersign_store::{CaseFilter, StoreError};
+use countersign_store::{CaseFilter, CaseSummary, StoreError};
 
 /// A page of the requests that a caller may see.
 ///
@@ -40,12 +40,35 @@ use countersign_store::{CaseFilter, StoreError};
 pub async fn visible(
     api: &Api,
     caller: &Caller,
-    mut filter: CaseFilter,
+    filter: CaseFilter,
 ) -> Result<RequestList, ApiError> {
+    let (items, next) = page_of(api, caller, filter).await?;
+    let items = items.into_iter().map(line).collect();
+    Ok(RequestList { items, next })
+}
+
+/// The names of such a page.
+///
+/// # Errors
+/// The store can't be read.
+pub(super) async fn summaries(
+    api: &Api,
+    caller: &Caller,
+    filter: CaseFilter,
+) -> Result<(Vec<RequestId>, Option<RequestId>), ApiError> {
+    let (items, next) = page_of(api, caller, filter).await?;
+    Ok((items.into_iter().map(|line| line.id).collect(), next))
+}
+
+async fn page_of(
+    api: &Api,
+    caller: &Caller,
+    mut filter: CaseFilter,
+) -> Result<(Vec<CaseSummary>, Option<RequestId>), ApiError> {
     let gateway = &api.gateway;
     let sees_all = admin::may_audit(&gateway.active(), caller, gateway.clock.now());
     let wanted = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let mut items = Vec::new();
+    let mut items: Vec<CaseSummary> = Vec::new();
     // What the caller may not see is left out after reading, so several pages may be read.
     for _ in 0..20 {
         let page = gateway
@@ -58,24 +81,19 @@ pub async fn visible(
             })?;
         for summary in page.items {
             if items.len() == wanted {
-                let next = items
-                    .last()
-                    .map(|line: &super::types::RequestLine| line.id.clone());
-                return Ok(RequestList { items, next });
+                let next = items.last().map(|line| line.id.clone());
+                return Ok((items, next));
             }
             if sees_all || gateway.case_of(caller, &summary.id).await.is_ok() {
-                items.push(line(summary));
+                items.push(summary);
             }
         }
         let Some(next) = page.next else {
-            return Ok(RequestList { items, next: None });
+            return Ok((items, None));
         };
         filter.after = Some(next);
     }
-    Ok(RequestList {
-        items,
-        next: filter.after,
-    })
+    Ok((items, filter.after))
 }
 
 pub(super) async fn list(
@@ -149,6 +167,7 @@ pub async fn cast(
                 verdict: body.verdict,
                 reason: reason.as_deref(),
                 grant: grant.as_ref(),
+                lifts: None,
             };
             let made = signing::signature(api, caller, &case, (said, signed)).await?;
             (Some(Box::new(made.0)), made.1)
@@ -221,7 +240,7 @@ pub(crate) async fn click(
 }
 
 /// The caller as a voter.
-async fn voter<'a>(
+pub(super) async fn voter<'a>(
     api: &Api,
     caller: &'a Caller,
     id: &RequestId,
@@ -240,7 +259,7 @@ async fn voter<'a>(
 }
 
 /// Refuses whoever has what they sign in with from the requester's side.
-async fn check_side(api: &Api, caller: &Caller, case: &Case) -> Result<(), ApiError> {
+pub(super) async fn check_side(api: &Api, caller: &Caller, case: &Case) -> Result<(), ApiError> {
     match from_requesters_side(&api.gateway.active(), caller, case) {
         Some(refusal) => Err(api.refused(caller, &case.request.id, refusal.into()).await),
         None => Ok(()),
@@ -381,7 +400,7 @@ async fn say_once(
 ) -> Result<Response, ApiError> {
     let id = request_id(&id)?;
     let work = say(&api, &caller, &id, kind, body.text.clone());
-    once(&api, &caller, &headers, &(&id, &body), work).await
+    Box::pin(once(&api, &caller, &headers, &(&id, &body), work)).await
 }
 
 pub(super) async fn comment(

@@ -1,4 +1,4 @@
-//! Votes that a passkey signs: what it is asked to sign, and what it signed.
+//! Votes that a passkey signs, and rules that it lifts: what it is asked to sign, and what it signed.
 //!
 //! In scope: the statement of a vote, from the request as it is now.
 //! Out of scope: whether the vote counts (core), whether the signature is that of the vote that is
@@ -20,7 +20,7 @@ use countersign_core::{
     },
     canonical::Hash,
     digest::ActionDigest,
-    id::RequestId,
+    id::{RequestId, RuleName},
     request::Case,
     time::Timestamp,
 };
@@ -53,11 +53,23 @@ pub(super) struct Said<'a> {
     pub(super) verdict: Verdict,
     pub(super) reason: Option<&'a str>,
     pub(super) grant: Option<&'a GrantTerms>,
+    /// The rule that it lifts in an emergency.
+    pub(super) lifts: Option<&'a RuleName>,
 }
 
-/// One challenge is for one session, one request and one action.
-fn purpose(caller: &Caller, id: &RequestId, digest: &ActionDigest) -> String {
-    format!("vote\0{}\0{id}\0{digest}", caller.credential.id)
+/// One challenge is for one session, one request and one action; and for a vote, or for lifting one
+/// rule.
+fn purpose(
+    caller: &Caller,
+    id: &RequestId,
+    digest: &ActionDigest,
+    lifts: Option<&RuleName>,
+) -> String {
+    let session = &caller.credential.id;
+    match lifts {
+        None => format!("vote\0{session}\0{id}\0{digest}"),
+        Some(rule) => format!("lift\0{session}\0{id}\0{digest}\0{rule}"),
+    }
 }
 
 fn statement(
@@ -72,6 +84,7 @@ fn statement(
         digest: case.request.digest,
         expires,
         grant: said.grant.cloned(),
+        lifts: said.lifts.cloned(),
         nonce,
         reason: said.reason.map(Into::into),
         renderer: RENDERER.into(),
@@ -124,13 +137,16 @@ pub async fn begin(
     if passkeys.is_empty() {
         return Err(PasskeyError::Unknown.into());
     }
-    let (token, until) = gateway.identity.challenge(&purpose(caller, id, &digest))?;
+    let lifts = body.lifts.as_ref();
+    let purpose = purpose(caller, id, &digest, lifts);
+    let (token, until) = gateway.identity.challenge(&purpose)?;
     let reason = written(&gateway.active(), body.reason);
     let grant = body.grant.map(Into::into);
     let said = Said {
         verdict: body.verdict,
         reason: reason.as_deref(),
         grant: grant.as_ref(),
+        lifts,
     };
     let nonce = challenge::value(&token);
     let statement = statement(gateway, caller, &case, said, (nonce, until));
@@ -165,7 +181,7 @@ pub(super) async fn signature(
     let gateway = &api.gateway;
     let request = &case.request;
     let site = passkey::site(gateway.url())?;
-    let purpose = purpose(caller, &request.id, &request.digest);
+    let purpose = purpose(caller, &request.id, &request.digest, said.lifts);
     let made = gateway
         .identity
         .signature(&site, caller, (&purpose, signed), |nonce, until| {

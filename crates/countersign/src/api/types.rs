@@ -6,13 +6,19 @@
 
 mod approvers;
 mod channels;
+mod emergencies;
 mod grants;
 mod run;
 mod streams;
 mod tokens;
+mod votes;
 
 pub use approvers::Approvers;
 pub use channels::{ChannelInfo, ChannelList};
+pub use emergencies::{
+    EmergencyBody, EmergencyLine, EmergencyList, EmergencyTerms, LiftLine, Liftable, ReviewBody,
+    ReviewLine,
+};
 pub use grants::{
     GrantLine, GrantList, GrantOffered, GrantPlace, GrantWanted, GrantedRequest, RunsUnder,
 };
@@ -21,11 +27,11 @@ pub use streams::{StreamInfo, StreamList};
 pub use tokens::{
     DelegationBody, DelegationMade, OauthMetadata, TokenAnswer, TokenError, TokenForm,
 };
+pub use votes::{SignedWith, SigningOptions, ToSign, VoteBody, VoteLine};
 
 use std::collections::BTreeMap;
 
 use countersign_core::{
-    approval::vote::Verdict,
     id::{CredentialId, MessageId, RequestId},
     subject::Origin,
     time::{Span, Timestamp},
@@ -33,8 +39,6 @@ use countersign_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-
-use crate::identity::passkey::Signed;
 
 /// An error, as RFC 9457 problem details (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -76,66 +80,6 @@ pub struct WhoAmI {
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
     pub issued: Option<Timestamp>,
-}
-
-/// A vote.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VoteBody {
-    /// `approve` or `deny`.
-    #[schema(value_type = String)]
-    pub verdict: Verdict,
-    /// Why.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// The digest of the action shown.
-    pub digest: String,
-    /// Its first 8 digits, where one click is not enough.
-    #[serde(default)]
-    pub typed_digest: Option<String>,
-    /// What an approval grants beside this one action, where its rules offer that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantWanted>,
-    /// The proof of a fresh act, from the request's page or `GET /v1/requests/ID`.
-    pub act: String,
-    /// What the voter's passkey signed, where a rule demands it; see
-    /// `POST /v1/requests/ID/passkey`.
-    #[serde(default)]
-    pub passkey: Option<Signed>,
-}
-
-/// The vote that a passkey is to sign.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ToSign {
-    /// `approve` or `deny`.
-    #[schema(value_type = String)]
-    pub verdict: Verdict,
-    /// Why; the same text goes with the vote.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// What an approval grants; the same goes with the vote.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantWanted>,
-    /// The digest of the action shown.
-    pub digest: String,
-    /// The proof of a fresh act.
-    pub act: String,
-}
-
-/// What a passkey is asked to sign. Bytes are base64url without padding.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct SigningOptions {
-    /// Goes back with the vote, in `passkey.challenge`.
-    pub token: String,
-    /// WebAuthn's `challenge`.
-    pub challenge: String,
-    /// What the challenge is made of: the statement that is signed.
-    pub statement: String,
-    /// The authenticator's names of the passkeys that can sign.
-    pub passkeys: Vec<String>,
-    /// WebAuthn's `rpId`.
-    pub site: String,
 }
 
 /// A comment, question or answer.
@@ -255,6 +199,15 @@ pub struct RequestDetail {
     pub policies: Vec<PolicyLine>,
     /// Votes that stand.
     pub votes: Vec<VoteLine>,
+    /// Rules that were lifted in an emergency, which is no vote.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lifted: Vec<LiftLine>,
+    /// Rules that the caller can lift in an emergency, with a passkey.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub can_lift: Vec<Liftable>,
+    /// Rules whose emergency use the caller may review.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub can_review: Vec<String>,
     /// How it ended, or since when it runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<OutcomeLine>,
@@ -309,6 +262,9 @@ pub struct RuleProgress {
     pub name: String,
     /// Whether it is a confirmation by the requester's own side.
     pub confirmation: bool,
+    /// Who can lift it in an emergency, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub emergency: Option<EmergencyTerms>,
     /// Its stages.
     pub stages: Vec<StageProgress>,
 }
@@ -335,51 +291,6 @@ pub struct PolicyLine {
     pub place: Option<String>,
     /// Its source; people only.
     pub source: Option<String>,
-}
-
-/// A vote that stands.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct VoteLine {
-    /// Who.
-    pub voter: String,
-    /// `approve` or `deny`.
-    #[schema(value_type = String)]
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Option<String>,
-    /// When.
-    #[schema(value_type = i64)]
-    pub at: Timestamp,
-    /// How strongly the voter proved who they are: `session` or `passkey`.
-    #[serde(default)]
-    pub assurance: String,
-    /// The passkey that signed it; people only.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub passkey: Option<SignedWith>,
-    /// What it grants beside the one action, in words.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub grant: Option<String>,
-    /// Whether it still counts: not any more once the passkey that signed it was removed.
-    #[serde(default = "yes")]
-    pub counts: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// The passkey that signed a vote.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SignedWith {
-    /// Its name.
-    #[schema(value_type = String)]
-    pub credential: CredentialId,
-    /// What its holder called it.
-    pub label: Option<String>,
-    /// The first digits of the hash of its key.
-    pub fingerprint: Option<String>,
-    /// Whether it is still its holder's.
-    pub counts: bool,
 }
 
 /// Something said.

@@ -5,8 +5,18 @@
 //! Invariant: a channel decides nothing. What somebody does in one is judged by the same functions as
 //! what they do in the console, with less assurance; a channel that fails stops nothing but itself.
 
+mod accounts;
+mod acting;
+mod alarm;
+mod board;
+mod chat;
+pub(crate) mod email;
+mod messenger;
+mod sending;
 pub(crate) mod slack;
 mod status;
+pub(crate) mod teams;
+mod telling;
 
 use std::{
     collections::BTreeMap,
@@ -26,16 +36,23 @@ use countersign_policy::Channel;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{slack::App, status::Status};
+use self::status::Status;
 use crate::api::Api;
 
 /// The largest thing that is taken from a chat.
 const MAX_POST: usize = 1 << 20;
 
+/// What comes in for a channel is for one of these.
+#[derive(Clone)]
+enum App {
+    Slack(Arc<slack::App>),
+    Teams(Arc<teams::App>),
+}
+
 /// One channel that runs.
 struct Running {
     channel: Channel,
-    app: Option<Arc<App>>,
+    app: Option<App>,
     status: Arc<Status>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -118,10 +135,18 @@ impl Channels {
     fn run(&self, api: &Api, name: &str, channel: Channel) -> Running {
         let status = Arc::new(Status::new(name));
         let stop = self.stop.child_token();
-        let Channel::Slack(slack) = &channel;
-        let started = slack::start(api, (name, slack), status.clone(), stop.clone());
+        let (told, until) = (status.clone(), stop.clone());
+        let started = match &channel {
+            Channel::Slack(slack) => slack::start(api, (name, slack), told, until)
+                .map(|(app, tasks)| (Some(App::Slack(app)), tasks)),
+            Channel::Teams(teams) => teams::start(api, (name, teams), told, until)
+                .map(|(app, tasks)| (Some(App::Teams(app)), tasks)),
+            Channel::Email(email) => {
+                email::start(api, (name, email), told, until).map(|tasks| (None, tasks))
+            }
+        };
         let (app, tasks) = match started {
-            Ok((app, tasks)) => (Some(app), tasks),
+            Ok(started) => started,
             Err(error) => {
                 status.wrong("", &format!("{error:#}"));
                 (None, JoinSet::new())
@@ -172,13 +197,22 @@ impl Channels {
         }
     }
 
-    fn app(&self, name: &str) -> Option<Arc<App>> {
+    fn app(&self, name: &str) -> Option<App> {
         lock(&self.running).get(name)?.app.clone()
     }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What somebody writes before a code to link an account; `None` where there are none.
+pub(crate) fn link_command(channel: &Channel) -> Option<String> {
+    match channel {
+        Channel::Slack(_) => Some(format!("{} link", slack::COMMAND)),
+        Channel::Teams(_) => Some("link".into()),
+        Channel::Email(_) => None,
+    }
 }
 
 /// The address that chats post to.
@@ -196,7 +230,8 @@ async fn take(
     body: Bytes,
 ) -> Response {
     match api.channels.app(&name) {
-        Some(app) => app.post(&headers, body).await,
+        Some(App::Slack(app)) => app.post(&headers, body).await,
+        Some(App::Teams(app)) => app.post(&headers, body).await,
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

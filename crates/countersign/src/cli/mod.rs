@@ -131,7 +131,7 @@ pub(crate) enum Command {
 }
 
 /// Commands that ask no gateway, or are one; `--url` means nothing to them.
-const WITHOUT_GATEWAY: [&[&str]; 14] = [
+const WITHOUT_GATEWAY: [&[&str]; 15] = [
     &["demo"],
     &["init"],
     &["up"],
@@ -146,6 +146,7 @@ const WITHOUT_GATEWAY: [&[&str]; 14] = [
     &["log", "list"],
     &["log", "prove"],
     &["channel", "slack", "manifest"],
+    &["channel", "teams", "package"],
 ];
 
 /// The whole command line, in which nobody is offered what means nothing.

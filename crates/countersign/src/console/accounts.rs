@@ -6,7 +6,7 @@
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_console::{
-    accounts::{AccountRow, AccountsPage},
+    accounts::{AccountRow, AccountsPage, LinkIn},
     shell::{Flash, Place, Shell},
 };
 use countersign_core::id::CredentialId;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::{Api, problem::ApiError},
-    channels::slack::COMMAND,
+    channels::link_command,
     engine::EngineError,
     identity::account::{self, CODE},
 };
@@ -42,12 +42,18 @@ async fn page(
         Ok(rows) => rows,
         Err(error) => return answer::error(api, session, &error).await,
     };
+    let channels = viewer.active.bundle.channels().iter();
+    let channels = channels.filter_map(|(name, channel)| {
+        Some(LinkIn {
+            channel: name.clone(),
+            command: link_command(channel)?,
+        })
+    });
     let page = AccountsPage {
         accounts: rows,
-        channels: viewer.active.bundle.channels().keys().cloned().collect(),
+        channels: channels.collect(),
         code,
         minutes: u32::try_from(CODE.as_millis() / 60_000).unwrap_or_default(),
-        command: COMMAND.into(),
         shell: Shell {
             flash,
             ..viewer.counted_shell(Place::Elsewhere, "").await

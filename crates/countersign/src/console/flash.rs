@@ -26,10 +26,13 @@ pub(super) enum Done {
     Proposed,
     Removed,
     GrantEnded,
+    GlassBroken,
+    Reviewed,
+    Confirmed,
 }
 
 impl Done {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -42,6 +45,9 @@ impl Done {
         Self::Proposed,
         Self::Removed,
         Self::GrantEnded,
+        Self::GlassBroken,
+        Self::Reviewed,
+        Self::Confirmed,
     ];
 
     fn name(self) -> &'static str {
@@ -58,6 +64,9 @@ impl Done {
             Self::Proposed => "proposed",
             Self::Removed => "removed",
             Self::GrantEnded => "grant-ended",
+            Self::GlassBroken => "lifted",
+            Self::Reviewed => "reviewed",
+            Self::Confirmed => "confirmed",
         }
     }
 
@@ -86,6 +95,12 @@ impl Done {
                 "The passkey is removed.",
                 "Sessions begun with it have ended, and approvals signed with it no longer count.",
             ),
+            Self::GlassBroken => (
+                "You lifted the rule in an emergency. It is recorded, and everybody concerned is told.",
+                "Somebody else has to review it.",
+            ),
+            Self::Reviewed => ("Your review is recorded.", ""),
+            Self::Confirmed => ("Your confirmation is recorded.", ""),
             Self::Proposed => (
                 "Your proposal is a request.",
                 "Once others have countersigned it, apply it here; until then nothing changes.",

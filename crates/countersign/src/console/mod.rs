@@ -12,6 +12,7 @@ mod accounts;
 mod answer;
 mod assets;
 mod command_line;
+mod emergencies;
 mod fields;
 mod flash;
 mod guard;
@@ -60,6 +61,7 @@ pub fn routes(api: Api) -> Router {
             "/requests/{id}/{act}",
             get(request::back).post(request::act),
         )
+        .route("/emergencies", get(emergencies::show))
         .route("/people", get(people::show))
         .route(
             "/people/{*form}",

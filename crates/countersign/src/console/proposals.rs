@@ -83,7 +83,8 @@ async fn propose(
         let fields = fields?;
         session.check_form(api, &fields)?;
         let body = read(form, &fields)?;
-        Ok::<_, ApiError>(admin::propose(&api.gateway, &session.caller, body).await?)
+        let proposed = Box::pin(admin::propose(&api.gateway, &session.caller, body));
+        Ok::<_, ApiError>(proposed.await?)
     };
     match Box::pin(proposed).await {
         Ok(answer) => follow(api, session, &answer).await,

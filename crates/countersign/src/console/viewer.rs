@@ -15,7 +15,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use super::{session::Session, waiting, words};
+use super::{emergencies, session::Session, waiting, words};
 use crate::{
     active::Active,
     admin,
@@ -73,7 +73,10 @@ impl<'a> Viewer<'a> {
             events: EVENTS.into(),
             page: page.into(),
         });
+        let (emergencies, overdue) = emergencies::unreviewed(self).await;
         Shell {
+            emergencies: words::count(emergencies),
+            overdue,
             installation: installation(self.api),
             person: Some(SignedIn {
                 name: self.session.person.to_string(),

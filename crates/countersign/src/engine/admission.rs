@@ -15,7 +15,7 @@ use countersign_core::{
     action::{Action, Effect},
     approval::grant::GrantOffer,
     decision::{Decided, Decision, DenyReason},
-    digest::{ActionDigest, AttachKey, Nonce, action_digest, attach_key},
+    digest::{ActionDigest, AttachKey, Nonce, action_digest, attach_key, repeat_key},
     directory::Directory,
     id::{PermitId, PersonId, RequestId, RuleName},
     lifecycle::{self, REPEAT_AFTER_UNKNOWN},
@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// What reviewers read before anything else where an identical action ended unknown (P7).
-const MAY_HAVE_RUN: &str = "! This may have happened already: an identical action ran before, and \
+pub(super) const MAY_HAVE_RUN: &str = "! This may have happened already: an identical action ran before, and \
 nobody knows how it ended. Look at the target first.\n\n";
 
 /// What a gate asks for.
@@ -85,14 +85,24 @@ impl Asked {
     /// It has no canonical form.
     pub fn attach_key(&self, keys: &Keys) -> Result<AttachKey, EngineError> {
         let internal = |error: &dyn std::fmt::Display| EngineError::Internal(error.to_string());
-        let whole = match self.action.masked.is_empty() {
-            true => Cow::Borrowed(&self.action),
-            false => {
-                let restored = self.secrets.restore(&self.action);
-                Cow::Owned(restored.map_err(|error| internal(&error))?)
-            }
-        };
+        let whole = self.whole()?;
         attach_key(&keys.attach, &self.chain, &whole).map_err(|error| internal(&error))
+    }
+
+    /// What the same call of anybody has in common with this one, secrets included.
+    fn repeat_key(&self, keys: &Keys) -> Result<AttachKey, EngineError> {
+        let whole = self.whole()?;
+        let made = repeat_key(&keys.attach, &whole);
+        made.map_err(|error| EngineError::Internal(error.to_string()))
+    }
+
+    fn whole(&self) -> Result<Cow<'_, Action>, EngineError> {
+        if self.action.masked.is_empty() {
+            return Ok(Cow::Borrowed(&self.action));
+        }
+        let restored = self.secrets.restore(&self.action);
+        let restored = restored.map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(Cow::Owned(restored))
     }
 }
 
@@ -151,8 +161,8 @@ pub struct Uncased {
     pub request: RequestId,
     /// The action it was permitted for.
     pub digest: ActionDigest,
-    /// How an identical call is recognised.
-    pub attach_key: AttachKey,
+    /// How the same action is recognised, whoever asks for it.
+    pub repeats: AttachKey,
     /// Whose evidence its records have.
     pub asked: Of,
 }
@@ -214,6 +224,7 @@ pub(super) fn self_refs(request: &Request, directory: &Directory, keys: &Keys) -
     let people: BTreeSet<_> = people
         .chain(editor)
         .chain(request.issuers.clone())
+        .chain(request.behind.clone())
         .collect();
     people
         .iter()
@@ -236,9 +247,9 @@ impl Admission {
         let considered = self.consider(asked)?;
         match considered.request.decided.decision.clone() {
             Decision::Permit { .. } if considered.request.amends.is_none() => {
-                self.permit(considered).await
+                Box::pin(self.permit(considered)).await
             }
-            Decision::Hold { .. } => Ok(match self.open(considered).await? {
+            Decision::Hold { .. } => Ok(match Box::pin(self.open(considered)).await? {
                 Opened::Held(case) => Admitted::Held(case),
                 Opened::Attached(case) => Admitted::Attached(case),
                 Opened::Denied { request, reason } => Admitted::Denied {
@@ -315,7 +326,7 @@ impl Admission {
         let prepared = active.snapshot.prepare(&asked);
         let decision = prepared.evaluate().decision;
         let input = prepared.recorded_input();
-        let unknown = self.parts.unknown.contains(&request.attach_key);
+        let unknown = self.parts.unknown.has(&request);
         let decision = lifecycle::admit(decision, unknown, active.snapshot.rules());
         if let Decision::Hold { rules, .. } = &decision {
             let named = rules
@@ -352,6 +363,7 @@ impl Admission {
         let nonce = keys::random().map_err(|error| EngineError::Internal(error.to_string()))?;
         let nonce = Nonce(countersign_core::canonical::Hash(nonce));
         let key = asked.attach_key(&self.parts.keys)?;
+        let repeat_key = Some(asked.repeat_key(&self.parts.keys)?);
         let Asked {
             chain,
             action,
@@ -372,6 +384,7 @@ impl Admission {
             nonce,
             digest,
             attach_key: key,
+            repeat_key,
             at: now,
             decided: Decided {
                 decision: Decision::deny(DenyReason::NotPermitted),
@@ -382,6 +395,7 @@ impl Admission {
             grants: None,
             resource_owners: asked.resource_owners,
             issuers: asked.issuers,
+            behind: BTreeSet::new(),
             administrative: asked.administrative,
             amends: asked.amends,
             trace: asked.trace,
@@ -429,7 +443,7 @@ impl Admission {
         let decision = &request.decided.decision;
         let intent = Intent::of_permitted(decision, id, request.id.clone(), request.digest, now)
             .ok_or_else(|| EngineError::Internal("a permit without a permission".into()))?;
-        let permitted = permitted_record(&request, 2, now, &intent, bundle, request.attach_key);
+        let permitted = permitted_record(&request, 2, now, &intent, bundle);
         let first = self.append(vec![asked, decided, permitted]).await?;
         // A crash from here on is found at the next start: a permit without an outcome.
         let permit = intent.recorded(countersign_core::permit::LogIndex(first.0 + 2));
@@ -469,7 +483,7 @@ impl Admission {
         let of = Uncased {
             request: request.id.clone(),
             digest: request.digest,
-            attach_key: request.attach_key,
+            repeats: request.repeats(),
             asked: Of::asked(&request.chain),
         };
         self.ended_uncased(&of, ended).await
@@ -483,7 +497,7 @@ impl Admission {
         let at = self.parts.clock.now();
         if ended.outcome == Outcome::Unknown {
             // First, so that a crash in between holds a repetition rather than permits it (P7).
-            let (key, request) = (of.attach_key, of.request.clone());
+            let (key, request) = (of.repeats, of.request.clone());
             self.parts.unknown.insert(key);
             self.parts
                 .store

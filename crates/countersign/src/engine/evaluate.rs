@@ -18,7 +18,7 @@ use countersign_core::{
 
 use super::{
     Admission, Admitted, Asked, EngineError, Opened,
-    wearing::{often_denied, recently_denied},
+    wearing::{denied_to, often_denied, recently_denied},
 };
 
 /// What an evaluation says.
@@ -78,7 +78,7 @@ impl Admission {
     pub async fn evaluate(&self, asked: Asked) -> Result<Evaluated, EngineError> {
         let mut considered = self.consider(asked)?;
         let admitted = match considered.request.decided.decision.clone() {
-            Decision::Permit { .. } => self.permit(considered).await?,
+            Decision::Permit { .. } => Box::pin(self.permit(considered)).await?,
             Decision::Hold { .. } => match self.hopeless(&considered.request).await? {
                 None => {
                     let (request, records) = self.first_records(considered);
@@ -126,6 +126,9 @@ impl Admission {
             let denied = stored.and_then(|stored| recently_denied(&stored.case, request.at));
             return Ok(denied);
         }
+        if let Some(denied) = denied_to(store.as_ref(), request, request.at).await? {
+            return Ok(Some(denied));
+        }
         often_denied(store.as_ref(), request, request.at).await
     }
 
@@ -137,7 +140,7 @@ impl Admission {
         let considered = self.consider(asked)?;
         let id = considered.request.id.clone();
         match considered.request.decided.decision.clone() {
-            Decision::Hold { .. } => Ok(match self.open(considered).await? {
+            Decision::Hold { .. } => Ok(match Box::pin(self.open(considered)).await? {
                 Opened::Held(case) => Submitted::Held(case),
                 Opened::Attached(case) => Submitted::Attached(case),
                 Opened::Denied { request, reason } => Submitted::Denied { request, reason },

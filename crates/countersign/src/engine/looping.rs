@@ -2,23 +2,30 @@
 //!
 //! Invariant: one loop per store; turns never overlap.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use countersign_core::{
+    id::PersonId,
     lifecycle::Event,
     request::{Closure, Phase},
+    subject::SubjectId,
     time::Timestamp,
 };
 use countersign_store::Store;
 use tokio::sync::mpsc;
 
 use super::{
-    Answer, Command, Desk, Engine, EngineError, Input, Unknown, Updates, recovery,
+    Answer, Command, Desk, Emergencies, Engine, EngineError, Input, Unknown, Updates, recovery,
     turns::{Done, Job, Turns},
 };
 use crate::{
     active::ActivePolicy,
     clock::Clock,
+    identity::delegations::Delegations,
     keys::Keys,
     log::{Log, Resumed},
     secrets::SecretFiles,
@@ -48,8 +55,12 @@ pub struct Parts {
     pub active: ActivePolicy,
     /// Actions that ended unknown.
     pub unknown: Unknown,
+    /// Emergencies that nobody has reviewed.
+    pub emergencies: Emergencies,
     /// The most requests one subject can have waiting.
     pub max_held_per_subject: u32,
+    /// Who lets which machine act for them.
+    pub delegations: Delegations,
     /// The secrets of held requests.
     pub secrets: SecretFiles,
     /// The most requests that can wait in all.
@@ -62,11 +73,18 @@ pub struct Parts {
 /// Store or log can't be read or written.
 pub async fn start(parts: Parts, resumed: &Resumed) -> Result<Engine, EngineError> {
     let (updates, desk) = (Updates::default(), Desk::default());
+    let emergencies = parts.emergencies.clone();
+    emergencies.load(parts.store.as_ref(), &parts.keys).await?;
     let mut turns = Turns::new(parts, updates.clone(), desk.clone(), resumed.outbox);
     recovery::recover(&mut turns, resumed).await?;
     let (to, from) = mpsc::channel(QUEUE);
     tokio::spawn(run(turns, from));
-    Ok(Engine { to, updates, desk })
+    Ok(Engine {
+        to,
+        updates,
+        desk,
+        emergencies,
+    })
 }
 
 enum Reply {
@@ -116,6 +134,12 @@ async fn handle(turns: &mut Turns, commands: Vec<Command>) {
             Command::Forget { what, answer } => {
                 let _gone = answer.send(turns.forget(what).await);
             }
+            Command::Flush { answer } => {
+                let _gone = answer.send(turns.flush().await.map(drop));
+            }
+            Command::Delegated { answer } => {
+                let _gone = answer.send(delegated(turns).await);
+            }
             Command::WorldChanged { proposers, answer } => {
                 let _gone = answer.send(judge_again(turns, proposers).await);
             }
@@ -141,7 +165,9 @@ async fn tick(turns: &mut Turns) {
     let now = turns.parts.clock.now();
     let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
     match turns.parts.store.due(now, limit).await {
-        Ok(due) => {
+        Ok(mut due) => {
+            // Cases that ended have no deadline, and their reviews nevertheless become overdue.
+            due.extend(turns.parts.emergencies.untold(now));
             let tick = |id| Job::Step(id, Box::new(Input::Event(Event::Tick)));
             let _each_says_so_itself = turns.run(due.into_iter().map(tick).collect()).await;
         }
@@ -151,7 +177,7 @@ async fn tick(turns: &mut Turns) {
 
 async fn judge_again(
     turns: &mut Turns,
-    proposers: std::collections::BTreeSet<countersign_core::id::PersonId>,
+    proposers: BTreeSet<PersonId>,
 ) -> Result<usize, EngineError> {
     let mut stopped = 0;
     for phase in ["held", "approved"] {
@@ -181,4 +207,38 @@ async fn judge_again(
         }
     }
     Ok(stopped)
+}
+
+/// Whoever lets the requester of an open request act for them since it asked is *self* for it from now on.
+async fn delegated(turns: &mut Turns) -> Result<(), EngineError> {
+    let parts = turns.parts.clone();
+    let (store, active) = (parts.store.as_ref(), parts.active.borrow().clone());
+    let now = parts.clock.now();
+    // Of each chain once, however much it has asked.
+    let mut behind: BTreeMap<Vec<SubjectId>, BTreeSet<PersonId>> = BTreeMap::new();
+    for open in turns.desk().open(store).await? {
+        let within = (store, active.directory.as_ref());
+        let chain = &open.request.chain;
+        let members = chain.members().map(|member| member.id.clone()).collect();
+        let people = match behind.entry(members) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let people = parts.delegations.behind(chain, within, now).await?;
+                new.insert(people).clone()
+            }
+        };
+        if people.is_empty() {
+            continue;
+        }
+        let event = Event::SelfGrew { people };
+        let step = Job::Step(open.request.id.clone(), Box::new(Input::Event(event)));
+        for done in turns.run(vec![step]).await {
+            match done {
+                // Nobody can decide about one that was edited, and one may have ended in a turn before.
+                Ok(_) | Err(EngineError::ForgedRequest(_) | EngineError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }

@@ -8,7 +8,9 @@
 
 mod admission;
 mod amending;
+mod checking;
 mod desk;
+mod emergencies;
 mod evaluate;
 mod granting;
 mod looping;
@@ -37,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{Admission, Admitted, Asked, Early, Uncased};
 pub use desk::Desk;
+pub use emergencies::{Emergencies, Unreviewed};
 pub use evaluate::{Evaluated, Submitted};
 pub use looping::{Parts, start};
 pub use records::{decided_record, outcome_record, permitted_record, requested_record};
@@ -68,9 +71,16 @@ pub enum EngineError {
         "`{0}`, which this request replaces, did not end for it, so that both could run; cancel this one and ask for it again"
     )]
     OriginalNotClosed(RequestId),
+    /// The same action of somebody else ended, and nobody knows how, after this one was approved.
+    #[error(
+        "`{0}` may have happened already: somebody else asked for the same, and nobody knows how that \
+         ended; cancel this request and ask for it again"
+    )]
+    MayHaveRun(RequestId),
     /// A vote's passkey was revoked after the vote.
     #[error(
-        "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again"
+        "the passkey that `{0}` signed with was revoked since; ask them to withdraw and decide again, or \
+         for what was lifted in an emergency ask for the action again"
     )]
     RevokedPasskey(PersonId),
     /// What came along as a passkey's signature is not that of the vote.
@@ -119,6 +129,7 @@ impl EngineError {
             Self::ForgedRequest(_) => "forged_request",
             Self::NotSigned(_) => "not_signed",
             Self::OriginalNotClosed(_) => "original_not_closed",
+            Self::MayHaveRun(_) => "may_have_run",
             _ => return None,
         })
     }
@@ -188,6 +199,12 @@ enum Command {
         what: Forgetting,
         answer: Answer<()>,
     },
+    Delegated {
+        answer: Answer<()>,
+    },
+    Flush {
+        answer: Answer<()>,
+    },
     WorldChanged {
         proposers: std::collections::BTreeSet<PersonId>,
         answer: Answer<usize>,
@@ -216,6 +233,7 @@ pub struct Engine {
     to: mpsc::Sender<Command>,
     updates: Updates,
     desk: Desk,
+    emergencies: Emergencies,
 }
 
 impl Engine {
@@ -269,6 +287,22 @@ impl Engine {
             .await
     }
 
+    /// Has whoever lets a machine act for them be *self* for what it asked and what is still open.
+    ///
+    /// # Errors
+    /// [`EngineError`] when not all could be told.
+    pub async fn delegated(&self) -> Result<(), EngineError> {
+        self.ask(|answer| Command::Delegated { answer }).await
+    }
+
+    /// Brings records that wait in the store to the log.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the log can't be written; the next turn, or the next start, does it.
+    pub async fn flush(&self) -> Result<(), EngineError> {
+        self.ask(|answer| Command::Flush { answer }).await
+    }
+
     /// Deletes for good, between two turns, and with it what waited on its way to the log.
     ///
     /// # Errors
@@ -281,6 +315,12 @@ impl Engine {
     #[must_use]
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// The emergencies that nobody has reviewed.
+    #[must_use]
+    pub fn emergencies(&self) -> &Emergencies {
+        &self.emergencies
     }
 
     /// News of requests.

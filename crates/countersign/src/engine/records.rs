@@ -16,20 +16,19 @@ use countersign_core::{
     },
     canonical::{Hash, NotCanonical, object},
     decision::{Decided, Decision},
-    digest::AttachKey,
     id::{PermitId, PersonId, RequestId, RuleName},
     lifecycle::Fact,
     permit::Intent,
-    request::{Case, Closure, MessageKind, Outcome, Request},
+    request::{Case, Closure, MessageKind, Outcome, Request, Reviewed},
     time::Timestamp,
 };
 use countersign_evidence::{
     approval,
     body::{
         ActionOutcome, ActionPermitted, ActionRequested, ApprovalWithdrawn, Assurance, Body,
-        CloseReason, CommentKind, Commented, Decision as Said, EmergencyReviewed, Fill, GrantEnded,
-        GrantGiven, GrantUsed, OutcomeStatus, Phase, PolicyDecided, RequestClosed,
-        RequestEscalated, RuleShape, SelfGrew, Slot, Verdict as VerdictWord,
+        CloseReason, CommentKind, Commented, Decision as Said, EmergencyOverdue, EmergencyReviewed,
+        Fill, GrantEnded, GrantGiven, GrantUsed, OutcomeStatus, Phase, PolicyDecided,
+        RequestClosed, RequestEscalated, RuleShape, SelfGrew, Slot, Verdict as VerdictWord,
     },
     reference::{Pseudonyms, Ref},
     vote::VoteStatement,
@@ -116,6 +115,7 @@ fn shape(rule: &ApprovalRule) -> RuleShape {
         expires: rule.expires,
         name: rule.name.clone(),
         reason_required: rule.reason == rule::ReasonRequirement::Required,
+        review_within: rule.emergency.as_ref().map(|one| one.review_within),
         stages: stage_counts(rule),
         valid_for: rule.valid_for,
     }
@@ -129,7 +129,8 @@ fn assurance(level: rule::Assurance) -> Assurance {
     }
 }
 
-/// That a permitted action may run. `attach` lets a restart recognise a repetition.
+/// That a permitted action may run. What it has in common with the same action of anybody lets a restart
+/// recognise a repetition.
 #[must_use]
 pub fn permitted_record(
     request: &Request,
@@ -137,7 +138,6 @@ pub fn permitted_record(
     at: Timestamp,
     intent: &Intent,
     bundle: Hash,
-    attach: AttachKey,
 ) -> Record {
     let body = Body::ActionPermitted(ActionPermitted {
         approvals: Vec::new(),
@@ -148,6 +148,7 @@ pub fn permitted_record(
         permit: intent.id().clone(),
         recovered: false,
     });
+    let attach = request.repeats();
     record(request, seq, at, body, json!({ "attach": attach }))
 }
 
@@ -267,15 +268,15 @@ impl Recorder<'_> {
                         stage: slot.stage,
                     })
                     .collect();
-                self.vote(vote, slots.into_iter().collect(), false)?;
+                let envelope = self.vote(vote, slots.into_iter().collect(), None)?;
+                self.envelopes
+                    .push((vote.voter.clone(), envelope.into_bytes()));
             }
-            Fact::GlassBroken { rule, vote, .. } => {
-                let slots = vec![Slot {
-                    rule: rule.clone(),
-                    stage: 0,
-                }];
-                self.vote(vote, slots, true)?;
-            }
+            Fact::GlassBroken {
+                rule,
+                vote,
+                review_by,
+            } => self.lift(rule, vote, *review_by)?,
             Fact::Approved { .. } | Fact::Reopened => {}
             Fact::Withdrawn { voter } => {
                 let body = ApprovalWithdrawn {
@@ -299,13 +300,16 @@ impl Recorder<'_> {
                 };
                 self.push(Body::SelfGrew(body), json!({ "people": people }));
             }
-            Fact::Reviewed { rule, by } => {
-                let body = EmergencyReviewed {
-                    by: self.names().of_person(by),
-                    rule: rule.clone(),
-                };
-                self.push(Body::EmergencyReviewed(body), json!({ "by": by }));
-            }
+            Fact::Reviewed {
+                rule,
+                lifter,
+                review,
+            } => self.reviewed(rule, lifter, review),
+            Fact::ReviewOverdue {
+                rule,
+                lifter,
+                review_by,
+            } => self.overdue(rule, lifter, *review_by),
             Fact::GrantGiven { .. } | Fact::Granted { .. } | Fact::GrantEnded { .. } => {
                 self.granted(fact);
             }
@@ -369,7 +373,7 @@ impl Recorder<'_> {
             permit: permit.clone(),
             recovered: false,
         };
-        let attach = self.case.request.attach_key;
+        let attach = self.case.request.repeats();
         self.push(
             Body::ActionPermitted(body),
             json!({ "attach": attach, "held": true }),
@@ -444,26 +448,71 @@ impl Recorder<'_> {
         self.push_of(of, Body::RequestClosed(body), json!({ "closure": closure }));
     }
 
+    /// Signs that a rule is lifted, records it, and keeps with the case what was signed.
+    fn lift(
+        &mut self,
+        rule: &RuleName,
+        vote: &countersign_core::approval::Vote,
+        review_by: Timestamp,
+    ) -> Result<(), EngineError> {
+        let slot = Slot {
+            rule: rule.clone(),
+            stage: 0,
+        };
+        let envelope = self.vote(vote, vec![slot], Some(review_by))?;
+        let mut lifted = self.case.lifted.iter_mut();
+        let this = lifted.find(|lift| lift.rule == *rule && lift.vote == *vote);
+        let this = this.ok_or_else(|| EngineError::Internal("the lift is not kept".into()))?;
+        this.envelope = Some(envelope);
+        Ok(())
+    }
+
+    fn overdue(&mut self, rule: &RuleName, lifter: &PersonId, review_by: Timestamp) {
+        let body = EmergencyOverdue {
+            review_by,
+            rule: rule.clone(),
+        };
+        let evidence = json!({ "lifted_by": lifter });
+        self.push(Body::EmergencyOverdue(body), evidence);
+    }
+
+    fn reviewed(&mut self, rule: &RuleName, lifter: &PersonId, review: &Reviewed) {
+        let body = EmergencyReviewed {
+            by: self.names().of_person(&review.by),
+            credential: review.credential.id.clone(),
+            rule: rule.clone(),
+        };
+        let evidence = json!({
+            "by": review.by,
+            "found": review.note,
+            "lifted_by": lifter,
+        });
+        let of = Of::Words(review.by.clone());
+        self.push_of(of, Body::EmergencyReviewed(body), evidence);
+    }
+
     /// Signs a vote and records it. The signed statement is kept with the case and verified again
-    /// at the claim.
+    /// at the claim. With a time it lifts a rule, and must be reviewed by then.
     fn vote(
         &mut self,
         vote: &countersign_core::approval::Vote,
         slots: Vec<Slot>,
-        emergency: bool,
-    ) -> Result<(), EngineError> {
+        review_by: Option<Timestamp>,
+    ) -> Result<String, EngineError> {
         let internal = |error: NotCanonical| EngineError::Internal(error.to_string());
+        let emergency = review_by.is_some();
         let statement = statement(vote, &self.case.request, slots, emergency, self.names())
             .map_err(internal)?;
         check_signature(vote, &statement)?;
         let envelope = statement.sign(&self.keys.vote).map_err(internal)?;
-        let evidence = json!({ "envelope": envelope, "vote": vote });
+        let evidence = match review_by {
+            Some(by) => json!({ "envelope": envelope, "vote": vote, "review_by": by }),
+            None => json!({ "envelope": envelope, "vote": vote }),
+        };
         let of = Of::Words(vote.voter.clone());
         let body = Body::ApprovalDecided(statement.record(&envelope));
         self.push_of(of, body, evidence);
-        self.envelopes
-            .push((vote.voter.clone(), envelope.into_bytes()));
-        Ok(())
+        Ok(envelope)
     }
 }
 

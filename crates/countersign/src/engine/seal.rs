@@ -72,7 +72,7 @@ struct Waiting {
 ///
 /// # Errors
 /// It has no JSON form.
-pub(super) fn wait(keys: &Keys, record: &Record) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn wait(keys: &Keys, record: &Record) -> serde_json::Result<Vec<u8>> {
     let record = serde_json::to_string(record)?;
     let seal = of_record(keys, &record);
     serde_json::to_vec(&Waiting { record, seal })

@@ -4,32 +4,31 @@
 //! Out of scope: writing; [`turns`](super::turns) commits a turn whole.
 //! Invariant: staging changes nothing. A job sees what earlier jobs of its turn left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
-    approval::rule::Assurance,
     decision::{Decided, DenyReason},
     digest::AttachKey,
-    id::{PermitId, PersonId, RequestId},
-    lifecycle::{self, Claim, Event, Fact, Refusal, Step},
+    id::{PermitId, PersonId, RequestId, RuleName},
+    lifecycle::{self, Claim, Event, Fact, Refusal, Step, World},
     permit::Intent,
     request::{Case, Claimed, Outcome, Phase, Request},
     subject::SubjectId,
     time::Timestamp,
 };
-use countersign_evidence::{body, vote::VoteStatement};
+use countersign_evidence::body;
 use countersign_store::{CaseWrite, StoredCase, Write};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Ended, EngineError, Input, Opened, Parts, Update,
-    admission::question,
-    records::{Recorder, check_signature, statement},
+    admission::{MAY_HAVE_RUN, question},
+    records::Recorder,
     seal,
-    wearing::{often_denied, recently_denied},
+    wearing::{denied_to, often_denied, recently_denied},
     words::describe,
 };
-use crate::{active::Active, identity::passkey, ids, log::Record, names::Names};
+use crate::{active::Active, ids, log::Record, names::Names};
 
 /// What a job will lead to once its turn is in the log.
 pub(super) enum Pending {
@@ -56,6 +55,8 @@ pub(super) struct Turn {
     pub(super) amending: Option<BTreeSet<RequestId>>,
     /// Actions whose repetition a person approved.
     pub(super) repeated: Vec<AttachKey>,
+    /// Until when emergencies must be reviewed, by rule.
+    pub(super) due: BTreeMap<RuleName, Timestamp>,
 }
 
 impl Turn {
@@ -81,9 +82,13 @@ impl Turn {
     pub(super) async fn open(
         &mut self,
         parts: &Parts,
-        request: Request,
+        mut request: Request,
         input: Value,
     ) -> Result<Pending, EngineError> {
+        // Here, where nothing comes between this and a delegation that is made now.
+        let within = (parts.store.as_ref(), self.active.directory.as_ref());
+        let behind = parts.delegations.behind(&request.chain, within, self.now);
+        request.behind = behind.await?;
         let same = |case: &&StoredCase| {
             case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
         };
@@ -105,6 +110,9 @@ impl Turn {
                 Phase::Closed { .. } | Phase::Finished { .. } => {}
                 _ => return Ok(Pending::Opened(Opened::Attached(Box::new(found)))),
             }
+        }
+        if let Some(reason) = denied_to(parts.store.as_ref(), &request, self.now).await? {
+            return self.deny(parts, request, input, reason);
         }
         if let Some(reason) = often_denied(parts.store.as_ref(), &request, self.now).await? {
             return self.deny(parts, request, input, reason);
@@ -190,7 +198,7 @@ impl Turn {
         self.writes.push(Write::InsertCase(Box::new(write)));
         match facts.first() {
             None => self.announce(&case, |_| "asked and held".into()),
-            Some(fact) => self.announce(&case, |names| describe(fact, names)),
+            Some(fact) => self.announce(&case, |names| describe(fact, &case, names)),
         }
         let stored = StoredCase {
             case: case.clone(),
@@ -269,6 +277,7 @@ impl Turn {
                 }
                 self.check_original(parts, &stored.case).await?;
                 self.check_votes(parts, &stored).await?;
+                check_not_repeated(parts, &stored.case)?;
                 match self.check_grant(parts, &stored.case).await? {
                     // Back to people; whoever claims is told.
                     Some(by) => Event::GrantEnded { by },
@@ -287,7 +296,11 @@ impl Turn {
         };
         let (active, was_open) = (self.active.clone(), stored.case.phase.is_open());
         let grant_ended = matches!(event, Event::GrantEnded { .. });
-        let mut step = lifecycle::step(stored.case, event, active.world(), self.now)?;
+        let world = World {
+            due_reviews: Some(&self.due),
+            ..active.world()
+        };
+        let mut step = lifecycle::step(stored.case, event, world, self.now)?;
         if grant_ended {
             step.refused = Some(Refusal::NoLongerSatisfied);
         }
@@ -440,16 +453,17 @@ impl Turn {
                 request,
                 at: self.now,
             });
-            let key = case.request.attach_key;
-            if parts.unknown.contains(&key) {
-                self.writes.push(Write::ForgetUnknown { key });
-                self.repeated.push(key);
+            if parts.unknown.has(&case.request) {
+                for key in [case.request.repeats(), case.request.attach_key] {
+                    self.writes.push(Write::ForgetUnknown { key });
+                    self.repeated.push(key);
+                }
             }
         }
         self.remember_unknown(parts, &case, &facts);
         self.swap_votes(parts, &mut case, envelopes, new)?;
         for fact in &facts {
-            self.announce(&case, |names| describe(fact, names));
+            self.announce(&case, |names| describe(fact, &case, names));
         }
         let intent = intent.map(|intent| (intent, offset));
         Ok(Pending::Stepped {
@@ -470,7 +484,7 @@ impl Turn {
             )
         };
         if facts.iter().any(unknown) {
-            let (key, request) = (case.request.attach_key, case.request.id.clone());
+            let (key, request) = (case.request.repeats(), case.request.id.clone());
             parts.unknown.insert(key);
             self.writes.push(Write::RememberUnknown {
                 key,
@@ -504,47 +518,15 @@ impl Turn {
             input,
         )
     }
+}
 
-    /// Verifies every stored vote against its signed envelope, field by field: what the database
-    /// says counts only where the vote key, which is not in the database, agrees. What a passkey
-    /// signed must hold again, by a passkey that is still its voter's.
-    pub(super) async fn check_votes(
-        &mut self,
-        parts: &Parts,
-        stored: &StoredCase,
-    ) -> Result<(), EngineError> {
-        let known = parts.keys.of_votes();
-        for vote in &stored.case.votes {
-            let signed = stored
-                .envelopes
-                .iter()
-                .find(|(voter, _)| *voter == vote.voter)
-                .and_then(|(_, bytes)| std::str::from_utf8(bytes).ok())
-                .and_then(|envelope| VoteStatement::open(envelope, Some(&known)).ok());
-            let matches = signed.is_some_and(|signed| {
-                let slots = signed.slots.clone();
-                let request = &stored.case.request;
-                let same = statement(vote, request, slots, false, &parts.keys.pseudonyms);
-                same.is_ok_and(|same| signed == same && check_signature(vote, &same).is_ok())
-            });
-            if !matches {
-                let event = body::SecurityEvent {
-                    code: "forged_vote".into(),
-                };
-                let evidence = json!({ "request": stored.case.request.id, "voter": vote.voter });
-                let at = self.now;
-                let body = body::Body::SecurityEvent(event);
-                self.records.push(Record::control(at, body, evidence));
-                return Err(EngineError::ForgedVote(vote.voter.clone()));
-            }
-            if vote.credential.assurance == Assurance::Passkey {
-                let (store, now) = (parts.store.as_ref(), self.now);
-                if !passkey::still_signs(store, &parts.keys, vote, now).await? {
-                    return Err(EngineError::RevokedPasskey(vote.voter.clone()));
-                }
-            }
-        }
-        Ok(())
+/// Refuses what was approved before the same action of somebody else ended unknown: nobody was told that it
+/// may have happened.
+fn check_not_repeated(parts: &Parts, case: &Case) -> Result<(), EngineError> {
+    let told = case.request.presentation.body.starts_with(MAY_HAVE_RUN);
+    match parts.unknown.has(&case.request) && !told {
+        true => Err(EngineError::MayHaveRun(case.request.id.clone())),
+        false => Ok(()),
     }
 }
 

@@ -113,6 +113,11 @@ impl Turns {
         }
     }
 
+    /// The open cases.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     fn announce(&self, update: Update) {
         self.desk.touch(&update.request);
         self.updates.send(update);
@@ -134,6 +139,7 @@ impl Turns {
             updates: Vec::new(),
             repeated: Vec::new(),
             amending: None,
+            due: self.parts.emergencies.due_reviews(),
         };
         let mut pending = Vec::new();
         for job in jobs {
@@ -142,7 +148,7 @@ impl Turns {
                 Job::Step(id, input) => turn.step(&self.parts, &id, *input).await,
             });
         }
-        let last = self.write(&mut turn).await?;
+        let last = self.store(&mut turn).await?;
         for key in &turn.repeated {
             self.parts.unknown.remove(key);
         }
@@ -172,6 +178,22 @@ impl Turns {
             self.recent.clear();
         }
         self.recent.extend(cases);
+    }
+
+    /// Writes the turn, and knows of its emergencies before the store does.
+    async fn store(&mut self, turn: &mut Turn) -> Result<u64, EngineError> {
+        let emergencies = self.parts.emergencies.clone();
+        emergencies.grow(&turn.cases);
+        let written = self.write(turn).await;
+        let keys = &self.parts.keys;
+        match &written {
+            Ok(_) => emergencies.stored(keys, &turn.cases),
+            Err(_) => {
+                let store = self.parts.store.as_ref();
+                emergencies.look_again(store, keys, &turn.cases).await;
+            }
+        }
+        written
     }
 
     /// Commits the turn and brings its records to the log. Returns the index of its last record.

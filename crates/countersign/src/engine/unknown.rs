@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use countersign_core::digest::AttachKey;
+use countersign_core::{digest::AttachKey, request::Request};
 
 /// Actions that ended unknown. Cheap to clone; all clones are one set.
 #[derive(Clone, Default)]
@@ -21,13 +21,12 @@ impl Unknown {
         Self(Arc::new(RwLock::new(keys.into_iter().collect())))
     }
 
-    /// Whether an identical action ended unknown.
+    /// Whether the same action ended unknown, whoever asked for it.
     #[must_use]
-    pub fn contains(&self, key: &AttachKey) -> bool {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(key)
+    pub fn has(&self, request: &Request) -> bool {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // What ended so before is known by the chain that asked.
+        all.contains(&request.repeats()) || all.contains(&request.attach_key)
     }
 
     pub(super) fn insert(&self, key: AttachKey) {

@@ -14,6 +14,10 @@ use countersign_store::Store;
 
 use super::EngineError;
 
+/// The most denials of one requester at a target that are looked at; more than a few keep people from being
+/// asked anything ([`often_denied`]).
+const MOST: u32 = 100;
+
 /// Why an identical call is refused after this case, if it is.
 pub(super) fn recently_denied(case: &Case, now: Timestamp) -> Option<DenyReason> {
     let Phase::Closed {
@@ -32,6 +36,28 @@ pub(super) fn recently_denied(case: &Case, now: Timestamp) -> Option<DenyReason>
         until: *refuse_until,
         reason,
     })
+}
+
+/// Why the same action is refused to whoever was denied it a short while ago, for whomever they asked then
+/// and ask now.
+pub(super) async fn denied_to(
+    store: &dyn Store,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<DenyReason>, EngineError> {
+    let requester = request.chain.requester.id.to_string();
+    let target = &request.action.target;
+    for id in store.denied(&requester, target, now, MOST).await? {
+        let Some(stored) = store.case(&id).await? else {
+            continue;
+        };
+        let same =
+            request.repeat_key.is_some() && stored.case.request.repeat_key == request.repeat_key;
+        if same && let Some(reason) = recently_denied(&stored.case, now) {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
 /// Why people are not asked again although the words differ, if they are not.

@@ -2,19 +2,24 @@
 //!
 //! Invariant: only what a caller who may see the request may read; arguments are not repeated.
 
+use std::collections::BTreeSet;
+
 use countersign_core::{
-    approval::vote::Verdict,
+    approval::{quorum::Slot, vote::Verdict},
     lifecycle::Fact,
-    request::{Closure, MessageKind},
+    request::{Case, Closure, MessageKind},
 };
 
 use crate::names::Names;
 
 /// One fact in words, without content, for waiting callers.
-pub(super) fn describe(fact: &Fact, names: Names) -> String {
+pub(super) fn describe(fact: &Fact, case: &Case, names: Names) -> String {
     let person = |id| names.person(id);
     match fact {
-        Fact::Voted { vote, .. } => match vote.verdict {
+        Fact::Voted { vote, could_fill } => match vote.verdict {
+            Verdict::Approve if confirms(case, could_fill) => {
+                format!("{} confirmed it", person(&vote.voter))
+            }
             Verdict::Approve => {
                 format!("{} countersigned", person(&vote.voter))
             }
@@ -37,11 +42,17 @@ pub(super) fn describe(fact: &Fact, names: Names) -> String {
         Fact::Reopened => "the approvals no longer suffice; waiting again".into(),
         Fact::Escalated { rule } => format!("rule {rule} escalated to more people"),
         Fact::SelfGrew { .. } => "more people count as the requester's side".into(),
-        Fact::GlassBroken { rule, vote, .. } => {
-            format!("{} lifted rule {rule} in an emergency", person(&vote.voter))
-        }
-        Fact::Reviewed { rule, by } => {
-            format!("{} reviewed the emergency use of rule {rule}", person(by))
+        Fact::GlassBroken {
+            rule,
+            vote,
+            review_by,
+        } => format!(
+            "EMERGENCY: {} lifted rule {rule}; somebody else must review it by {review_by}",
+            person(&vote.voter)
+        ),
+        Fact::Reviewed { rule, review, .. } => {
+            let by = person(&review.by);
+            format!("{by} reviewed the emergency use of rule {rule}")
         }
         Fact::GrantGiven { terms, .. } => format!(
             "granted: its like may run until the grant ends, {} times in all",
@@ -50,11 +61,24 @@ pub(super) fn describe(fact: &Fact, names: Names) -> String {
         Fact::Granted { granted } => format!("asked under the grant of {}", granted.request),
         Fact::GrantUsed { by, used } => format!("{by} runs under its grant, use {used}"),
         Fact::GrantEnded { by } => format!("{} ended the grant", names.subject(by)),
+        Fact::ReviewOverdue { rule, .. } => format!(
+            "nobody has reviewed the emergency use of rule {rule} in time; it is suspended until somebody does"
+        ),
         Fact::Redecided { .. } => "policy decided again".into(),
         Fact::Permitted { .. } => "permitted".into(),
         Fact::Ended { outcome, .. } => format!("ended: {outcome:?}").to_lowercase(),
         Fact::Closed { closure } => format!("closed: {}", closure_words(closure, names)),
     }
+}
+
+/// Whether an approval is a confirmation: it signs nothing that others countersign.
+fn confirms(case: &Case, could_fill: &BTreeSet<Slot>) -> bool {
+    let rules = &case.request.rules;
+    let confirms = |slot: &Slot| {
+        let named = rules.iter().filter(|rule| rule.name == slot.rule);
+        named.into_iter().any(|rule| rule.confirmation)
+    };
+    !could_fill.is_empty() && could_fill.iter().all(confirms)
 }
 
 fn closure_words(closure: &Closure, names: Names) -> String {

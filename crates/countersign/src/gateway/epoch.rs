@@ -17,7 +17,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use countersign_core::{
-    canonical::Hash, digest::AttachKey, directory::Directory, id::RequestId, request::GOING_ON,
+    canonical::Hash,
+    count::counted,
+    digest::AttachKey,
+    directory::Directory,
+    id::RequestId,
+    request::{GOING_ON, Request},
     time::Timestamp,
 };
 use countersign_evidence::{
@@ -63,6 +68,8 @@ pub(crate) struct Look {
 struct Database {
     active: Option<Active>,
     open: Vec<OpenRequest>,
+    /// Requests with an emergency that nobody has reviewed.
+    unreviewed: Vec<RequestId>,
     /// Actions that must not run again without a person.
     unknown: BTreeSet<AttachKey>,
     waiting: u64,
@@ -111,6 +118,8 @@ pub(crate) struct Plan {
     pub(crate) dropped: usize,
     /// Which; in what is missing they may have been approved, and may have run.
     pub(crate) open: Vec<OpenRequest>,
+    /// Requests with an emergency that nobody has reviewed; the new database knows nothing of them.
+    pub(crate) unreviewed: Vec<RequestId>,
     /// Actions that an identical call must not repeat without a person.
     pub(crate) unknown: usize,
     /// Records that waited for the log and are dropped.
@@ -231,6 +240,7 @@ impl Look {
             "database": self.plan.database,
             "dropped": dropped,
             "people_and_policies": self.plan.people_and_policies,
+            "unreviewed": self.plan.unreviewed,
             "without_outcome": self.former.without_outcome,
         });
         Record::control(at, Body::EpochStarted(body), evidence)
@@ -239,9 +249,17 @@ impl Look {
     /// A database with people and policies as they are now, and nothing that anybody could use.
     async fn make_database(&self, staged: &Path, at: Timestamp) -> anyhow::Result<()> {
         let store = SqliteStore::open(&staged.join(exchange::DATABASE)).await?;
+        let unreviewed = match self.plan.unreviewed.len() {
+            0 => String::new(),
+            many => format!(
+                " {} nobody had reviewed.",
+                counted(many, "emergency use", "emergency uses")
+            ),
+        };
         let notice = format!(
             "A new log was begun on this machine at {at}: the one before could not be continued, and \
-             is kept as log.{}. Every credential ended, and what was open has to be asked for again.",
+             is kept as log.{}. Every credential ended, and what was open has to be asked for again.\
+             {unreviewed}",
             self.plan.number
         );
         let mut writes = vec![
@@ -300,13 +318,13 @@ impl Database {
         };
         found.unknown.extend(store.unknown().await?);
         found.recovered = store.setting(RECOVERED).await?;
+        let awaiting = store.awaiting_review().await?;
+        found.unreviewed = awaiting.into_iter().map(|(id, _)| id).collect();
         for phase in GOING_ON {
             for id in store.in_phase(phase).await? {
                 let request = store.case(&id).await?.map(|stored| stored.case.request);
                 // In what is missing it may have been approved, and may have run.
-                found
-                    .unknown
-                    .extend(request.as_ref().map(|request| request.attach_key));
+                found.unknown.extend(request.as_ref().map(Request::repeats));
                 let (target, title) = request
                     .map(|request| {
                         (
@@ -376,6 +394,7 @@ fn plan(data: &Path, keys: &Keys, former: &Former, database: &Database) -> anyho
         missing: former.missing().max(database.ahead),
         database: database.fits,
         people_and_policies: database.world(former)?,
+        unreviewed: database.unreviewed.clone(),
         dropped: database.open.len(),
         open: database.open.clone(),
         unknown: database.unknown.union(&former.unknown).count(),

@@ -25,7 +25,7 @@ use countersign_policy::{Bundle, DirectoryChange, assembled, bundle::settings::S
 use countersign_runner::inputs::{InputStore, Limits as InputLimits};
 use countersign_store::{ActiveBundle, SqliteStore, Store};
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use super::{
     Gateway, Options, epoch,
@@ -37,8 +37,8 @@ use crate::{
     admin, bundle_files,
     clock::Clock,
     durable,
-    engine::{self, Admission, Engine, Parts, Unknown},
-    identity::Identity,
+    engine::{self, Admission, Emergencies, Engine, Parts, Unknown},
+    identity::{Identity, delegations::Delegations},
     ids,
     keys::Keys,
     log::{Log, Resumed},
@@ -234,19 +234,23 @@ impl Opening {
             keys: keys.clone(),
             active: watched.clone(),
             unknown: Unknown::of(store.unknown().await?),
+            emergencies: Emergencies::default(),
             max_held_per_subject: limits.max_held_per_subject,
             max_held: limits.max_held,
             secrets: secrets.clone(),
+            delegations: Delegations::stored(store.as_ref(), clock.now()).await?,
         };
+        let delegations = parts.delegations.clone();
         let engine = engine::start(parts.clone(), &self.resumed).await?;
         secrets.attend(engine.updates().subscribe()).await?;
+        let changing: Arc<RwLock<()>> = Arc::default();
         let identity = Identity::new(
             store.clone(),
             log.clone(),
             clock.clone(),
             keys.clone(),
             watched,
-            &self.config,
+            (&self.config, delegations, changing.clone()),
         )?;
         let machine = machine(&self.data, &self.config)?;
         let uploads = uploads(&machine, store.clone(), &engine, &clock).await?;
@@ -266,7 +270,7 @@ impl Opening {
             url: self.url.into(),
             active: Arc::new(active),
             first_start: self.first_start,
-            changing: Arc::default(),
+            changing,
             world: Arc::new(known),
             forged: Arc::default(),
             _lock: Arc::new(self.lock),

@@ -3,7 +3,8 @@
 //! In scope: destroying the keys of old evidence, and deleting old requests from the database; tokens
 //! that machines exchanged, once they are over.
 //! Out of scope: what leaves of the log say, which names nobody and stays.
-//! Invariant: that keys are destroyed is recorded before they are. A request that is open stays.
+//! Invariant: that keys are destroyed is recorded before they are. A request that is open stays, and so
+//! does one with an emergency that nobody has reviewed.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(crate) async fn keep_to(gateway: Gateway) {
 /// # Errors
 /// Something can't be recorded or written; doing it again does the rest.
 pub async fn apply(gateway: &Gateway, now: Timestamp) -> anyhow::Result<()> {
-    let _one_after_the_other = gateway.changing.lock().await;
+    let _one_after_the_other = gateway.changing.write().await;
     forget_exchanged(gateway, now).await?;
     let retention = gateway.active().bundle.retention();
     for (class, kept) in [
@@ -114,7 +115,9 @@ async fn forget_older(gateway: &Gateway, before: Timestamp) -> anyhow::Result<()
     let mut cases: Vec<RequestId> = Vec::new();
     loop {
         let page = gateway.store.list(&filter).await?;
-        cases.extend(page.items.into_iter().map(|line| line.id));
+        let kept = gateway.engine.emergencies();
+        let ids = page.items.into_iter().map(|line| line.id);
+        cases.extend(ids.filter(|id| !kept.awaits(id)));
         filter.after = page.next;
         if filter.after.is_none() {
             break;

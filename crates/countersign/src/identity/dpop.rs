@@ -9,7 +9,7 @@
 use axum::http::Uri;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{canonical::Hash, time::Timestamp};
-use countersign_policy::machine::public_key;
+use countersign_policy::public_key::public_key;
 use jsonwebtoken::{Algorithm, jwk::Jwk};
 
 use super::{

@@ -9,15 +9,17 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use countersign_core::{
+    id::PersonId,
     subject::{Subject, SubjectId},
     time::{Span, Timestamp},
 };
 use countersign_store::{CredentialKind, StoredCredential};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use serde_json::{Map, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Caller, Identity, IdentityError, Issue,
+    Caller, Identity, IdentityError, Issue, delegations,
     dpop::{NotProven, Request},
     issuing::Further,
     lineage_of,
@@ -26,6 +28,7 @@ use super::{
     secret::{Kind, Secret},
     standing::{self, DELEGATES, Delegates, GROUNDS, Grounds, delegates_of},
 };
+use crate::admin::vouching;
 
 /// The most members of a chain: who acts, and three for whom.
 pub const MAX_CHAIN: usize = 4;
@@ -67,6 +70,31 @@ pub struct Presented<'a> {
     pub url: &'a str,
     /// The address where tokens are asked for.
     pub here: &'a str,
+}
+
+/// A place among those who are answered at once.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    places: &'a Semaphore,
+    place: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits for a place. `None` when there are none any more.
+    pub async fn at(places: &'a Semaphore) -> Option<Self> {
+        let place = Some(places.acquire().await.ok()?);
+        Some(Self { places, place })
+    }
+
+    /// Lets somebody else have it, while waiting for something else.
+    pub(super) fn leave(&mut self) {
+        self.place = None;
+    }
+
+    /// Waits for one again.
+    pub(super) async fn take(&mut self) {
+        self.place = self.places.acquire().await.ok();
+    }
 }
 
 /// A token that was given for a proof.
@@ -128,6 +156,12 @@ pub enum NotDelegated {
     /// They make delegations all the time.
     #[error("too many delegations; use one until it ends")]
     TooMany,
+    /// Many of them can still be used.
+    #[error(
+        "{most} delegations to `{0}` can be used already; use one of them, or wait until some have ended",
+        most = delegations::MOST
+    )]
+    Many(SubjectId),
     /// How long it is to be used.
     #[error("a delegation lasts at most {MAX_DELEGATION}")]
     TooLate,
@@ -138,16 +172,31 @@ impl Identity {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub async fn exchange(&self, presented: &Presented<'_>) -> Result<Exchanged, ExchangeError> {
+    pub async fn exchange(
+        &self,
+        presented: &Presented<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Exchanged, ExchangeError> {
         let now = self.clock.now();
         let active = self.active.borrow().clone();
         let Presented { url, here, .. } = *presented;
         let proven = match presented.machine {
-            Showing::Token(text) => self.by_token(&active, text, url, now).await,
+            Showing::Token(text) => self.by_token(&active, text, (url, turn), now).await,
             Showing::Assertion(text) => self.by_assertion(&active, text, (url, here), now).await,
         };
         let proven = proven.map_err(ExchangeError::Disbelieved)?;
         let machine = proven.machine.clone();
+        // Its issuer may have taken its time: what holds now counts.
+        let active = self.active.borrow().clone();
+        let settings = active.bundle.machines().get(&machine);
+        let believed = settings.filter(|one| {
+            let mut proofs = one.proofs.iter();
+            proofs.any(|proof| proof.settings() == proven.settings)
+        });
+        let Some(settings) = believed else {
+            let why = anyhow::anyhow!("what it is believed by was changed just now");
+            return Err(ExchangeError::Disbelieved(why));
+        };
         let says = presented.client.filter(|_| proven.by == BY_KEY);
         if says.is_some_and(|says| says != machine.to_string()) {
             let why = anyhow::anyhow!("it is not of `client_id`");
@@ -155,6 +204,11 @@ impl Identity {
         }
         if self.rates.check_key(&machine.to_string()).is_err() {
             return Err(ExchangeError::TooMany(machine));
+        }
+        // Only now: what is not answered can be shown again, and takes no room.
+        if let Some(once) = &proven.once {
+            let spent = self.spend(once, now);
+            spent.map_err(|again| ExchangeError::Disbelieved(again.into()))?;
         }
         let stopped = |error: IdentityError| ExchangeError::Stopped {
             machine: machine.clone(),
@@ -175,15 +229,16 @@ impl Identity {
             Some(proof) => Some(self.proofs.spend(proof, &request, now)?),
             None => None,
         };
-        let settings = active.bundle.machines().get(&machine);
-        let Some(settings) = settings.filter(|one| bound_to.is_some() || !one.require_dpop) else {
+        if bound_to.is_none() && settings.require_dpop {
             return Err(NotProven::Missing.into());
-        };
+        }
         let until = delegation.as_ref().map(|(found, _)| found.expires);
         let ends = [proven.until, until].into_iter().flatten().min();
         let left = ends.map_or(i64::MAX, |ends| ends.millis_since(now));
         let valid_for = settings.token_lifetime.min(Span::from_millis(left));
-        self.give(proven, delegation, bound_to, valid_for).await
+        let proposed = vouching::behind(&active, &machine, proven.settings, &self.keys);
+        self.give(proven, delegation, bound_to, (valid_for, proposed))
+            .await
     }
 
     async fn give(
@@ -191,7 +246,7 @@ impl Identity {
         proven: Proven,
         delegation: Option<(StoredCredential, Delegates)>,
         bound_to: Option<String>,
-        valid_for: Span,
+        (valid_for, proposed): (Span, BTreeSet<PersonId>),
     ) -> Result<Exchanged, ExchangeError> {
         let (parent, on_behalf_of, lineage) = match delegation {
             Some((found, gives)) => (
@@ -201,6 +256,8 @@ impl Identity {
             ),
             None => (None, Vec::new(), BTreeSet::new()),
         };
+        // Whoever brought in what it is believed by could be it.
+        let lineage = lineage.into_iter().chain(proposed).collect();
         let evidence = json!({
             "proven_by": proven.by,
             "proof": proven.told,
@@ -224,12 +281,22 @@ impl Identity {
             valid_for,
         };
         let further = Further {
-            id: proven.id,
+            id: proven.once.map(|once| once.id),
             extra: Map::from_iter([(GROUNDS.to_owned(), json!(grounds))]),
             evidence: evidence.as_object().cloned().unwrap_or_default(),
             kind: None,
         };
-        let (secret, credential) = self.issue_with(&issue, further).await?;
+        let issued = self.issue_with(&issue, further).await;
+        let (secret, credential) = issued.map_err(|error| match error {
+            // It was good a moment ago.
+            IdentityError::Disabled(_) | IdentityError::Removed(_) | IdentityError::Invalid => {
+                ExchangeError::Stopped {
+                    machine: issue.holder.clone(),
+                    why: format!("something it stands on ended just now: {error}"),
+                }
+            }
+            error => error.into(),
+        })?;
         Ok(Exchanged {
             secret,
             credential,
@@ -296,6 +363,10 @@ impl Identity {
         let valid_for = valid_for.unwrap_or(DELEGATION);
         if valid_for > MAX_DELEGATION {
             return Ok(Err(NotDelegated::TooLate));
+        }
+        let by = &caller.subject.id;
+        if self.delegations.count(by, &gives.to, self.clock.now()) >= delegations::MOST {
+            return Ok(Err(NotDelegated::Many(gives.to)));
         }
         let left = caller.credential.expires.millis_since(self.clock.now());
         let issue = Issue {

@@ -13,13 +13,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use countersign_core::id::IssuerId;
-use countersign_policy::{Issuer, machine::IssuerKeys};
+use countersign_policy::{Issuer, machine::IssuerKeys, public_key::public_key};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::{kept::Kept, signed};
 use crate::outbound::{self, answer, good};
@@ -31,6 +32,8 @@ const FRESH_KEYS: Duration = Duration::from_secs(300);
 /// How soon keys are fetched again for one that is not known. Whoever has a token, good or not, can
 /// name such a key.
 const AGAIN: Duration = Duration::from_secs(30);
+/// The most who wait for the keys of one issuer.
+const WAITING: usize = 256;
 /// The most keys of one issuer.
 const MAX_KEYS: usize = 100;
 
@@ -46,6 +49,8 @@ struct Source {
     settings: Issuer,
     address: Kept<Url>,
     keys: Kept<Arc<JwkSet>>,
+    /// Places for those who wait for its keys.
+    waiting: Semaphore,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +68,19 @@ impl Issuers {
         }
     }
 
+    /// The keys of an issuer, where nobody has to be asked for them.
+    pub(super) fn known(
+        &self,
+        (id, issuer): (&IssuerId, &Issuer),
+        token: &str,
+    ) -> Option<Arc<JwkSet>> {
+        let given = matches!(issuer.keys, IssuerKeys::Given(_));
+        let source = self.source(id, issuer);
+        source
+            .keys
+            .good(&|age, keys| given || is_good(token, age, keys))
+    }
+
     /// The keys of an issuer, fetched again where a token names one that is not known.
     ///
     /// # Errors
@@ -73,15 +91,14 @@ impl Issuers {
         token: &str,
     ) -> anyhow::Result<Arc<JwkSet>> {
         let source = self.source(id, issuer);
-        let good = |age, keys: &Arc<JwkSet>| {
-            let known = age < AGAIN || signed::names_one_of(token, keys);
-            age < FRESH_KEYS && known
+        let Ok(_place) = source.waiting.try_acquire() else {
+            bail!("too many wait for them");
         };
         let given = matches!(issuer.keys, IssuerKeys::Given(_));
         let fetch = || self.fetch(&source);
         source
             .keys
-            .get(|age, keys| given || good(age, keys), fetch)
+            .get(|age, keys| given || is_good(token, age, keys), fetch)
             .await
     }
 
@@ -94,6 +111,7 @@ impl Issuers {
             settings: issuer.clone(),
             address: Kept::default(),
             keys: Kept::default(),
+            waiting: Semaphore::new(WAITING),
         });
         known.insert(id.clone(), made.clone());
         made
@@ -137,6 +155,12 @@ impl Issuers {
     }
 }
 
+/// Whether keys of that age are good for a token.
+fn is_good(token: &str, age: Duration, keys: &Arc<JwkSet>) -> bool {
+    let known = age < AGAIN || signed::names_one_of(token, keys);
+    age < FRESH_KEYS && known
+}
+
 /// The keys of a set that can be read; others may be for something else.
 fn read(text: &[u8]) -> anyhow::Result<Arc<JwkSet>> {
     #[derive(Deserialize)]
@@ -149,6 +173,7 @@ fn read(text: &[u8]) -> anyhow::Result<Arc<JwkSet>> {
         "it has more than {MAX_KEYS} keys"
     );
     let keys = any.keys.into_iter();
+    let keys = keys.filter(|key| public_key(key).is_ok());
     let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
     Ok(Arc::new(JwkSet {
         keys: keys.collect(),

@@ -141,13 +141,18 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] when it could not be recorded or stored; then it does not exist.
     pub async fn issue(&self, issue: &Issue) -> Result<(Secret, StoredCredential), IdentityError> {
-        self.issue_with(issue, Further::default()).await
+        let (secret, credential, record) = self.prepare(issue)?;
+        self.log.record(record).await.map_err(EngineError::from)?;
+        self.put(&credential).await?;
+        Ok((secret, credential))
     }
 
-    /// The same with what it stands on.
+    /// The same with what it stands on, which has to stand when it begins: nothing that ends it comes in
+    /// between. A delegation is known before it exists: what its recipient asks from then on, its maker does
+    /// not decide.
     ///
     /// # Errors
-    /// [`IdentityError`] when it could not be recorded or stored; then it does not exist.
+    /// [`IdentityError`] when it stands no more, or could not be recorded or stored; then it does not exist.
     pub(super) async fn issue_with(
         &self,
         issue: &Issue,
@@ -155,9 +160,19 @@ impl Identity {
     ) -> Result<(Secret, StoredCredential), IdentityError> {
         let (secret, credential, record) = self.prepare_with(issue, further)?;
         self.log.record(record).await.map_err(EngineError::from)?;
-        self.store
-            .commit(vec![Write::InsertCredential(Box::new(credential.clone()))])
-            .await?;
-        Ok((secret, credential))
+        let _unchanged = self.changing.read().await;
+        self.standing(&credential, self.clock.now()).await?;
+        self.delegations.add(&credential);
+        let stored = self.put(&credential).await;
+        if stored.is_err() {
+            self.delegations.remove(&credential.id);
+        }
+        stored.map(|()| (secret, credential))
+    }
+
+    async fn put(&self, credential: &StoredCredential) -> Result<(), IdentityError> {
+        let insert = Write::InsertCredential(Box::new(credential.clone()));
+        self.store.commit(vec![insert]).await?;
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// A value that is fetched.
-pub(super) struct Kept<T> {
+pub(crate) struct Kept<T> {
     value: RwLock<Option<(Instant, T)>>,
     /// Whoever asks holds it, with when asking failed last.
     asking: Mutex<Option<Instant>>,
@@ -45,7 +45,7 @@ impl<T: Clone> Kept<T> {
     ///
     /// # Errors
     /// It can't be had, or could not a moment ago.
-    pub(super) async fn get<F: Future<Output = anyhow::Result<T>> + Send>(
+    pub(crate) async fn get<F: Future<Output = anyhow::Result<T>> + Send>(
         &self,
         good: impl Fn(Duration, &T) -> bool + Send + Sync,
         fetch: impl FnOnce() -> F + Send,
@@ -74,7 +74,8 @@ impl<T: Clone> Kept<T> {
         }
     }
 
-    fn good(&self, good: &impl Fn(Duration, &T) -> bool) -> Option<T> {
+    /// The value if `good` finds it so.
+    pub(super) fn good(&self, good: &impl Fn(Duration, &T) -> bool) -> Option<T> {
         let kept = self.value.read().unwrap_or_else(PoisonError::into_inner);
         let found = kept
             .as_ref()

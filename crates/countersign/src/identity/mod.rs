@@ -10,18 +10,20 @@
 pub mod account;
 mod act;
 pub mod challenge;
+pub mod delegations;
 pub mod dpop;
+mod ending;
 pub mod exchange;
 mod issuers;
 mod issuing;
-mod kept;
+pub(crate) mod kept;
 pub mod passkey;
 pub mod provider;
 mod proving;
 mod replay;
 mod seal;
 mod secret;
-mod signed;
+pub(crate) mod signed;
 mod standing;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -39,9 +41,11 @@ use countersign_store::{CredentialKind, Store, StoreError, StoredCredential, Wri
 use governor::DefaultKeyedRateLimiter;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::RwLock;
 
 pub use act::{Acts, StaleAct};
 use challenge::Challenges;
+use delegations::Delegations;
 use dpop::{NotProven, Proofs, Request};
 use issuers::Issuers;
 use provider::Providers;
@@ -202,6 +206,9 @@ pub struct Identity {
     assertions: Arc<Shown>,
     proofs: Arc<Proofs>,
     rates: Arc<DefaultKeyedRateLimiter<String>>,
+    delegations: Delegations,
+    /// Written to by whoever changes what credentials stand on.
+    changing: Arc<RwLock<()>>,
     counts: Arc<passkey::Counts>,
     codes: Arc<account::Codes>,
 }
@@ -262,11 +269,13 @@ impl Identity {
         clock: Arc<Clock>,
         keys: Arc<Keys>,
         active: ActivePolicy,
-        config: &Path,
+        (config, delegations, changing): (&Path, Delegations, Arc<RwLock<()>>),
     ) -> anyhow::Result<Self> {
         Ok(Self {
             proofs: Arc::new(Proofs::new(clock.now())),
             assertions: Arc::default(),
+            delegations,
+            changing,
             rates: Arc::new(exchange::rates()),
             issuers: Issuers::new(config.into()),
             store,
@@ -360,6 +369,8 @@ impl Identity {
         kind: CredentialKind,
         valid_for: Span,
     ) -> Result<(Secret, Caller), IdentityError> {
+        // Nothing that would end the session comes in between.
+        let _unchanged = self.changing.read().await;
         let link = self.caller(secret, CredentialKind::Link).await?;
         let issue = Issue {
             kind,

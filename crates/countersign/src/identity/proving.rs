@@ -19,7 +19,10 @@ use jsonwebtoken::jwk::Jwk;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Identity, parse_subject,
+    Identity,
+    exchange::Turn,
+    parse_subject,
+    replay::Again,
     signed::{SIGNATURES, Token},
 };
 use crate::active::Active;
@@ -59,10 +62,19 @@ pub(super) struct Proven {
     pub(super) settings: Hash,
     /// When what it showed ends, where what it gets for it may not last longer.
     pub(super) until: Option<Timestamp>,
-    /// The name of what it gets, where that must not be had twice.
-    pub(super) id: Option<CredentialId>,
+    /// What of it counts once, where that is so.
+    pub(super) once: Option<Once>,
     /// What is recorded of it.
     pub(super) told: Value,
+}
+
+/// What is shown once.
+#[derive(Debug)]
+pub(super) struct Once {
+    /// The name of what is given for it, so that it is not had twice.
+    pub(super) id: CredentialId,
+    what: Hash,
+    until: Timestamp,
 }
 
 impl Identity {
@@ -74,7 +86,7 @@ impl Identity {
         &self,
         active: &Active,
         text: &str,
-        url: &str,
+        (url, turn): (&str, &mut Turn<'_>),
         now: Timestamp,
     ) -> anyhow::Result<Proven> {
         let token = Token::read(text)?;
@@ -102,7 +114,16 @@ impl Identity {
             .moment("iat")?
             .context("it does not say when it was made (`iat`)")?;
         let (machine, proof, claims) = machine_of(active, id, &token.claims)?;
-        let keys = self.issuers.keys((id, issuer), text).await;
+        let keys = match self.issuers.known((id, issuer), text) {
+            Some(keys) => Ok(keys),
+            // Nobody else waits because this one does.
+            None => {
+                turn.leave();
+                let keys = self.issuers.keys((id, issuer), text).await;
+                turn.take().await;
+                keys
+            }
+        };
         let keys = keys.with_context(|| format!("the keys of `{id}` can't be had"))?;
         token.check_signature(&keys.keys)?;
         let told = told(&token.claims, claims.keys().map(String::as_str).chain(TOLD));
@@ -111,7 +132,7 @@ impl Identity {
             by: id.to_string(),
             settings: proof.settings(),
             until: Some(until),
-            id: None,
+            once: None,
             told: json!({ "issuer": issuer.issuer, "claims": told }),
         })
     }
@@ -155,37 +176,44 @@ impl Identity {
         let machine = parse_subject(name).filter(|id| !matches!(id, SubjectId::Person(_)));
         let machine = machine.context("it names no agent and no workload")?;
         let key = signer(active, &machine, &token).context("no key of that machine signed it")?;
-        let id = self.spend_assertion(&machine, jti, (now, until)).await?;
+        let once = self.unspent(&machine, jti, (now, until)).await?;
         Ok(Proven {
             machine,
             by: BY_KEY.into(),
             settings: key,
             until: None,
-            id: Some(id),
+            once: Some(once),
             told: json!({ "key": key, "jti": jti }),
         })
     }
 
-    /// Uses an assertion up. The token that is given for it has a name made of it, so that it gives no
-    /// second one after a restart either.
-    async fn spend_assertion(
+    /// An assertion that was not used yet. The token that is given for it has a name made of it, so that it
+    /// gives no second one after a restart either.
+    async fn unspent(
         &self,
         machine: &SubjectId,
         jti: &str,
         (now, until): (Timestamp, Timestamp),
-    ) -> anyhow::Result<CredentialId> {
+    ) -> anyhow::Result<Once> {
         let text = format!("countersign/assertion/v1\0{machine}\0{jti}");
         let what = Hash::keyed(&self.keys.act, text.as_bytes());
-        self.assertions.once(what, until, now)?;
         let mut bits = [0; 16];
         for (to, from) in bits.iter_mut().zip(what.0) {
             *to = from;
         }
         let id = CredentialId::from_bits(u128::from_be_bytes(bits));
-        if self.store.credential(&id).await?.is_some() {
+        if self.assertions.has(&what, now) || self.store.credential(&id).await?.is_some() {
             bail!("it was used before");
         }
-        Ok(id)
+        Ok(Once { id, what, until })
+    }
+
+    /// Uses up what is shown once.
+    ///
+    /// # Errors
+    /// It was used before, or too much is remembered.
+    pub(super) fn spend(&self, once: &Once, now: Timestamp) -> Result<(), Again> {
+        self.assertions.once(once.what, once.until, now)
     }
 }
 

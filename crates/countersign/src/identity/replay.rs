@@ -43,6 +43,12 @@ impl Default for Shown {
 }
 
 impl Shown {
+    /// Whether something was taken that still counts.
+    pub(super) fn has(&self, what: &Hash, now: Timestamp) -> bool {
+        let shown = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.get(what).is_some_and(|until| *until >= now)
+    }
+
     /// Takes something that counts until then, once.
     ///
     /// # Errors

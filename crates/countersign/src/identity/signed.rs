@@ -15,7 +15,7 @@ use jsonwebtoken::{
 };
 use serde_json::{Map, Value};
 
-use crate::api::strict;
+use countersign_policy::strict;
 
 /// Signatures that are believed. None with a shared secret: who can check those can make them.
 pub(super) const SIGNATURES: [Algorithm; 9] = [
@@ -39,13 +39,13 @@ const JWT_SVID: &str = "jwt-svid";
 
 /// A token that was read; nothing of it is believed yet.
 #[derive(Debug)]
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     text: &'a str,
-    pub(super) header: Header,
+    pub(crate) header: Header,
     /// The whole header.
     pub(super) head: Map<String, Value>,
     /// What it claims.
-    pub(super) claims: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
 }
 
 impl<'a> Token<'a> {
@@ -53,7 +53,7 @@ impl<'a> Token<'a> {
     ///
     /// # Errors
     /// It is none, says a thing twice, or is signed in a way that is not believed.
-    pub(super) fn read(text: &'a str) -> anyhow::Result<Self> {
+    pub(crate) fn read(text: &'a str) -> anyhow::Result<Self> {
         ensure!(text.len() <= MAX_TOKEN, "it is longer than 16 KiB");
         let parts: Vec<&str> = text.split('.').collect();
         let [head, claims, _signature] = parts.as_slice() else {
@@ -82,7 +82,7 @@ impl<'a> Token<'a> {
     }
 
     /// Its type, in small letters; empty for none.
-    pub(super) fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         let kind = self.header.typ.as_deref().unwrap_or_default();
         kind.to_ascii_lowercase()
     }
@@ -91,7 +91,7 @@ impl<'a> Token<'a> {
     ///
     /// # Errors
     /// It did not, or it is not said which key it is.
-    pub(super) fn check_signature(&self, keys: &[Jwk]) -> anyhow::Result<()> {
+    pub(crate) fn check_signature(&self, keys: &[Jwk]) -> anyhow::Result<()> {
         let key = key_of(&self.header, keys)?;
         let key = DecodingKey::from_jwk(key).context("its key can't be used")?;
         // What it claims is for the caller to check.
@@ -104,12 +104,12 @@ impl<'a> Token<'a> {
     }
 
     /// A claim that is a text.
-    pub(super) fn text(&self, claim: &str) -> Option<&str> {
+    pub(crate) fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
     /// Whether it is for one of these, and for nobody else.
-    pub(super) fn is_only_for(&self, audiences: &[&str]) -> bool {
+    pub(crate) fn is_only_for(&self, audiences: &[&str]) -> bool {
         let audience = match self.claims.get("aud") {
             Some(Value::Array(all)) if all.len() == 1 => all.first().and_then(Value::as_str),
             one => one.and_then(Value::as_str),
@@ -121,7 +121,7 @@ impl<'a> Token<'a> {
     ///
     /// # Errors
     /// It names something else there.
-    pub(super) fn moment(&self, claim: &str) -> anyhow::Result<Option<Timestamp>> {
+    pub(crate) fn moment(&self, claim: &str) -> anyhow::Result<Option<Timestamp>> {
         let Some(value) = self.claims.get(claim) else {
             return Ok(None);
         };

@@ -7,6 +7,7 @@
 
 use countersign_core::{
     canonical::Hash,
+    id::CredentialId,
     subject::{Subject, SubjectId},
     time::Timestamp,
 };
@@ -90,36 +91,8 @@ impl Identity {
         now: Timestamp,
     ) -> Result<Standing, IdentityError> {
         let before = self.ancestors(credential).await?;
-        // Whoever has a credential that ended by itself learns nothing about its holder.
-        if ended_by_itself(credential, now) || before.iter().any(revoked_by_itself) {
-            return Err(IdentityError::Invalid);
-        }
-        let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
         let active = self.active.borrow().clone();
-        let subject = resolved(&active, &id)?;
-        // Whoever goes on after a stop does so with new credentials.
-        if ended(credential, now) || before.iter().any(|one| one.revoked.is_some()) {
-            return Err(IdentityError::Invalid);
-        }
-        let chain = grounds_of(credential).map(|grounds| grounds.on_behalf_of);
-        let chain = chain.unwrap_or_default();
-        let on_behalf_of = chain.iter().map(|member| resolved(&active, member));
-        let on_behalf_of: Vec<Subject> = on_behalf_of.collect::<Result<_, _>>()?;
-        if credential.extra.get(GROUNDS).is_some() {
-            check_owners(&active, std::iter::once(&subject).chain(&on_behalf_of))?;
-        }
-        let all = || std::iter::once(credential).chain(&before);
-        let from = before.last().unwrap_or(credential);
-        if !all().all(|one| machine_stands(&active, one)) || !account_stands(&active, from) {
-            return Err(match credential.kind {
-                CredentialKind::Link => IdentityError::HasAccount(id),
-                _ => IdentityError::Invalid,
-            });
-        }
-        Ok(Standing {
-            subject,
-            on_behalf_of,
-        })
+        judged(&active, credential, &before, now)
     }
 
     /// What a token came from and ends with, nearest first: delegations and tokens, and the session
@@ -129,20 +102,11 @@ impl Identity {
         token: &StoredCredential,
     ) -> Result<Vec<StoredCredential>, IdentityError> {
         let mut found: Vec<StoredCredential> = Vec::new();
-        loop {
-            let last = found.last().unwrap_or(token);
-            let parent = last
-                .parent
-                .as_ref()
-                .filter(|_| last.kind == CredentialKind::Token);
-            let Some(parent) = parent else {
-                return Ok(found);
-            };
+        while let Some(parent) = parent_of(found.last().unwrap_or(token)) {
             let parent = self.store.credential(parent).await?;
             let parent = parent.ok_or(IdentityError::Invalid)?;
-            // A link was used up for it, a passkey signed in once.
-            if matches!(parent.kind, CredentialKind::Link | CredentialKind::Passkey) {
-                return Ok(found);
+            if is_first(&parent) {
+                break;
             }
             if !seal::holds(&self.keys, &parent) {
                 return Err(IdentityError::Forged);
@@ -152,7 +116,84 @@ impl Identity {
             }
             found.push(parent);
         }
+        Ok(found)
     }
+}
+
+/// The credential that one of this kind ends with.
+fn parent_of(credential: &StoredCredential) -> Option<&CredentialId> {
+    let parent = credential.parent.as_ref();
+    parent.filter(|_| credential.kind == CredentialKind::Token)
+}
+
+/// Whether nothing ends with a credential: a link was used up for what came of it, a passkey signed in
+/// once.
+fn is_first(parent: &StoredCredential) -> bool {
+    matches!(parent.kind, CredentialKind::Link | CredentialKind::Passkey)
+}
+
+/// What a token came from, like [`Identity::ancestors`], among credentials that were read already. Their
+/// seals are not looked at: nobody is let in by this.
+///
+/// # Errors
+/// One of them is missing, or they are too many.
+pub(super) fn ancestors_in(
+    token: &StoredCredential,
+    find: impl Fn(&CredentialId) -> Option<StoredCredential>,
+) -> Result<Vec<StoredCredential>, IdentityError> {
+    let mut found: Vec<StoredCredential> = Vec::new();
+    while let Some(parent) = parent_of(found.last().unwrap_or(token)) {
+        let parent = find(parent).ok_or(IdentityError::Invalid)?;
+        if is_first(&parent) {
+            break;
+        }
+        if found.len() == MOST {
+            return Err(IdentityError::Invalid);
+        }
+        found.push(parent);
+    }
+    Ok(found)
+}
+
+/// Who has a credential that came from these, as this is active.
+///
+/// # Errors
+/// [`IdentityError`] when it does not count.
+pub(super) fn judged(
+    active: &Active,
+    credential: &StoredCredential,
+    before: &[StoredCredential],
+    now: Timestamp,
+) -> Result<Standing, IdentityError> {
+    // Whoever has a credential that ended by itself learns nothing about its holder.
+    if ended_by_itself(credential, now) || before.iter().any(revoked_by_itself) {
+        return Err(IdentityError::Invalid);
+    }
+    let id = parse_subject(&credential.holder).ok_or(IdentityError::Invalid)?;
+    let subject = resolved(active, &id)?;
+    // Whoever goes on after a stop does so with new credentials.
+    if ended(credential, now) || before.iter().any(|one| one.revoked.is_some()) {
+        return Err(IdentityError::Invalid);
+    }
+    let chain = grounds_of(credential).map(|grounds| grounds.on_behalf_of);
+    let chain = chain.unwrap_or_default();
+    let on_behalf_of = chain.iter().map(|member| resolved(active, member));
+    let on_behalf_of: Vec<Subject> = on_behalf_of.collect::<Result<_, _>>()?;
+    if credential.extra.get(GROUNDS).is_some() {
+        check_owners(active, std::iter::once(&subject).chain(&on_behalf_of))?;
+    }
+    let mut all = std::iter::once(credential).chain(before);
+    let from = before.last().unwrap_or(credential);
+    if !all.all(|one| machine_stands(active, one)) || !account_stands(active, from) {
+        return Err(match credential.kind {
+            CredentialKind::Link => IdentityError::HasAccount(id),
+            _ => IdentityError::Invalid,
+        });
+    }
+    Ok(Standing {
+        subject,
+        on_behalf_of,
+    })
 }
 
 /// A subject that can act.

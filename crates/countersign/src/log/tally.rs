@@ -147,6 +147,7 @@ impl Counts {
             }
             Body::ApprovalDecided(vote) => {
                 let word = match vote.verdict {
+                    Verdict::Approve if vote.emergency => "lift",
                     Verdict::Approve => "approve",
                     Verdict::Deny => "deny",
                 };

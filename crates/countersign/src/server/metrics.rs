@@ -34,6 +34,7 @@ pub(super) fn routes(api: Api) -> Router {
 async fn metrics(State(api): State<Api>) -> Response {
     let mut page = Page::default();
     gateway(&mut page, &api).await;
+    emergencies(&mut page, &api);
     log(&mut page, &api).await;
     counts(&mut page, &api.gateway.log.tally().counts());
     streams(&mut page, &api.streams.standing());
@@ -71,6 +72,18 @@ async fn gateway(page: &mut Page, api: &Api) {
             "Requests that wait or are approved and not claimed.",
         );
         page.sample(name, &[], held);
+    }
+}
+
+/// What was lifted in emergencies and nobody has reviewed.
+fn emergencies(page: &mut Page, api: &Api) {
+    let gateway = &api.gateway;
+    let unreviewed = gateway.engine.emergencies().count(gateway.clock.now());
+    let name = "countersign_unreviewed_emergencies";
+    let help = "Rules that were lifted in an emergency and that nobody has reviewed.";
+    page.family(name, "gauge", help);
+    for (review, count) in [("due", unreviewed.due), ("overdue", unreviewed.overdue)] {
+        page.sample(name, &[("review", review)], count);
     }
 }
 

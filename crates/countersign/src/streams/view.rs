@@ -172,6 +172,7 @@ fn refs(body: &Body) -> Vec<Ref> {
         | Body::RequestEscalated(_)
         | Body::GrantGiven(_)
         | Body::GrantUsed(_)
+        | Body::EmergencyOverdue(_)
         | Body::PolicyActivated(_)
         | Body::CredentialRevoked(_)
         | Body::ChangeStored(_)

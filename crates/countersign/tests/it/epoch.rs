@@ -231,7 +231,7 @@ async fn a_restored_copy_goes_on_with_a_new_log() {
     ]);
     assert_eq!(link.status.code(), Some(0), "{}", errors(&link));
     assert!(String::from_utf8_lossy(&link.stdout).contains("/sign-in/"));
-    nothing_of_before_runs(aged, true).await;
+    Box::pin(nothing_of_before_runs(aged, true)).await;
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn a_database_of_another_time_goes_on_with_a_new_log() {
         assert!(refused.contains("log new-epoch"), "{refused}");
         let done = new_epoch(&aged.place);
         assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
-        let lab = nothing_of_before_runs(aged, !older_database).await;
+        let lab = Box::pin(nothing_of_before_runs(aged, !older_database)).await;
         // A second time, from there; and the first copy's database does not fit any more.
         let place = lab.stop().await;
         let refused = new_epoch(&place);

@@ -21,6 +21,7 @@ mod backup;
 mod consequences;
 mod crash;
 mod edited;
+mod emergencies;
 mod epoch;
 mod erasing;
 mod exchange;

@@ -39,6 +39,7 @@ fn statement(vote: &VoteStatement) -> ApprovalStatement {
         digest: vote.digest,
         expires: Timestamp(vote.at.0 + 60_000),
         grant: vote.grant.clone(),
+        lifts: lifted(vote).cloned(),
         nonce: Hash::of(b"nonce"),
         reason: vote.reason.clone(),
         renderer: RENDERER.into(),
@@ -135,6 +136,34 @@ fn a_signature_is_that_of_one_vote_only() {
             assert_eq!(refused, InvalidApproval::Differs(field));
         }
     }
+}
+
+/// Neither is a signed vote a lift, nor a lift a vote, nor the lift of another rule.
+#[test]
+fn a_signature_says_whether_it_lifts_and_what() {
+    let lift = VoteStatement {
+        emergency: true,
+        ..vote()
+    };
+    for key in Key::all() {
+        let (of_vote, vote) = signed(&key, vote());
+        let (of_lift, lift) = signed(&key, lift.clone());
+        assert!(verify(&of_vote, &vote).is_ok() && verify(&of_lift, &lift).is_ok());
+        let purpose = InvalidApproval::Differs("purpose");
+        assert_eq!(verify(&of_vote, &lift).unwrap_err(), purpose);
+        assert_eq!(verify(&of_lift, &vote).unwrap_err(), purpose);
+        let mut other = lift.clone();
+        other.slots[0].rule = "security".parse().unwrap();
+        let rule = InvalidApproval::Differs("lifted rule");
+        assert_eq!(verify(&of_lift, &other).unwrap_err(), rule);
+        let mut both = lift.clone();
+        both.slots.push(other.slots[0].clone());
+        assert_eq!(verify(&of_lift, &both).unwrap_err(), rule);
+    }
+    // What was signed before there were lifts is read as a vote; what is signed says the rule.
+    let text = |vote: &VoteStatement| statement(vote).to_text().unwrap();
+    assert!(!text(&vote()).contains("lifts"));
+    assert!(text(&lift).contains("\"lifts\":\"dba\""));
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn decision(hash: Hash) -> Body {
             expires: Span::minutes(30),
             name: rule(),
             reason_required: true,
+            review_within: Some(Span::minutes(60)),
             stages: vec![1, 2],
             valid_for: Span::minutes(90),
         }],
@@ -142,7 +143,15 @@ fn endings(by: Ref, digest: ActionDigest, hash: Hash, permit: PermitId) -> Vec<B
         }),
         Body::GrantEnded(GrantEnded { by }),
         Body::RequestEscalated(RequestEscalated { rule: rule() }),
-        Body::EmergencyReviewed(EmergencyReviewed { by, rule: rule() }),
+        Body::EmergencyReviewed(EmergencyReviewed {
+            by,
+            credential: CredentialId::from_bits(5),
+            rule: rule(),
+        }),
+        Body::EmergencyOverdue(EmergencyOverdue {
+            review_by: Timestamp(5),
+            rule: rule(),
+        }),
     ]
 }
 
@@ -225,6 +234,7 @@ fn the_names_of_kinds_are_fixed() {
         grant.ended
         request.escalated
         emergency.reviewed
+        emergency.overdue
         refused
         policy.activated
         credential.issued

@@ -11,6 +11,7 @@ use countersign_core::{
     canonical::Hash,
     count::counted,
     id::{CredentialId, PermitId, RequestId, RuleName},
+    time::Timestamp,
 };
 
 use crate::{
@@ -370,6 +371,24 @@ problems! {
         /// A receipt of a request under a grant.
         #[error("the request runs under the grant of `{grant}`, whose votes are in the receipt of that request")]
         GrantUnchecked { grant: RequestId },
+        /// A rule was lifted although an earlier use of it was overdue.
+        #[error("`{voter}` lifted `{rule}` in an emergency although the review of an earlier use was overdue")]
+        LiftedWhileSuspended { rule: RuleName, voter: Ref },
+        /// An emergency was reviewed by somebody whose own it was.
+        #[error("`{by}` reviewed the emergency use of `{rule}`, and lifted a rule of that request or is on the requester's side")]
+        OwnReview { rule: RuleName, by: Ref },
+        /// A review without an emergency.
+        #[error("the review is of an emergency use of `{rule}` that was not there, or was reviewed before")]
+        ReviewOfNothing { rule: RuleName },
+        /// A review with something that is not a session of whoever reviewed.
+        #[error("the credential `{credential}` of the review is no session that its reviewer had then")]
+        ReviewCredential { credential: CredentialId },
+        /// An emergency that nobody has reviewed.
+        #[error("nobody has reviewed yet that `{voter}` lifted `{rule}` in an emergency")]
+        ReviewMissing { rule: RuleName, voter: Ref },
+        /// An emergency that nobody reviewed in time.
+        #[error("nobody has reviewed that `{voter}` lifted `{rule}` in an emergency, which was due by {by}")]
+        ReviewOverdue { rule: RuleName, voter: Ref, by: Timestamp },
         /// An outcome without permit.
         #[error("the outcome has no permit before it")]
         OutcomeWithoutPermit,
@@ -407,6 +426,8 @@ impl Problem {
             | Self::OriginalUnchecked { .. }
             | Self::GrantUnchecked { .. }
             | Self::EmergencyUsed { .. }
+            | Self::ReviewMissing { .. }
+            | Self::ReviewOverdue { .. }
             | Self::OutcomeMissing => Severity::Note,
             _ => Severity::Failure,
         }

@@ -16,7 +16,7 @@ use countersign_core::{
 
 use super::{Problem, votes::Cast};
 use crate::{
-    body::{ApprovalDecided, Assurance, Body, CredentialKind, EnrolledKey},
+    body::{ApprovalDecided, Assurance, Body, CredentialKind, EmergencyReviewed, EnrolledKey},
     leaf::Leaf,
     reference::Ref,
 };
@@ -60,6 +60,7 @@ impl Grounds {
         match &leaf.body {
             Body::PolicyDecided(decided) => self.decided(decided.bundle, leaf.at, problems),
             Body::ApprovalDecided(vote) => self.voted(vote, cast, leaf.at, problems),
+            Body::EmergencyReviewed(review) => self.reviewed(review, leaf.at, problems),
             _ => {}
         }
     }
@@ -145,6 +146,20 @@ impl Grounds {
         let enrolled = known.filter(|one| one.holder == voter);
         if enrolled.and_then(|one| one.passkey.as_ref()) != Some(key) {
             problems.push(Problem::PasskeyNotEnrolled { voter });
+        }
+    }
+
+    /// A review needs a session of whoever reviews, which nobody had revoked.
+    fn reviewed(&self, review: &EmergencyReviewed, at: Timestamp, problems: &mut Vec<Problem>) {
+        let known = self.credentials.get(&review.credential);
+        let theirs = known.is_some_and(|known| {
+            known.holder == review.by
+                && known.votes >= Some(Assurance::Session)
+                && known.revoked.is_none_or(|revoked| at <= revoked)
+        });
+        if !theirs {
+            let credential = review.credential.clone();
+            problems.push(Problem::ReviewCredential { credential });
         }
     }
 

@@ -18,6 +18,7 @@ use countersign_core::{
 use super::{
     Problem,
     amends::{Amended, Amends},
+    emergencies::Emergencies,
     grants::{Agreed, Grants},
     grounds::Grounds,
     quorum,
@@ -106,6 +107,7 @@ struct Entry {
 pub(super) struct Requests {
     known: HashMap<RequestId, Entry>,
     grants: Grants,
+    emergencies: Emergencies,
 }
 
 impl Requests {
@@ -119,7 +121,8 @@ impl Requests {
         self.known.contains_key(request).into()
     }
 
-    /// Permitted requests without an outcome, in the order of their names.
+    /// Permitted requests without an outcome, and emergencies without a review, in the order of their
+    /// names.
     pub(super) fn unfinished(self) -> Vec<(RequestId, Problem)> {
         let permitted = |entry: &Entry| match &entry.state {
             State::Open(open) => open.permit.is_some(),
@@ -127,6 +130,7 @@ impl Requests {
         };
         let found = self.known.into_iter().filter(|(_, entry)| permitted(entry));
         let mut list: Vec<_> = found.map(|(id, _)| (id, Problem::OutcomeMissing)).collect();
+        list.extend(self.emergencies.unreviewed());
         list.sort_by(|(one, _), (other, _)| one.cmp(other));
         list
     }
@@ -164,6 +168,21 @@ impl Requests {
         entry.next = place.seq.saturating_add(1);
         if ends_grant(&leaf.body) {
             self.grants.end(&place.id);
+        }
+        self.emergencies.meet(leaf.at);
+        match (&leaf.body, &entry.state) {
+            (Body::ApprovalDecided(vote), State::Open(open)) if vote.emergency => {
+                let held = open.first.iter().flat_map(|first| &first.body.rules);
+                let held: Vec<_> = held.cloned().collect();
+                let lift = (vote, leaf.at);
+                let beside = (held.as_slice(), &open.myself);
+                self.emergencies.lifted(&place.id, lift, beside, problems);
+            }
+            (Body::SelfGrew(grown), _) => self.emergencies.grew(&place.id, &grown.refs),
+            (Body::EmergencyReviewed(review), _) => {
+                self.emergencies.reviewed(&place.id, review, problems);
+            }
+            _ => {}
         }
         match &mut entry.state {
             State::Open(open) => {
@@ -334,6 +353,7 @@ fn is_talk(body: &Body) -> bool {
             | Body::Commented(_)
             | Body::EmergencyReviewed(_)
             | Body::GrantEnded(_)
+            | Body::EmergencyOverdue(_)
     )
 }
 

@@ -7,6 +7,7 @@
 mod amendments;
 mod approvals;
 mod build;
+mod emergencies;
 mod epoch;
 mod erasure;
 mod grants;

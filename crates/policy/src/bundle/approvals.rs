@@ -52,7 +52,7 @@ struct RawRule {
     notify: Vec<String>,
     hours: Option<Hours>,
     grants: Option<Spanned<GrantLimits>>,
-    emergency: Option<RawEmergency>,
+    emergency: Option<Spanned<RawEmergency>>,
 }
 
 #[derive(Deserialize)]
@@ -156,10 +156,9 @@ fn read_rule(
             to: approvers(reader, config, line, e.to),
         })
         .collect();
-    let emergency = raw.emergency.map(|e| Emergency {
-        from: approvers(reader, config, line, e.from),
-        review_within: e.review_within,
-    });
+    let emergency = raw
+        .emergency
+        .map(|emergency| read_emergency(reader, config, line, raw.confirmation, emergency));
     let mut rule = ApprovalRule::new(name, stages);
     rule.expires = raw.expires.map_or(DEFAULT_EXPIRES, Spanned::into_inner);
     rule.valid_for = raw.valid_for.map_or(DEFAULT_VALID_FOR, Spanned::into_inner);
@@ -173,8 +172,65 @@ fn read_rule(
     rule.confirmation = raw.confirmation;
     check_notify(reader, line, &rule, &config.channels);
     warn_unreachable(reader, config, line, &rule);
-    warn_unavailable(reader, line, &rule);
+    warn_unreviewed(reader, config, line, &rule);
     Some(rule)
+}
+
+fn read_emergency(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    line: u32,
+    confirmation: bool,
+    raw: Spanned<RawEmergency>,
+) -> Emergency {
+    let at = reader.line(raw.span().start);
+    let raw = raw.into_inner();
+    let from = approvers(reader, config, line, raw.from);
+    if raw.review_within.as_millis() == 0 {
+        let help = "write how long somebody else has to look at it: `review_within = \"24h\"`";
+        reader.error(at, "an emergency that is overdue at once", help);
+    }
+    if confirmation {
+        let help = "remove `emergency`: whoever confirms needs nobody else";
+        reader.error(at, "a confirmation has nothing to lift", help);
+    }
+    Emergency {
+        from,
+        review_within: raw.review_within,
+    }
+}
+
+/// Warns when nobody could review an emergency: whoever lifts a rule does not review that. Only an
+/// estimate, as for [`warn_unreachable`].
+fn warn_unreviewed(
+    reader: &mut Reader<'_>,
+    config: &Configuration,
+    line: u32,
+    rule: &ApprovalRule,
+) {
+    let Some(emergency) = &rule.emergency else {
+        return;
+    };
+    let named = rule.stages.iter().flat_map(|stage| &stage.from);
+    let named = named.chain(rule.escalate.iter().flat_map(|later| &later.to));
+    let named: Vec<_> = named.chain(&emergency.from).cloned().collect();
+    let relation = |one: &Approver| {
+        matches!(
+            one,
+            Approver::OwnerOfResource | Approver::ManagerOfRequester
+        )
+    };
+    if named.iter().any(relation) || people_of(config, &named).len() > 1 {
+        return;
+    }
+    let problem = Problem::warning(
+        APPROVALS_FILE,
+        line,
+        format!("nobody could review an emergency use of `{}`", rule.name),
+        "name somebody else in the rule; an overdue review suspends its emergencies",
+    );
+    // Who can't be read is not there.
+    reader.problems.push(problem.following());
 }
 
 fn read_stages(
@@ -310,24 +366,6 @@ fn check_grants(reader: &mut Reader<'_>, name: &RuleName, grants: &Spanned<Grant
     if name.as_str() == REPEAT_AFTER_UNKNOWN {
         let message = format!("`{REPEAT_AFTER_UNKNOWN}` grants, but every repetition is its own");
         reader.error(line, message, "leave out `grants`");
-    }
-}
-
-/// Says what the gateway reads and can't do yet.
-fn warn_unavailable(reader: &mut Reader<'_>, line: u32, rule: &ApprovalRule) {
-    let parts = [(
-        rule.emergency.is_some(),
-        "emergency",
-        "nobody can use it in this version",
-    )];
-    for (_, key, help) in parts.iter().filter(|(written, ..)| *written) {
-        let message = format!(
-            "`{key}` of rule `{}` has no effect in this version",
-            rule.name
-        );
-        reader
-            .problems
-            .push(Problem::warning(APPROVALS_FILE, line, message, *help));
     }
 }
 

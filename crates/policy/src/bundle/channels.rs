@@ -8,16 +8,19 @@ use std::collections::BTreeMap;
 
 use countersign_core::{approval::ApprovalRule, time::Span};
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 
 use super::{
+    email::{self, RawEmail},
     reading::{Entry, Reader},
     streams::refused_url,
     targets::RawSecret,
+    teams::{self, RawTeams},
 };
 use crate::{
     channel::{Channel, Notify, Reached, Slack, is_id},
     problem::shown,
+    target::exec::CredentialSource,
 };
 
 /// The longest name of a channel; it is part of an address.
@@ -28,10 +31,18 @@ const SLACK: &str = "https://slack.com/api";
 const SIGNED_IN: Span = Span::from_millis(7 * 86_400_000);
 const MAX_SIGNED_IN: Span = Span::from_millis(90 * 86_400_000);
 
+/// The table of one channel, by its kind.
+pub(super) enum RawChannel {
+    Slack(RawSlack),
+    Teams(RawTeams),
+    Email(RawEmail),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawChannel {
-    kind: Spanned<String>,
+pub(super) struct RawSlack {
+    #[serde(rename = "kind")]
+    _kind: String,
     team: Spanned<String>,
     enterprise: Option<Spanned<String>>,
     app: Spanned<String>,
@@ -40,6 +51,50 @@ pub(super) struct RawChannel {
     app_token: Option<Spanned<RawSecret>>,
     signed_in_within: Option<Spanned<Span>>,
     api: Option<Spanned<String>>,
+}
+
+/// The tables below `[channel]`, each as its kind has it.
+pub(super) fn entries<'a>(
+    reader: &mut Reader<'a>,
+    section: Entry<Spanned<DeValue<'a>>>,
+) -> Vec<Entry<RawChannel>> {
+    let tables = reader.tables(section).into_iter();
+    tables.filter_map(|table| entry(reader, table)).collect()
+}
+
+fn entry<'a>(
+    reader: &mut Reader<'a>,
+    table: Entry<Spanned<DeValue<'a>>>,
+) -> Option<Entry<RawChannel>> {
+    let fields = table.value.get_ref().as_table();
+    let kind = fields.and_then(|fields| {
+        let mut fields = fields.iter();
+        fields.find(|(key, _)| key.get_ref() == "kind")
+    });
+    let Some((kind, at)) = kind.and_then(|(_, kind)| {
+        let text = kind.get_ref().as_str()?;
+        Some((text.to_owned(), kind.span().start))
+    }) else {
+        let message = format!("the channel `{}` has no `kind`", shown(&table.name));
+        reader.error(
+            table.line,
+            message,
+            "add `kind = \"slack\"`, `\"teams\"` or `\"email\"`",
+        );
+        return None;
+    };
+    match kind.as_str() {
+        "slack" => Some(reader.read(table)?.map(RawChannel::Slack)),
+        "teams" => Some(reader.read(table)?.map(RawChannel::Teams)),
+        "email" => Some(reader.read(table)?.map(RawChannel::Email)),
+        other => {
+            let message = format!("there are no channels of kind `{}`", shown(other));
+            let line = reader.line(at);
+            let help = "use `slack`, `teams` or `email`; others are not available yet";
+            reader.error(line, message, help);
+            None
+        }
+    }
 }
 
 /// Reads one channel; `None` when it cannot be used.
@@ -56,20 +111,15 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: Entry<RawChannel>) -> Option<
         reader.error(line, message, help);
         return None;
     }
-    if raw.kind.get_ref() != "slack" {
-        let message = format!(
-            "there are no channels of kind `{}`",
-            shown(raw.kind.get_ref())
-        );
-        let line = reader.line(raw.kind.span().start);
-        reader.error(line, message, "use `slack`; others are not available yet");
-        return None;
-    }
-    let slack = slack(reader, line, raw)?;
-    Some((name, Channel::Slack(Box::new(slack))))
+    let channel = match raw {
+        RawChannel::Slack(raw) => Channel::Slack(Box::new(slack(reader, line, raw)?)),
+        RawChannel::Teams(raw) => Channel::Teams(Box::new(teams::read(reader, raw)?)),
+        RawChannel::Email(raw) => Channel::Email(Box::new(email::read(reader, line, raw)?)),
+    };
+    Some((name, channel))
 }
 
-fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
+fn slack(reader: &mut Reader<'_>, line: u32, raw: RawSlack) -> Option<Slack> {
     let team = id(reader, raw.team, "team", "T");
     let enterprise = raw.enterprise.map(|one| id(reader, one, "enterprise", "E"));
     let app = id(reader, raw.app, "app", "A");
@@ -95,15 +145,15 @@ fn slack(reader: &mut Reader<'_>, line: u32, raw: RawChannel) -> Option<Slack> {
         bot_token: bot_token?,
         reached: reached?,
         signed_in_within: signed_in(reader, raw.signed_in_within),
-        api: api(reader, raw.api)?,
+        api: address(reader, ("api", raw.api), SLACK)?,
     })
 }
 
-fn secret(
+pub(super) fn secret(
     reader: &mut Reader<'_>,
     raw: Spanned<RawSecret>,
     what: &str,
-) -> Option<crate::target::exec::CredentialSource> {
+) -> Option<CredentialSource> {
     let line = reader.line(raw.span().start);
     raw.into_inner().source(reader, line, what)
 }
@@ -120,7 +170,7 @@ fn id(reader: &mut Reader<'_>, raw: Spanned<String>, key: &str, first: &str) -> 
     None
 }
 
-fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
+pub(super) fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
     let Some(raw) = raw else {
         return SIGNED_IN;
     };
@@ -133,14 +183,19 @@ fn signed_in(reader: &mut Reader<'_>, raw: Option<Spanned<Span>>) -> Span {
     span
 }
 
-fn api(reader: &mut Reader<'_>, raw: Option<Spanned<String>>) -> Option<String> {
+/// An address that is spoken to over TLS, or is this machine's.
+pub(super) fn address(
+    reader: &mut Reader<'_>,
+    (key, raw): (&str, Option<Spanned<String>>),
+    default: &str,
+) -> Option<String> {
     let Some(raw) = raw else {
-        return Some(SLACK.into());
+        return Some(default.into());
     };
     let line = reader.line(raw.span().start);
     let url = raw.into_inner();
     if let Some(why) = refused_url(&url) {
-        reader.error(line, format!("`api` {why}"), "leave it out");
+        reader.error(line, format!("`{key}` {why}"), "leave it out");
         return None;
     }
     Some(url.trim_end_matches('/').to_owned())

@@ -28,10 +28,10 @@ use super::{
     targets::{self, RawTarget},
 };
 use crate::{
-    channel::Channel,
+    channel::{Channel, is_address},
     machine::{Issuer, MachineSettings},
     masking::Masker,
-    problem::Problem,
+    problem::{Problem, shown},
     provider::Provider,
     stream::Stream,
     target::Target,
@@ -45,6 +45,7 @@ pub const MAIN_FILE: &str = "countersign.toml";
 pub(crate) struct PersonEntry {
     pub(crate) groups: BTreeSet<GroupId>,
     pub(crate) manager: Option<PersonId>,
+    pub(crate) email: Option<String>,
 }
 
 /// An agent or workload as the file describes it.
@@ -85,6 +86,7 @@ struct RawPerson {
     #[serde(default)]
     groups: Vec<Spanned<String>>,
     manager: Option<Spanned<String>>,
+    email: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -237,10 +239,10 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
             "secret" => sections.secrets = reader.named(entry),
-            "channel" => sections.channels = reader.named(entry),
+            "channel" => sections.channels = channels::entries(reader, entry),
             other => reader.error(
                 entry.line,
-                format!("unknown table `{}`", crate::problem::shown(other)),
+                format!("unknown table `{}`", shown(other)),
                 "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, \
                  `provider`, `issuer`, `channel`, `stream`, `retention` or `secret`",
             ),
@@ -266,7 +268,26 @@ fn read_person(
         .value
         .manager
         .and_then(|m| known_person(reader, names.people, &m));
-    Some((id, PersonEntry { groups, manager }))
+    let email = entry.value.email.and_then(|email| {
+        let line = reader.line(email.span().start);
+        let email = email.into_inner();
+        if is_address(&email) {
+            return Some(email);
+        }
+        let message = format!("`{}` is no e-mail address", shown(&email));
+        reader.error(
+            line,
+            message,
+            "write one such as `dana@example.com`, in plain ASCII",
+        );
+        None
+    });
+    let person = PersonEntry {
+        groups,
+        manager,
+        email,
+    };
+    Some((id, person))
 }
 
 fn read_machine<T>(

@@ -17,9 +17,11 @@ use super::{
     streams::refused_url,
 };
 use crate::{
-    machine::{Issuer, IssuerKeys, public_key},
+    machine::{Issuer, IssuerKeys},
     problem::shown,
     provider::Provider,
+    public_key::public_key,
+    strict,
 };
 
 /// Signatures that can be believed.
@@ -183,7 +185,7 @@ fn key_set(reader: &mut Reader<'_>, written: Spanned<String>) -> Option<String> 
     let help = "write a JSON Web Key Set with public keys: `keys = '''{\"keys\": […]}'''`";
     let text = written.into_inner();
     let read = match text.len() <= MAX_KEYS_BYTES {
-        true => serde_json::from_str::<Value>(&text).ok(),
+        true => strict::from_slice::<Value>(text.as_bytes()).ok(),
         false => None,
     };
     let keys = read

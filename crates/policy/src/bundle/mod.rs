@@ -9,6 +9,7 @@ mod approvals;
 mod channels;
 mod config;
 pub mod diff;
+mod email;
 mod exposure;
 mod issuers;
 mod normal;
@@ -23,6 +24,7 @@ mod secrets;
 pub mod settings;
 mod streams;
 mod targets;
+mod teams;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +32,7 @@ use cedar_policy::PolicySet;
 use countersign_core::{
     approval::{ApprovalRule, rule::Assurance},
     canonical::{Hash, NotCanonical, hash_in_domain},
-    id::{IssuerId, ProviderId, RuleName, TargetId},
+    id::{IssuerId, PersonId, ProviderId, RuleName, TargetId},
     lifecycle::REPEAT_AFTER_UNKNOWN,
     subject::SubjectId,
 };
@@ -239,6 +241,12 @@ impl Bundle {
     #[must_use]
     pub fn channels(&self) -> &BTreeMap<String, Channel> {
         &self.config.channels
+    }
+
+    /// The address that the files have for mails to a person.
+    #[must_use]
+    pub fn email_of(&self, person: &PersonId) -> Option<&str> {
+        self.config.people.get(person)?.email.as_deref()
     }
 
     /// The approval rules by name.

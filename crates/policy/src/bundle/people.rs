@@ -80,6 +80,7 @@ impl Bundle {
             workloads: machines(&config.workloads, &previous.workloads),
             groups: config.groups.keys().cloned().collect(),
             provisioning: None,
+            vouched: BTreeMap::new(),
         }
     }
 }

@@ -10,16 +10,16 @@ use std::collections::BTreeMap;
 
 use countersign_core::{id::IssuerId, subject::SubjectId, time::Span};
 use serde::Deserialize;
-use serde_json::Value;
 use toml::Spanned;
 
 use super::reading::{Entry, Reader};
 use crate::{
     machine::{
         Issuer, MAX_LONG_TOKEN, MAX_TOKEN_LIFETIME, MachineKey, MachineSettings, Proof,
-        SHORT_TOKEN, TOKEN_LIFETIME, public_key,
+        SHORT_TOKEN, TOKEN_LIFETIME,
     },
     problem::{Problem, shown},
+    public_key,
 };
 
 /// Issuers where anybody can have tokens, and the claims of which one says whose they are.
@@ -276,13 +276,8 @@ fn warn_of_proposals(
 fn key(reader: &mut Reader<'_>, written: &Spanned<String>) -> Option<MachineKey> {
     let line = reader.line(written.span().start);
     let help = "write a public JSON Web Key, from `countersign agent key`";
-    let read = serde_json::from_str::<Value>(written.get_ref());
-    let identity = match &read {
-        Ok(jwk) => public_key(jwk),
-        Err(_) => Err("it is no JSON"),
-    };
-    match identity {
-        Ok(identity) => Some(MachineKey {
+    match public_key::from_text(written.get_ref()) {
+        Ok((_, identity)) => Some(MachineKey {
             jwk: written.get_ref().clone(),
             identity,
         }),

@@ -26,6 +26,17 @@ pub(crate) struct Entry<T> {
     pub(crate) value: T,
 }
 
+impl<T> Entry<T> {
+    /// The same entry of something else.
+    pub(crate) fn map<U>(self, to: impl FnOnce(T) -> U) -> Entry<U> {
+        Entry {
+            name: self.name,
+            line: self.line,
+            value: to(self.value),
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
     /// The top-level keys.
     pub(crate) fn top_level(&mut self) -> Vec<Entry<Spanned<DeValue<'a>>>> {
@@ -58,6 +69,18 @@ impl<'a> Reader<'a> {
         &mut self,
         section: Entry<Spanned<DeValue<'a>>>,
     ) -> Vec<Entry<T>> {
+        let entries = self.tables(section);
+        entries
+            .into_iter()
+            .filter_map(|entry| self.read(entry))
+            .collect()
+    }
+
+    /// The entries of a table of named tables, as they are.
+    pub(crate) fn tables(
+        &mut self,
+        section: Entry<Spanned<DeValue<'a>>>,
+    ) -> Vec<Entry<Spanned<DeValue<'a>>>> {
         let DeValue::Table(table) = section.value.into_inner() else {
             let message = format!("`{}` is not a table", shown(&section.name));
             let help = format!("write `[{}.NAME]`", shown(&section.name));
@@ -65,11 +88,7 @@ impl<'a> Reader<'a> {
                 .push(Problem::error(self.file, section.line, message, help));
             return Vec::new();
         };
-        let entries = self.split(table);
-        entries
-            .into_iter()
-            .filter_map(|entry| self.read(entry))
-            .collect()
+        self.split(table)
     }
 
     /// One entry as `T`.

@@ -418,8 +418,16 @@ fn approval_rules() {
             "approvals.toml:3: error: unknown group `nobody`",
         ),
         (
-            "[approval.x]\nconfirmation = true\nemergency = { from = [\"group:nobody\"], review_within = \"1d\" }",
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nemergency = { from = [\"group:nobody\"], review_within = \"1d\" }",
             "approvals.toml:3: error: unknown group `nobody`",
+        ),
+        (
+            "[approval.x]\nconfirmation = true\nemergency = { from = [\"group:dba\"], review_within = \"1d\" }",
+            "approvals.toml:3: error: a confirmation has nothing to lift",
+        ),
+        (
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nemergency = { from = [\"group:dba\"], review_within = \"0m\" }",
+            "approvals.toml:3: error: an emergency that is overdue at once",
         ),
         (
             "[aproval.x]\n",

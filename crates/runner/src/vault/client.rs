@@ -1,6 +1,6 @@
 //! Proving to somebody else that this gateway is a client of theirs.
 //!
-//! In scope: the two ways of RFC 6749, section 2.3.1; bearing a token.
+//! In scope: the two ways of RFC 6749, section 2.3.1; bearing a token; a password.
 //! Out of scope: sending it.
 //! Invariant: what comes out is for the one request that proves with it, and is overwritten when it is
 //! dropped.
@@ -32,6 +32,16 @@ impl Secret {
         header.push_str("Bearer ");
         header.push_str(token);
         Ok(header)
+    }
+
+    /// The password of whoever signs in with a name and a password.
+    ///
+    /// # Errors
+    /// [`VaultError::NotAHeader`] when it has anything but visible characters and blanks between
+    /// them.
+    pub fn password(&self) -> Result<Zeroizing<String>, VaultError> {
+        let password = std::str::from_utf8(self.header()?).map_err(|_| VaultError::NotAHeader)?;
+        Ok(Zeroizing::new(password.to_owned()))
     }
 
     /// The field of a form: `client_secret=…`.

@@ -72,6 +72,13 @@ impl Store for MemoryStore {
 
     async fn forget(&self, what: Forgetting) -> Result<(), StoreError> {
         let mut state = self.state()?;
+        let awaits = |case: &RequestId| {
+            let kept = state.cases.get(case);
+            kept.is_some_and(|kept| kept.row.awaits_review())
+        };
+        if what.cases.iter().any(awaits) {
+            return Err(StoreError::Refused("emergency_awaits_its_review".into()));
+        }
         for case in &what.cases {
             state.cases.remove(case);
             state.cards.retain(|(of, ..), _| of != case);
@@ -85,6 +92,11 @@ impl Store for MemoryStore {
                 let theirs = |place: &str| place.starts_with(gone.id.as_str());
                 state.cards.retain(|_, card| !theirs(&card.place));
             }
+        }
+        for place in &what.places {
+            let place = place.to_ascii_lowercase();
+            let theirs = |of: &str| of.to_ascii_lowercase().starts_with(&place);
+            state.cards.retain(|_, card| !theirs(&card.place));
         }
         for key in &what.provisioned {
             state.provisioned.remove(key);
@@ -177,6 +189,17 @@ impl Store for MemoryStore {
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
+    async fn awaiting_review(&self) -> Result<Vec<(RequestId, Timestamp)>, StoreError> {
+        let state = self.state()?;
+        let due = |(id, kept): (&RequestId, &Kept)| {
+            let review_by = kept.row.emergency?.review_by?;
+            Some((id.clone(), review_by))
+        };
+        let mut found: Vec<_> = state.cases.iter().filter_map(due).collect();
+        found.sort_by_key(|(id, review_by)| (*review_by, id.clone()));
+        Ok(found)
+    }
+
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {
         let state = self.state()?;
         let open =
@@ -205,6 +228,27 @@ impl Store for MemoryStore {
         found.sort_unstable_by_key(|until| Reverse(*until));
         found.truncate(count(limit));
         Ok(found)
+    }
+
+    async fn denied(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RequestId>, StoreError> {
+        let state = self.state()?;
+        let denied = |row: &&row::CaseRow| {
+            let fixed = &row.fixed;
+            row.phase == "denied" && fixed.requester == requester && fixed.target == target.as_str()
+        };
+        let rows = state.cases.values().map(|kept| &kept.row).filter(denied);
+        let mut found: Vec<_> = rows
+            .filter_map(|row| Some((row.refuse_until.filter(|until| *until > now)?, &row.id)))
+            .collect();
+        found.sort_by_key(|(until, _)| Reverse(*until));
+        found.truncate(count(limit));
+        Ok(found.into_iter().map(|(_, id)| id.clone()).collect())
     }
 
     async fn granting(

@@ -33,11 +33,17 @@ pub(super) const DUE: &str =
     "SELECT id FROM cases WHERE deadline <= $1 ORDER BY deadline, id LIMIT $2";
 pub(super) const NEXT_DEADLINE: &str = "\
     SELECT deadline FROM cases WHERE deadline IS NOT NULL ORDER BY deadline LIMIT 1";
+pub(super) const AWAITING_REVIEW: &str = "\
+    SELECT request, review_by FROM emergencies WHERE review_by IS NOT NULL ORDER BY review_by, request";
 pub(super) const IN_PHASE: &str = "SELECT id FROM cases WHERE phase = $1 ORDER BY at, id";
 pub(super) const OPEN_OF_REQUESTER: &str =
     "SELECT count(*) FROM cases WHERE requester = $1 AND deadline IS NOT NULL";
 pub(super) const REFUSED_UNTIL: &str = "\
     SELECT refuse_until FROM cases \
+    WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
+    ORDER BY refuse_until DESC LIMIT $4";
+pub(super) const DENIED: &str = "\
+    SELECT id FROM cases \
     WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
     ORDER BY refuse_until DESC LIMIT $4";
 pub(super) const GRANTING: &str =
@@ -75,6 +81,7 @@ pub(super) async fn insert(
     let row = CaseRow::of(write)?;
     let body = row::encode_new(&write.case)?;
     run(connection, bind(INSERT, &row, body)?).await?;
+    note_emergency(connection, &row).await?;
     insert_envelopes(connection, &row.id, &write.envelopes).await
 }
 
@@ -88,7 +95,26 @@ pub(super) async fn swap(
     if changed(connection, bind(SWAP, &row, body)?).await? == 0 {
         return Err(why_not_swapped(connection, &row).await);
     }
+    note_emergency(connection, &row).await?;
     insert_envelopes(connection, &row.id, &write.envelopes).await
+}
+
+/// Keeps beside a case by when an emergency of it must be reviewed.
+async fn note_emergency(
+    connection: &mut SqliteConnection,
+    row: &CaseRow,
+) -> Result<(), StoreError> {
+    let Some(emergency) = row.emergency else {
+        return Ok(());
+    };
+    let note = query(
+        "INSERT INTO emergencies (request, at, review_by) VALUES ($1, $2, $3) \
+         ON CONFLICT (request) DO UPDATE SET review_by = excluded.review_by",
+    )
+    .bind(row.id.as_str().to_owned())
+    .bind(row.fixed.at.0)
+    .bind(emergency.review_by.map(|at| at.0));
+    run(connection, note).await
 }
 
 fn bind(statement: &'static str, row: &CaseRow, body: Vec<u8>) -> Result<Statement, StoreError> {
@@ -219,6 +245,19 @@ pub(super) async fn in_phase(
     identifiers(found.fetch_all(readers).await.map_err(reading)?)
 }
 
+/// See [`Store::awaiting_review`](crate::Store::awaiting_review).
+pub(super) async fn awaiting_review(
+    readers: &SqlitePool,
+) -> Result<Vec<(RequestId, Timestamp)>, StoreError> {
+    let found: Vec<(String, i64)> = query_as(AWAITING_REVIEW)
+        .fetch_all(readers)
+        .await
+        .map_err(reading)?;
+    let each = found.into_iter();
+    each.map(|(id, at)| Ok((identifier(id)?, Timestamp(at))))
+        .collect()
+}
+
 /// See [`Store::next_deadline`](crate::Store::next_deadline).
 pub(super) async fn next_deadline(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
     let found: Option<i64> = query_scalar(NEXT_DEADLINE)
@@ -258,6 +297,22 @@ pub(super) async fn refused_until(
         .await
         .map_err(reading)?;
     Ok(found.into_iter().map(Timestamp).collect())
+}
+
+/// See [`Store::denied`](crate::Store::denied).
+pub(super) async fn denied(
+    readers: &SqlitePool,
+    requester: &str,
+    target: &TargetId,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<RequestId>, StoreError> {
+    let found = query_scalar(DENIED)
+        .bind(requester)
+        .bind(target.as_str())
+        .bind(now.0)
+        .bind(limit);
+    identifiers(found.fetch_all(readers).await.map_err(reading)?)
 }
 
 /// See [`Store::granting`](crate::Store::granting).

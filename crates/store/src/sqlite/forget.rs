@@ -49,6 +49,7 @@ pub(super) async fn forget(
             "DELETE FROM case_people WHERE request = $1",
             "DELETE FROM permits WHERE request = $1",
             "DELETE FROM cards WHERE request = $1",
+            "DELETE FROM emergencies WHERE request = $1",
             "DELETE FROM cases WHERE id = $1",
         ] {
             run(connection, statement, case.as_str()).await?;
@@ -61,6 +62,10 @@ pub(super) async fn forget(
         ] {
             run(connection, statement, credential.as_str()).await?;
         }
+    }
+    for place in &what.places {
+        let statement = "DELETE FROM cards WHERE lower(substr(place, 1, length($1))) = lower($1)";
+        run(connection, statement, place).await?;
     }
     for key in &what.provisioned {
         let statement = "DELETE FROM provisioned WHERE key = $1";

@@ -12,7 +12,7 @@ use countersign_core::{
 use sqlx::{AssertSqlSafe, Row, SqlitePool, query, query_scalar, sqlite::SqliteRow};
 
 use super::{error::reading, read::identifier};
-use crate::{CaseFilter, CaseSummary, Page, StoreError, row};
+use crate::{CaseFilter, CaseSummary, Page, ReviewFilter, StoreError, row};
 
 const COLUMNS: &str = "c.id, c.phase, c.requester, c.target, c.title, c.reason, c.at, c.deadline";
 
@@ -50,6 +50,11 @@ pub(super) fn plan(filter: &CaseFilter, after: Option<(Timestamp, &RequestId)>) 
     let mut plan = Plan::default();
     let (from, [at, id]) = match &filter.side_of {
         Some(person) => (of_person(&mut plan, person), ["p.at", "p.request"]),
+        // Few are emergencies, so that reading begins with them.
+        None if filter.emergency.is_some() => (
+            "FROM emergencies l CROSS JOIN cases c ON c.id = l.request WHERE TRUE".to_owned(),
+            ["l.at", "l.request"],
+        ),
         None => ("FROM cases c WHERE TRUE".to_owned(), ["c.at", "c.id"]),
     };
     let conditions = conditions(&mut plan, filter, after, [at, id]);
@@ -111,6 +116,17 @@ fn conditions(
     }
     if let Some(until) = filter.until {
         add(format!("{at} < {}", plan.number(until.0)));
+    }
+    if let Some(emergency) = filter.emergency {
+        let review_by = match emergency {
+            ReviewFilter::Any => String::new(),
+            ReviewFilter::Due(now) => format!(" AND e.review_by >= {}", plan.number(now.0)),
+            ReviewFilter::Overdue(now) => format!(" AND e.review_by < {}", plan.number(now.0)),
+            ReviewFilter::Reviewed => " AND e.review_by IS NULL".into(),
+        };
+        add(format!(
+            "EXISTS (SELECT 1 FROM emergencies e WHERE e.request = c.id{review_by})"
+        ));
     }
     if let Some(requester) = &filter.requester {
         add(format!("c.requester = {}", plan.text(requester)));

@@ -133,6 +133,10 @@ impl Store for SqliteStore {
         cases::in_phase(&self.readers, phase).await
     }
 
+    async fn awaiting_review(&self) -> Result<Vec<(RequestId, Timestamp)>, StoreError> {
+        cases::awaiting_review(&self.readers).await
+    }
+
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError> {
         cases::open_of_requester(&self.readers, requester).await
     }
@@ -145,6 +149,16 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError> {
         cases::refused_until(&self.readers, requester, target, now, limit).await
+    }
+
+    async fn denied(
+        &self,
+        requester: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RequestId>, StoreError> {
+        cases::denied(&self.readers, requester, target, now, limit).await
     }
 
     async fn granting(

@@ -38,6 +38,7 @@ async fn single_queries_use_their_index() {
         (cases::GRANTING, "COVERING INDEX cases_granted"),
         (cases::GRANTING_OF, "COVERING INDEX cases_granting"),
         (cases::REFUSED_UNTIL, "COVERING INDEX cases_denied"),
+        (cases::DENIED, "cases_denied"),
         (cases::CASE, "sqlite_autoindex_cases_1"),
         (cases::CASE, "sqlite_autoindex_votes_1"),
         (credentials::BY_SECRET, "sqlite_autoindex_credentials_2"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use countersign_core::{
     approval::grant::{Grant, GrantEnd, GrantTerms},
     id::{RequestId, TargetId},
-    request::Closure,
+    request::{Closure, Phase},
     subject::SubjectId,
     time::{Span, Timestamp},
 };
@@ -209,6 +209,17 @@ async fn denials_are_found_by_requester_and_target(store: Any) {
         let found = store.refused_until(who, &target, Timestamp(now), limit);
         let expected: Vec<_> = expected.iter().copied().map(Timestamp).collect();
         assert_eq!(found.await.unwrap(), expected, "{who} {target} {now}");
+        let found = store.denied(who, &target, Timestamp(now), limit).await;
+        let mut until = Vec::new();
+        for id in found.unwrap() {
+            let case = store.case(&id).await.unwrap().unwrap().case;
+            let Phase::Closed { refuse_until, .. } = case.phase else {
+                panic!("{who} {target} {now}: not denied");
+            };
+            assert_eq!(case.request.chain.requester.id.to_string(), who);
+            until.push(refuse_until);
+        }
+        assert_eq!(until, expected, "{who} {target} {now}");
     }
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         reason: ask.reason.map(Into::into),
         nonce,
         attach_key: key(ask.key),
+        repeat_key: None,
         at: Timestamp(ask.at),
         decided: Decided {
             decision,
@@ -152,11 +153,23 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         grants: None,
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
+        behind: BTreeSet::new(),
         administrative: false,
         amends: None,
         trace: None,
         presentation: presentation(ask.title),
     };
+    let directory = of_dana();
+    let world = World {
+        directory: &directory,
+        rules: &BTreeMap::from([(rule.name.clone(), rule)]),
+        due_reviews: None,
+    };
+    lifecycle::open(request, world).unwrap()
+}
+
+/// Whoever can decide it.
+fn of_dana() -> Directory {
     let joined = Membership {
         since: Timestamp(0),
         countersigned: true,
@@ -166,16 +179,10 @@ pub(crate) fn held(ask: &Ask<'_>) -> Case {
         groups: BTreeMap::from([("dba".parse().unwrap(), joined)]),
         ..Person::default()
     };
-    let directory = Directory {
+    Directory {
         people: BTreeMap::from([(person("dana"), dana)]),
         ..Directory::default()
-    };
-    let world = World {
-        directory: &directory,
-        rules: &BTreeMap::from([(rule.name.clone(), rule)]),
-        suspended_emergencies: &BTreeSet::new(),
-    };
-    lifecycle::open(request, world).unwrap()
+    }
 }
 
 pub(crate) fn deadline(case: &Case) -> Timestamp {

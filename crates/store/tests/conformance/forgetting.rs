@@ -2,7 +2,7 @@
 
 use countersign_core::{canonical::Hash, request::Outcome, time::Timestamp};
 use countersign_store::{
-    ActiveBundle, CredentialKind, DirectoryEntry, Forgetting, SqliteStore, Write,
+    ActiveBundle, Card, CredentialKind, DirectoryEntry, Forgetting, SqliteStore, Write,
 };
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use super::{
 
 stores!(
     what_is_named_goes_and_nothing_else,
+    places_go_by_how_they_begin,
     texts_are_found_in_capitals_or_not
 );
 
@@ -72,6 +73,7 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
         changes: Some(vec![change("eli")]),
         answers_with: Some("DANA".into()),
         provisioned: vec!["user/1".into()],
+        places: Vec::new(),
     };
     for _ in 0..2 {
         store.forget(what.clone()).await.unwrap();
@@ -89,6 +91,32 @@ async fn what_is_named_goes_and_nothing_else(store: Any) {
     }
     // The store goes on as before.
     ended(&store, &ask(3, "walrus")).await;
+}
+
+async fn places_go_by_how_they_begin(store: Any) {
+    let of = ended(&store, &ask(1, "walrus")).await;
+    let told = |place: &str| {
+        Write::PutCard(Card {
+            channel: "mail".into(),
+            request: of.clone(),
+            place: place.into(),
+            message: None,
+            shown: None,
+            done: true,
+        })
+    };
+    let places = ["person:dana waits", "person:dana2 waits", "to:ops waits"];
+    store.commit(places.map(told).into()).await.unwrap();
+    let what = Forgetting {
+        places: vec!["person:DANA ".into(), "person:%".into()],
+        ..Forgetting::default()
+    };
+    for _ in 0..2 {
+        store.forget(what.clone()).await.unwrap();
+        let left = store.cards("mail", &of).await.unwrap();
+        let left: Vec<_> = left.iter().map(|card| card.place.as_str()).collect();
+        assert_eq!(left, ["person:dana2 waits", "to:ops waits"]);
+    }
 }
 
 async fn texts_are_found_in_capitals_or_not(store: Any) {

@@ -228,11 +228,10 @@ fn lets_anybody_break_the_glass(c: Case, e: Event, w: World<'_>, now: Timestamp)
         let (vote, review_by) = (vote_of(ballot, now), now);
         step.case.lifted.push(Lifted {
             rule: rule.clone(),
-            by: vote.voter.clone(),
-            assurance: vote.credential.assurance,
-            reason: vote.reason.clone().unwrap_or_default(),
-            at: now,
+            vote: vote.clone(),
             review_by,
+            envelope: None,
+            overdue: false,
             reviewed: None,
         });
         let rule = rule.clone();

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use countersign_core::{
     approval::vote::{Credential, Verdict, Vote},
     decision::Decision,
-    id::RuleName,
+    id::{PersonId, RuleName},
     lifecycle::{Event, Fact, deadline, progress},
-    request::{Case, Closure, Outcome, Phase},
+    request::{Case, Closure, Lifted, Outcome, Phase},
     subject::SubjectId,
     time::Timestamp,
 };
@@ -193,8 +193,8 @@ fn invariant_facts_explain_the_case(seen: &Observation) -> bool {
             .map(|l| {
                 (
                     l.rule.clone(),
-                    l.by.clone(),
-                    l.reason.clone(),
+                    l.vote.clone(),
+                    l.overdue,
                     l.reviewed.clone(),
                 )
             })
@@ -206,6 +206,16 @@ fn invariant_facts_explain_the_case(seen: &Observation) -> bool {
         && told.self_grown == after.self_grown
         && lifted(&told) == lifted(after)
         && after.version == seen.history.steps
+}
+
+/// The first lift of a rule by somebody of which this was not told yet.
+fn lift_of<'a>(
+    told: &'a mut Case,
+    (rule, by): (&RuleName, &PersonId),
+    is_new: fn(&Lifted) -> bool,
+) -> &'a mut Lifted {
+    let of = |lift: &&mut Lifted| lift.rule == *rule && lift.by() == by && is_new(lift);
+    told.lifted.iter_mut().find(of).unwrap()
 }
 
 fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
@@ -221,22 +231,25 @@ fn replay(told: &mut Case, fact: &Fact, held: &Phase, real: &Case) {
             vote,
             review_by,
         } => {
-            told.lifted.push(countersign_core::request::Lifted {
+            told.lifted.push(Lifted {
                 rule,
-                by: vote.voter,
-                assurance: vote.credential.assurance,
-                reason: vote.reason.unwrap_or_default(),
-                at: vote.at,
+                vote,
                 review_by,
+                envelope: None,
+                overdue: false,
                 reviewed: None,
             });
         }
-        Fact::Reviewed { rule, by } => {
-            let mut lifts = told.lifted.iter_mut();
-            let of =
-                lifts.find(|lift| lift.rule == rule && lift.reviewed.is_none() && lift.by != by);
-            of.into_iter()
-                .for_each(|lift| lift.reviewed = Some(by.clone()));
+        Fact::Reviewed {
+            rule,
+            lifter,
+            review,
+        } => {
+            let lift = lift_of(told, (&rule, &lifter), |lift| lift.reviewed.is_none());
+            lift.reviewed = Some(review);
+        }
+        Fact::ReviewOverdue { rule, lifter, .. } => {
+            lift_of(told, (&rule, &lifter), |lift| !lift.overdue).overdue = true;
         }
         Fact::GrantGiven { .. }
         | Fact::Granted { .. }
@@ -388,9 +401,15 @@ fn invariant_emergencies_are_for_people(seen: &Observation) -> bool {
         Fact::GlassBroken { rule, vote, .. } => {
             people
                 && !request.administrative
-                && !seen.stage.town.suspended.contains(rule)
+                && !seen.stage.town.due.contains_key(rule)
                 && vote.verdict == Verdict::Approve
                 && is_strong(vote)
+        }
+        // Somebody else, who is on nobody's side.
+        Fact::Reviewed { review, .. } => {
+            let lifts = &seen.history.lifts;
+            !seen.history.myself.contains(&review.by)
+                && !lifts.iter().any(|(_, by, _)| *by == review.by)
         }
         _ => true,
     })

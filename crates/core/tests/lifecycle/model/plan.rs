@@ -10,7 +10,7 @@ use countersign_core::{
     },
     decision::{Decision, DenyReason},
     directory::{Directory, Machine, Membership, Person},
-    id::{GroupId, MessageId, PermitId, PersonId, RequestId, RuleName},
+    id::{CredentialId, GroupId, MessageId, PermitId, PersonId, RequestId, RuleName},
     lifecycle::{Ballot, Claim, Event, satisfied_rules},
     request::{Amends, Case, Message, MessageKind, Outcome, Phase, Request},
     subject::{Subject, SubjectChain, SubjectId},
@@ -351,7 +351,7 @@ impl Stage {
             }
             Word::Rule(rule) => drop(self.town.rules.insert(rule.name.clone(), rule.clone())),
             Word::RuleGone(number) => drop(self.town.rules.remove(&rule_name(*number))),
-            Word::Suspend(number) => drop(self.town.suspended.insert(rule_name(*number))),
+            Word::Suspend(number) => drop(self.town.due.insert(rule_name(*number), Timestamp(0))),
             Word::Tamper => {
                 case.request.action.operation.push('x');
                 return true;
@@ -401,6 +401,12 @@ impl Stage {
             Word::Review(rule, by) => Event::Review {
                 rule: rule_name(*rule),
                 by: who(*by),
+                credential: Credential {
+                    id: CredentialId::from_bits(u128::from(*by)),
+                    issued_by: None,
+                    assurance: Assurance::Session,
+                },
+                note: "as they say".into(),
             },
             Word::Again => return self.last.clone(),
             Word::Group { told, .. } | Word::Disable { told, .. } | Word::Owner { told, .. } => {

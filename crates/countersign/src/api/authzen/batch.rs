@@ -59,7 +59,8 @@ pub(super) async fn evaluations(
         .unwrap_or_default()
         .evaluations_semantic;
     unhurried(async move {
-        let work = async { Ok(decide_all(&api, &caller, &questions, semantic).await) };
+        let decided = Box::pin(decide_all(&api, &caller, &questions, semantic));
+        let work = async { Ok(decided.await) };
         let is_final =
             |answer: &EvaluationsAnswer| answer.evaluations.iter().any(|one| one.decision);
         once_if(

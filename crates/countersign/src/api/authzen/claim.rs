@@ -133,6 +133,7 @@ fn refused(error: &EngineError) -> Option<Reason> {
         EngineError::ForgedVote(_)
         | EngineError::ForgedRequest(_)
         | EngineError::OriginalNotClosed(_)
+        | EngineError::MayHaveRun(_)
         | EngineError::RevokedPasskey(_) => ("approval_unverifiable", words),
         EngineError::Refused(refusal) => match refusal {
             Refusal::Lapsed(_) => ("approval_expired", words),

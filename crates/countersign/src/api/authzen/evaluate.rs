@@ -42,7 +42,7 @@ pub(super) async fn evaluate_once(
 ) -> Result<Response, ApiError> {
     body.trace = trace_of(&headers);
     unhurried(async move {
-        let work = decide(&api, &caller, &body);
+        let work = Box::pin(decide(&api, &caller, &body));
         let is_final = |answer: &EvaluationAnswer| answer.decision;
         once_if(
             &api,

@@ -139,6 +139,9 @@ const LIST: &[&str] = &[
     "state", "agent", "target", "text", "since", "until", "after", "limit", "mine",
 ];
 
+/// What narrows the list of emergencies.
+const EMERGENCIES: &[&str] = &["state", "after", "limit"];
+
 use Given::{AnyJson, Created, Events, Json, Lines, Text};
 use Sent::{Bytes, Form, Json as Body, Nothing};
 
@@ -275,10 +278,31 @@ pub(super) const ROUTES: &[Route] = &[
         Body("VoteBody"),
         Json("RequestDetail"),
     ),
+    Route::get(
+        "/v1/emergencies",
+        "emergencies",
+        "Requests of which a rule was lifted in an emergency, newest first",
+        Json("EmergencyList"),
+    )
+    .filtered(EMERGENCIES),
+    Route::post(
+        "/v1/requests/{id}/emergency",
+        "breakGlass",
+        "Lift one rule in an emergency, in a session, with a passkey",
+        Body("EmergencyBody"),
+        Json("RequestDetail"),
+    ),
+    Route::post(
+        "/v1/requests/{id}/review",
+        "review",
+        "Review an emergency of somebody else, in a session",
+        Body("ReviewBody"),
+        Json("RequestDetail"),
+    ),
     Route::post(
         "/v1/requests/{id}/passkey",
         "sign",
-        "What a passkey is to sign for a vote, in a session",
+        "What a passkey is to sign for a vote or for lifting a rule, in a session",
         Body("ToSign"),
         Json("SigningOptions"),
     ),

@@ -17,13 +17,14 @@ pub struct ChannelList {
 pub struct ChannelInfo {
     /// Its name.
     pub name: String,
-    /// `slack`.
+    /// `slack`, `teams` or `email`.
     pub kind: String,
-    /// The workspace.
+    /// The workspace or tenant; of mails, the server.
     pub team: String,
-    /// `signed` where it posts to the gateway, `socket` where the gateway opened one.
+    /// `signed` where it posts to the gateway, `socket` where the gateway opened one; of mails, how TLS
+    /// begins: `implicit`, `starttls` or `none`.
     pub reached: String,
-    /// How many people have linked an account.
+    /// How many people have linked an account; of mails, how many have an address.
     pub linked: usize,
     /// What is wrong now.
     pub fault: Option<String>,

@@ -51,21 +51,21 @@ type Socket = WebSocketStream<Upgraded>;
 
 /// Keeps a socket open until the channel ends.
 pub(super) async fn keep(app: Arc<App>, token: CredentialSource) {
-    let config = app.api.gateway.config.clone();
+    let config = app.chat.api.gateway.config.clone();
     let web = match Web::new(&app.slack, &token, &config) {
         Ok(web) => web,
-        Err(error) => return app.status.wrong(SOCKET, &format!("{error:#}")),
+        Err(error) => return app.chat.status.wrong(SOCKET, &format!("{error:#}")),
     };
     let mut pause = PAUSE.0;
     loop {
         let began = Instant::now();
         let ended = tokio::select! {
             ended = run(&app, &web) => ended,
-            () = app.stop.cancelled() => return,
+            () = app.chat.stop.cancelled() => return,
         };
         if let Err(error) = &ended {
             let why = format!("the socket to Slack ended: {error:#}");
-            app.status.wrong(SOCKET, &why);
+            app.chat.status.wrong(SOCKET, &why);
         }
         // Slack closes sockets now and then, and says so; but not one right after the other.
         if began.elapsed() > SILENT {
@@ -73,7 +73,7 @@ pub(super) async fn keep(app: Arc<App>, token: CredentialSource) {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = app.stop.cancelled() => return,
+            () = app.chat.stop.cancelled() => return,
         }
         pause = (pause * 2).min(PAUSE.1);
     }
@@ -157,7 +157,7 @@ async fn run(app: &Arc<App>, web: &Web) -> anyhow::Result<()> {
             Message::Text(said) => {
                 let envelope: Value = serde_json::from_str(&said).context("it said no JSON")?;
                 match text(&envelope, &["type"]) {
-                    Some("hello") => app.status.well(SOCKET),
+                    Some("hello") => app.chat.status.well(SOCKET),
                     Some("disconnect") => return Ok(()),
                     // One that takes long keeps no other waiting.
                     _ => {

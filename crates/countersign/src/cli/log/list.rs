@@ -375,6 +375,12 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
         }
         Body::PolicyDecided(decided) => (word(&decided.decision), why(decided, evidence)),
         Body::SelfGrew(grew) => (grew.why.clone(), None),
+        Body::ApprovalDecided(vote) if vote.emergency => {
+            let rule = vote.slots.first().map(|slot| slot.rule.to_string());
+            let reason = at::<String>(evidence, "/vote/reason");
+            let parts: Vec<_> = rule.into_iter().chain(reason).collect();
+            ("lifted".into(), Some(parts.join(": ")))
+        }
         Body::ApprovalDecided(vote) => {
             let reason = at::<String>(evidence, "/vote/reason");
             (word(&vote.verdict), reason)
@@ -391,7 +397,15 @@ fn outcome(body: &Body, evidence: &Value) -> (String, Option<String>) {
         }
         Body::RequestClosed(closed) => (word(&closed.why), None),
         Body::RequestEscalated(escalated) => ("escalated".into(), Some(escalated.rule.to_string())),
-        Body::EmergencyReviewed(review) => ("reviewed".into(), Some(review.rule.to_string())),
+        Body::EmergencyReviewed(review) => {
+            let found = at::<String>(evidence, "/found");
+            let parts = std::iter::once(review.rule.to_string()).chain(found);
+            (
+                "reviewed".into(),
+                Some(parts.collect::<Vec<_>>().join(": ")),
+            )
+        }
+        Body::EmergencyOverdue(overdue) => ("overdue".into(), Some(overdue.rule.to_string())),
         Body::GrantGiven(given) => ("granted".into(), Some(format!("{} uses", given.uses))),
         Body::GrantUsed(used) => ("granted".into(), Some(format!("with {}", used.grant))),
         Body::GrantEnded(_) => ("ended".into(), None),

@@ -178,6 +178,18 @@ fn open(plan: &Plan) -> String {
     plan.open.iter().map(line).collect()
 }
 
+/// The emergencies whose review is due nowhere any more.
+fn unreviewed(plan: &Plan) -> String {
+    if plan.unreviewed.is_empty() {
+        return String::new();
+    }
+    let ids: Vec<_> = plan.unreviewed.iter().map(ToString::to_string).collect();
+    format!(
+        "- emergencies that nobody has reviewed are due nowhere any more, have somebody look at them: {};\n  ",
+        ids.join(", ")
+    )
+}
+
 /// What will be done, in sentences.
 fn will(plan: &Plan, data: &Path) -> String {
     let Plan {
@@ -192,6 +204,7 @@ fn will(plan: &Plan, data: &Path) -> String {
          - the old log stays as log.{number}, the old database goes to former.{number};\n  \
          - {} and {} dropped;\n  \
          - {} may have run, look at the targets: an identical call waits for a person;{}\n  \
+         {}\
          - every session, token, link and passkey ends;\n  \
          - people and policies are those that the database has now;\n  \
          - streams begin with the new log's first record.",
@@ -201,6 +214,7 @@ fn will(plan: &Plan, data: &Path) -> String {
         counted(*unrecorded, "waiting record is", "waiting records are"),
         counted(*unknown, "action", "actions"),
         open(plan),
+        unreviewed(plan),
     )
 }
 

@@ -75,6 +75,12 @@ pub(super) async fn run(
                 .exit(REFUSED),
         );
     }
+    let confirms = !detail.rules.is_empty() && detail.rules.iter().all(|rule| rule.confirmation);
+    let act = if confirms && verb == "approve" {
+        "confirm"
+    } else {
+        verb
+    };
     output.result(&detail, |detail, paint| {
         let typed = match detail.needs_typed_digest && verb == "approve" {
             true => format!(
@@ -84,7 +90,7 @@ pub(super) async fn run(
             false => String::new(),
         };
         format!(
-            "{}\n  by {}\nTo {verb} it, open\n  {}{typed}",
+            "{}\n  by {}\nTo {act} it, open\n  {}{typed}",
             paint.bold(&shown(&detail.line.title)),
             shown(&detail.chain.join(", for ")),
             paint.bold(&shown(&detail.url))
@@ -96,10 +102,15 @@ pub(super) async fn run(
             shown(why)
         ));
     }
-    if !args.no_open && output.is_watched() && has_desktop() {
-        open(&detail.url);
-    }
+    lead_to(&detail.url, args.no_open, output);
     Ok(0)
+}
+
+/// Opens a page that was shown, where a person watches and has a desktop.
+pub(super) fn lead_to(url: &str, no_open: bool, output: &Output) {
+    if !no_open && output.is_watched() && has_desktop() {
+        open(url);
+    }
 }
 
 fn has_desktop() -> bool {

@@ -4,6 +4,7 @@
 //! Out of scope: voting itself, which needs a person's fresh act in the console (P3).
 
 mod decide;
+mod emergencies;
 mod list;
 mod show;
 mod tell;
@@ -29,6 +30,15 @@ pub(crate) enum Command {
     /// Open a request's page to deny it
     #[command(after_help = decide::DENY_EXAMPLES)]
     Deny(decide::Args),
+    /// Open a request's page to lift one rule in an emergency, which is no vote
+    #[command(after_help = emergencies::LIFT_EXAMPLES)]
+    Emergency(emergencies::Args),
+    /// List what was lifted in emergencies, and how the reviews stand
+    #[command(after_help = emergencies::LIST_EXAMPLES)]
+    Emergencies(emergencies::ListArgs),
+    /// Open a request's page to review somebody else's emergency
+    #[command(after_help = emergencies::REVIEW_EXAMPLES)]
+    Review(emergencies::Args),
     /// Say something about a request
     #[command(after_help = tell::COMMENT_EXAMPLES)]
     Comment(tell::Said),
@@ -66,6 +76,9 @@ pub(crate) async fn run(
         Command::Watch(args) => watch::run(args, sources, output).await,
         Command::Approve(args) => decide::run(args, "approve", sources, output).await,
         Command::Deny(args) => decide::run(args, "deny", sources, output).await,
+        Command::Emergency(args) => emergencies::break_glass(args, sources, output).await,
+        Command::Emergencies(args) => emergencies::list(args, sources, output).await,
+        Command::Review(args) => emergencies::review(args, sources, output).await,
         Command::Comment(args) => tell::say(args, "comments", sources, output).await,
         Command::Ask(args) => tell::say(args, "questions", sources, output).await,
         Command::Answer(args) => tell::answer(args, sources, output).await,

@@ -2,6 +2,7 @@
 
 use countersign_core::{approval::vote::Verdict, id::RequestId, time::Timestamp};
 
+use super::emergencies;
 use crate::{
     api::types::{
         MessageLine, OutcomeLine, RequestDetail, RequestLine, RuleProgress, SignedWith, VoteLine,
@@ -49,7 +50,17 @@ fn page(detail: &RequestDetail, now: Timestamp, paint: Paint) -> String {
     if let Some(who) = &detail.can_sign {
         rules.push(format!("  can sign now: {}", shown(&who.to_string())));
     }
-    part("Approvals", rules);
+    let confirms = |rule: &RuleProgress| rule.confirmation;
+    let confirmation = !detail.rules.is_empty() && detail.rules.iter().all(confirms);
+    let name = if confirmation {
+        "Confirmation"
+    } else {
+        "Approvals"
+    };
+    part(name, rules);
+    let lifted = detail.lifted.iter();
+    let lifted = lifted.map(|lift| emergencies::lift(lift, now, paint));
+    part("Emergency", lifted.collect());
     part(
         "Votes",
         detail.votes.iter().map(|v| vote(v, now, paint)).collect(),
@@ -241,11 +252,21 @@ fn rule(rule: &RuleProgress, paint: Paint) -> String {
         format!("    {mark} {count} of {}{signed}", text::list(&stage.from))
     });
     let lines: Vec<String> = stages.collect();
-    format!("  {}{what}\n{}", shown(&rule.name), lines.join("\n"))
+    let emergency = rule.emergency.as_ref().map_or_else(String::new, |terms| {
+        let from = text::list(&terms.from);
+        let within = shown(&terms.review_within);
+        format!("\n    in an emergency lifted by {from}, reviewed within {within}")
+    });
+    format!(
+        "  {}{what}\n{}{emergency}",
+        shown(&rule.name),
+        lines.join("\n")
+    )
 }
 
 fn vote(vote: &VoteLine, now: Timestamp, paint: Paint) -> String {
     let verdict = match vote.verdict {
+        Verdict::Approve if vote.confirmation => paint.green("confirmed"),
         Verdict::Approve => paint.green("approved"),
         Verdict::Deny => paint.red("denied"),
     };
@@ -293,11 +314,16 @@ fn message(message: &MessageLine, now: Timestamp) -> String {
 /// What the caller can do next, as commands.
 fn next(detail: &RequestDetail) -> Vec<String> {
     let id = &detail.line.id;
+    let confirmation =
+        !detail.rules.is_empty() && detail.rules.iter().all(|rule| rule.confirmation);
     let mut lines: Vec<String> = detail
         .can
         .iter()
         .filter_map(|verb| match verb.as_str() {
-            "vote" => Some(format!("  countersign requests approve {id}   (or deny)")),
+            "vote" => Some(match confirmation {
+                true => format!("  countersign requests approve {id}   (to confirm it, or deny)"),
+                false => format!("  countersign requests approve {id}   (or deny)"),
+            }),
             "withdraw" => Some(format!("  countersign requests withdraw {id}")),
             "comment" => Some(format!("  countersign requests comment {id} TEXT")),
             "ask" => Some(format!("  countersign requests ask {id} TEXT")),
@@ -308,6 +334,14 @@ fn next(detail: &RequestDetail) -> Vec<String> {
             _ => None,
         })
         .collect();
+    lines.extend(detail.can_review.iter().map(|rule| {
+        let rule = shown(rule);
+        format!("  countersign requests review {id} --rule {rule}")
+    }));
+    lines.extend(detail.can_lift.iter().map(|lift| {
+        let rule = shown(&lift.rule);
+        format!("  countersign requests emergency {id} --rule {rule}   (no approval; only in an emergency)")
+    }));
     if let Some(why) = &detail.why_not_vote {
         lines.push(format!("  not vote here: {}", shown(why)));
     }
@@ -359,6 +393,7 @@ mod tests {
             grant: None,
             passkey: Some(with),
             counts: false,
+            confirmation: false,
         };
         expect!["  lea@example.com approved 60s ago, signed by the passkey laptop (3f1c 09ab 77d2 e410, crd_1) (does not count any more: the passkey was removed since)"]
         .assert_eq(&vote(&line, Timestamp(1_120_000), Paint::plain()));

@@ -52,6 +52,8 @@ pub(super) fn row(viewer: &Viewer<'_>, case: &Case, tab: Tab) -> Row {
         },
         signed: words::count(tally.filled.len()),
         needed: words::count(tally.filled.len() + tally.empty.len()),
+        confirmation: request.rules.iter().all(|rule| rule.confirmation),
+        lifted: !case.lifted.is_empty(),
         advisory: is_advisory(&request.action.gate),
         asks_you: wanted == Some(Wanted::Answer),
         question_open: standing::asks(case).is_some(),

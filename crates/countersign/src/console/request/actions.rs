@@ -18,7 +18,7 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::{arguments, grant};
+use super::{arguments, glass, grant};
 use crate::{
     api::{
         deciding::{lacks_passkey, needs_passkey, would_refuse},
@@ -34,6 +34,10 @@ pub(super) struct Typed {
     pub(super) approve: String,
     pub(super) deny: String,
     pub(super) arguments: Option<Vec<String>>,
+    /// The rule and the reason for lifting it.
+    pub(super) emergency: Option<(String, String)>,
+    /// The rule and what was found of its emergency.
+    pub(super) review: Option<(String, String)>,
 }
 
 /// The forms of a case's page.
@@ -69,6 +73,8 @@ pub(super) fn actions(
         withdraw: can("withdraw"),
         cancel: can("cancel"),
         claim: claims.then(|| ClaimForm { until: until(case) }),
+        emergency: glass::forms(viewer, case, detail, typed),
+        review: glass::reviews(detail, typed),
     }
 }
 
@@ -110,7 +116,7 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
     }
 }
 
-fn one_click(case: &Case) -> OneClick {
+pub(super) fn one_click(case: &Case) -> OneClick {
     let shown = &case.request.presentation;
     if shown.allows_one_click() {
         return OneClick::Enough;

@@ -13,7 +13,7 @@ use axum::{
 use countersign_console::shell::Flash;
 use countersign_core::{
     approval::vote::Verdict,
-    id::{MessageId, RequestId},
+    id::{MessageId, RequestId, RuleName},
     request::MessageKind,
 };
 
@@ -23,10 +23,10 @@ use crate::{
     api::{
         Api,
         amend::propose_instead,
-        granting,
+        emergencies, granting,
         problem::ApiError,
         requests::{cast, check_act, request_id, say, take_back, take_request_back},
-        types::{AmendBody, GrantWanted, VoteBody},
+        types::{AmendBody, EmergencyBody, GrantWanted, RequestDetail, ReviewBody, VoteBody},
     },
     console::{
         answer,
@@ -52,6 +52,8 @@ enum Act {
     Cancel,
     Claim,
     EndGrant,
+    Emergency,
+    Review,
 }
 
 impl Act {
@@ -67,6 +69,8 @@ impl Act {
             "cancel" => Self::Cancel,
             "claim" => Self::Claim,
             "end-grant" => Self::EndGrant,
+            "emergency" => Self::Emergency,
+            "review" => Self::Review,
             _ => return None,
         })
     }
@@ -137,6 +141,17 @@ fn typed_in(act: Act, fields: &Fields) -> Typed {
             approve: reason,
             ..Typed::default()
         },
+        Act::Emergency => Typed {
+            emergency: Some((fields.name("rule").to_owned(), reason)),
+            ..Typed::default()
+        },
+        Act::Review => {
+            let note = words::line_feeds(fields.text("text"));
+            Typed {
+                review: Some((fields.name("rule").to_owned(), note)),
+                ..Typed::default()
+            }
+        }
         Act::Deny => Typed {
             deny: reason,
             ..Typed::default()
@@ -163,10 +178,15 @@ async fn perform(
     let caller = &session.caller;
     let text = || words::line_feeds(fields.text("text"));
     let (_, done) = match act {
-        Act::Approve => (
-            vote(api, session, id, Verdict::Approve, fields).await?,
-            Done::Approved,
-        ),
+        Act::Approve => {
+            let detail = vote(api, session, id, Verdict::Approve, fields).await?;
+            let confirms = detail.rules.iter().all(|rule| rule.confirmation);
+            let done = match confirms {
+                true => Done::Confirmed,
+                false => Done::Approved,
+            };
+            (detail, done)
+        }
         Act::Deny => (
             vote(api, session, id, Verdict::Deny, fields).await?,
             Done::Denied,
@@ -198,6 +218,11 @@ async fn perform(
         Act::Cancel => (take_request_back(api, caller, id).await?, Done::Cancelled),
         Act::EndGrant => (granting::end(api, caller, id).await?, Done::GrantEnded),
         Act::Claim => return claim(api, session, id, fields).await,
+        Act::Emergency => (
+            break_glass(api, session, id, fields).await?,
+            Done::GlassBroken,
+        ),
+        Act::Review => (review(api, session, id, fields).await?, Done::Reviewed),
     };
     Ok(Then::Page(done))
 }
@@ -208,7 +233,7 @@ async fn vote(
     id: &RequestId,
     verdict: Verdict,
     fields: &Fields,
-) -> Result<crate::api::types::RequestDetail, ApiError> {
+) -> Result<RequestDetail, ApiError> {
     let typed = fields.name("typed_digest").to_ascii_lowercase();
     let body = VoteBody {
         verdict,
@@ -243,6 +268,53 @@ fn wanted(fields: &Fields) -> Result<Option<GrantWanted>, ApiError> {
             .map(str::to_owned)
             .collect(),
     }))
+}
+
+/// Lifts a rule in an emergency, which needs a passkey whatever the rule says of votes.
+async fn break_glass(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<RequestDetail, ApiError> {
+    let typed = fields.name("typed_digest").to_ascii_lowercase();
+    let Some(passkey) = signed(fields) else {
+        let caller = &session.caller;
+        api.gateway.case_of(caller, id).await?;
+        api.record_refused(caller, id, "not_signed").await;
+        let title = "only a passkey's signature lifts a rule";
+        let refused = ApiError::new(StatusCode::FORBIDDEN, "not_signed", title);
+        return Err(refused.with_detail("Open the page with its script, and sign."));
+    };
+    let body = EmergencyBody {
+        rule: rule(fields)?,
+        reason: fields.written("reason").unwrap_or_default(),
+        digest: fields.text("digest").into(),
+        typed_digest: (!typed.is_empty()).then_some(typed),
+        act: fields.text("act").into(),
+        passkey,
+    };
+    emergencies::lift(api, &session.caller, id, body).await
+}
+
+async fn review(
+    api: &Api,
+    session: &Session,
+    id: &RequestId,
+    fields: &Fields,
+) -> Result<RequestDetail, ApiError> {
+    let body = ReviewBody {
+        rule: rule(fields)?,
+        note: words::line_feeds(fields.text("text")),
+        digest: fields.text("digest").into(),
+        act: fields.text("act").into(),
+    };
+    emergencies::review(api, &session.caller, id, body).await
+}
+
+fn rule(fields: &Fields) -> Result<RuleName, ApiError> {
+    let rule = fields.name("rule").parse();
+    rule.map_err(|_| ApiError::invalid("the rule is missing"))
 }
 
 /// What the voter's passkey signed, which the page's script puts into the form.

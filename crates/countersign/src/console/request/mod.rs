@@ -8,6 +8,7 @@
 mod actions;
 mod acts;
 mod arguments;
+mod glass;
 mod grant;
 mod model;
 mod signing;

@@ -5,6 +5,7 @@
 //! Invariant: the action is shown from what the gate stored; nothing is shortened here.
 
 use countersign_console::{
+    emergencies::Review,
     part::{Moment, Phase as Shown},
     request::{Effect, Lifted, Pair, Policy, Related, RequestPage, What, Who},
     shell::{Link, Shell},
@@ -222,11 +223,16 @@ fn policy(viewer: &Viewer<'_>, request: &Request, id: &PolicyId) -> Policy {
 fn lifted(viewer: &Viewer<'_>, case: &Case) -> Vec<Lifted> {
     let shown = |lift: &countersign_core::request::Lifted| Lifted {
         rule: lift.rule.to_string(),
-        by: lift.by.to_string(),
-        reason: lift.reason.clone(),
-        at: viewer.moment(lift.at),
+        by: lift.by().to_string(),
+        reason: lift.reason().to_owned(),
+        at: viewer.moment(lift.vote.at),
         review_by: Moment::new(lift.review_by.to_string()),
-        reviewed: lift.reviewed.as_ref().map(ToString::to_string),
+        overdue: lift.is_overdue(viewer.now),
+        reviewed: lift.reviewed.as_ref().map(|review| Review {
+            by: review.by.to_string(),
+            at: viewer.moment(review.at),
+            note: review.note.clone(),
+        }),
     };
     case.lifted.iter().map(shown).collect()
 }

@@ -74,7 +74,23 @@ impl Signing<'_> {
             valid_for: rule.valid_for.to_string(),
             unreachable: String::new(),
             stages: self.stages(rule),
+            lifted: self.case.lifted.iter().any(|lift| lift.rule == rule.name)
+                && !self.has_slots(rule),
+            emergency: rule
+                .emergency
+                .as_ref()
+                .map_or_else(String::new, |emergency| {
+                    let from: Vec<_> = emergency.from.iter().map(ToString::to_string).collect();
+                    let within = emergency.review_within;
+                    format!("lifted by {}, reviewed within {within}", words::list(&from))
+                }),
         }
+    }
+
+    /// Whether somebody has to sign it: a rule that was lifted has no slots.
+    fn has_slots(&self, rule: &ApprovalRule) -> bool {
+        let mut slots = self.tally.filled.keys().chain(&self.tally.empty);
+        slots.any(|slot| slot.rule == rule.name)
     }
 
     fn stages(&self, rule: &ApprovalRule) -> Vec<Stage> {

@@ -185,17 +185,28 @@ fn said(case: &Case, message: &Message) -> Timed {
     )
 }
 
+/// What was lifted, that nobody looked at it in time, and that somebody did.
 fn emergencies(case: &Case) -> impl Iterator<Item = Timed> + '_ {
-    case.lifted.iter().map(|lift| {
-        let (at, event) = event(EventKind::Lifted, lift.at, person(&lift.by));
-        (
-            at,
-            Event {
-                detail: format!("rule {}", lift.rule),
-                text: lift.reason.clone(),
+    case.lifted.iter().flat_map(|lift| {
+        let about = |text: &str, (at, event): Timed| {
+            let (detail, text) = (format!("rule {}", lift.rule), text.to_owned());
+            let said = Event {
+                detail,
+                text,
                 ..event
-            },
-        )
+            };
+            (at, said)
+        };
+        let lifted = event(EventKind::Lifted, lift.vote.at, person(lift.by()));
+        let overdue = event(EventKind::Overdue, lift.review_by, None);
+        let review = lift.reviewed.as_ref().map(|review| {
+            let reviewed = event(EventKind::Reviewed, review.at, person(&review.by));
+            about(&review.note, reviewed)
+        });
+        let overdue = lift.overdue.then(|| about("", overdue));
+        std::iter::once(about(lift.reason(), lifted))
+            .chain(overdue)
+            .chain(review)
     })
 }
 
@@ -205,7 +216,9 @@ fn ending(case: &Case) -> Option<Timed> {
         Phase::Held { .. } => None,
         Phase::Approved { .. } => {
             let votes = case.votes.iter().map(|vote| vote.at);
-            let last = votes.chain(case.lifted.iter().map(|lift| lift.at)).max();
+            let last = votes
+                .chain(case.lifted.iter().map(|lift| lift.vote.at))
+                .max();
             Some(event(
                 EventKind::Satisfied,
                 last.unwrap_or(case.request.at),

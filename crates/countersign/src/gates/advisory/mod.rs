@@ -48,7 +48,7 @@ pub(crate) async fn hand_out(
         of: Uncased {
             request: request.id.clone(),
             digest: request.digest,
-            attach_key: request.attach_key,
+            repeats: request.repeats(),
             asked: Of::asked(&request.chain),
         },
         permit: permit.id().clone(),

@@ -348,7 +348,7 @@ mod tests {
             of: Uncased {
                 request: RequestId::from_bits(n),
                 digest: ActionDigest(Hash::of(b"d")),
-                attach_key: AttachKey(Hash::of(b"k")),
+                repeats: AttachKey(Hash::of(b"k")),
                 asked: crate::vault::Of::Operation,
             },
             permit: PermitId::from_bits(n),

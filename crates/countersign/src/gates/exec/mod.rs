@@ -105,6 +105,7 @@ impl ExecError {
             Self::Engine(EngineError::RevokedPasskey(_)) => "revoked_passkey",
             Self::Engine(EngineError::ForgedRequest(_)) => "forged_request",
             Self::Engine(EngineError::OriginalNotClosed(_)) => "original_not_closed",
+            Self::Engine(EngineError::MayHaveRun(_)) => "may_have_run",
             Self::Engine(EngineError::NoSuchRequest(_)) => "no_such_request",
             Self::Engine(EngineError::Clock(_)) => "clock",
             Self::Engine(EngineError::RefusedByLog(_)) => "unrecordable",

@@ -5,9 +5,9 @@
 //! Invariant: what is known is made of records alone, so reading again from the first record of
 //! the oldest open request knows the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use countersign_core::id::RequestId;
+use countersign_core::id::{RequestId, RuleName};
 use countersign_evidence::{body::Body, reference::Ref};
 
 use crate::streams::{
@@ -29,6 +29,8 @@ pub(super) struct About {
     pub(super) target: Option<String>,
     /// The actions.
     pub(super) actions: Vec<String>,
+    /// The rules that ask for a confirmation, which is no countersignature.
+    pub(super) confirming: BTreeSet<RuleName>,
     since: Place,
 }
 
@@ -39,9 +41,21 @@ pub(super) struct Open(HashMap<RequestId, About>);
 impl Open {
     /// Takes a record into account, before anything is said about it.
     pub(super) fn begin(&mut self, entry: &Entry) {
-        let (Body::ActionRequested(asked), Some(within)) = (&entry.leaf.body, &entry.leaf.request)
-        else {
+        let Some(within) = &entry.leaf.request else {
             return;
+        };
+        let asked = match &entry.leaf.body {
+            Body::ActionRequested(asked) => asked,
+            Body::PolicyDecided(decided) => {
+                if let Some(about) = self.0.get_mut(&within.id) {
+                    let confirming = decided.rules.iter().filter(|rule| rule.confirmation);
+                    about
+                        .confirming
+                        .extend(confirming.map(|rule| rule.name.clone()));
+                }
+                return;
+            }
+            _ => return,
         };
         if self.0.len() >= OPEN {
             return;
@@ -51,6 +65,7 @@ impl Open {
             gate: asked.gate.clone(),
             target: view::asked(entry).map(|asked| asked.target),
             actions: asked.actions.iter().map(ToString::to_string).collect(),
+            confirming: BTreeSet::new(),
             since: entry.at,
         };
         self.0.insert(within.id.clone(), about);

@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use countersign_core::id::RuleName;
 use countersign_evidence::{
-    body::{Body, Decision, OutcomeStatus, Phase, Verdict},
+    body::{ApprovalDecided, Body, Decision, OutcomeStatus, Phase, Verdict},
     reference::Ref,
 };
 use serde_json::{Map, Value, json};
@@ -80,6 +81,7 @@ pub(super) fn event(entry: &Entry, around: &Around<'_>) -> Option<Value> {
         | Body::GrantGiven(_)
         | Body::GrantUsed(_)
         | Body::GrantEnded(_)
+        | Body::EmergencyOverdue(_)
         | Body::Refused(_) => api_activity(entry, around)?,
         _ => entity_management(entry, around)?,
     };
@@ -191,7 +193,7 @@ fn by(body: &Body) -> Option<&Ref> {
 
 fn api_activity(entry: &Entry, around: &Around<'_>) -> Option<Map<String, Value>> {
     let (body, about) = (&entry.leaf.body, around.about);
-    let (status, code) = standing(body)?;
+    let (status, code) = standing(body, about)?;
     let actions = about.map(|about| about.actions.as_slice());
     let actions = actions.unwrap_or_default();
     let (activity, activity_name) = activity(actions, around.groups);
@@ -279,7 +281,7 @@ fn word(value: &impl serde::Serialize) -> String {
 }
 
 /// How a request stands after a record, and the record's own word for it.
-fn standing(body: &Body) -> Option<(Status, String)> {
+fn standing(body: &Body, about: Option<&About>) -> Option<(Status, String)> {
     Some(match body {
         Body::ActionRequested(_) => (Status::other("Requested"), "requested".into()),
         Body::PolicyDecided(decided) => {
@@ -295,19 +297,24 @@ fn standing(body: &Body) -> Option<(Status, String)> {
             };
             (status, code)
         }
+        Body::ApprovalDecided(vote) if vote.emergency => (
+            Status::new(99, "Lifted in an emergency", 4),
+            "emergency".into(),
+        ),
         Body::ApprovalDecided(vote) => {
-            let severity = if vote.emergency { 3 } else { 1 };
             let (name, code) = match vote.verdict {
+                Verdict::Approve if confirms(vote, about) => ("Confirmed", "confirm"),
                 Verdict::Approve => ("Countersigned", "approve"),
                 Verdict::Deny => ("Denied", "deny"),
             };
-            (Status::new(99, name, severity), code.into())
+            (Status::other(name), code.into())
         }
         Body::ApprovalWithdrawn(_) => (Status::other("Withdrawn"), "withdrawn".into()),
         Body::EmergencyReviewed(_) => (Status::other("Reviewed"), "reviewed".into()),
         Body::GrantGiven(_) => (Status::new(99, "Granted", 2), "granted".into()),
         Body::GrantUsed(_) => (Status::other("Under a grant"), "grant_used".into()),
         Body::GrantEnded(_) => (Status::other("Grant ended"), "grant_ended".into()),
+        Body::EmergencyOverdue(_) => (Status::new(99, "Review overdue", 4), "overdue".into()),
         Body::ActionPermitted(_) => (Status::other("Permitted"), "permitted".into()),
         Body::ActionOutcome(outcome) => {
             let status = match outcome.status {
@@ -321,6 +328,12 @@ fn standing(body: &Body) -> Option<(Status, String)> {
         Body::Refused(refused) => (Status::failure(), refused.code.clone()),
         _ => return None,
     })
+}
+
+/// Whether an approval is a confirmation: it can fill nothing that others countersign.
+fn confirms(vote: &ApprovalDecided, about: Option<&About>) -> bool {
+    let confirming = |rule: &RuleName| about.is_some_and(|about| about.confirming.contains(rule));
+    !vote.slots.is_empty() && vote.slots.iter().all(|slot| confirming(&slot.rule))
 }
 
 /// A change of an entity: the activity and its name, the entity, by whom, how grave, and the

@@ -153,6 +153,7 @@ fn bodies() -> Vec<Body> {
                 expires: Span::minutes(30),
                 name: rule(),
                 reason_required: false,
+                review_within: Some(Span::minutes(60)),
                 stages: vec![1],
                 valid_for: Span::minutes(10),
             }],
@@ -195,9 +196,18 @@ fn bodies() -> Vec<Body> {
         }),
         decided(Decision::Hold, Phase::Request),
         vote(Verdict::Approve, false),
-        vote(Verdict::Deny, true),
+        vote(Verdict::Deny, false),
         Body::ApprovalWithdrawn(body::ApprovalWithdrawn { voter: by }),
-        Body::EmergencyReviewed(body::EmergencyReviewed { by, rule: rule() }),
+        vote(Verdict::Approve, true),
+        Body::EmergencyReviewed(body::EmergencyReviewed {
+            by,
+            credential: credential.clone(),
+            rule: rule(),
+        }),
+        Body::EmergencyOverdue(body::EmergencyOverdue {
+            review_by: Timestamp(1),
+            rule: rule(),
+        }),
         Body::GrantGiven(body::GrantGiven {
             until: Timestamp(1),
             uses: 20,
@@ -418,9 +428,11 @@ fn successes_are_what_ran() {
         action.requested Update Requested 1 user
         policy.decided Update Hold 1 user
         approval.decided Update Countersigned 1 user
-        approval.decided Update Denied 3 user
+        approval.decided Update Denied 1 user
         approval.withdrawn Update Withdrawn 1 user
+        approval.decided Update Lifted in an emergency 4 user
         emergency.reviewed Update Reviewed 1 user
+        emergency.overdue Update Review overdue 4 user
         grant.given Update Granted 2 user
         grant.used Update Under a grant 1 user
         grant.ended Update Grant ended 1 user

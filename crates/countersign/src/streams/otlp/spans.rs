@@ -321,6 +321,9 @@ impl<'a> Story<'a> {
             Body::RequestEscalated(grown) => {
                 (vec![text("countersign.rule", grown.rule.as_str())], None)
             }
+            Body::EmergencyOverdue(overdue) => {
+                (vec![text("countersign.rule", overdue.rule.as_str())], None)
+            }
             Body::EmergencyReviewed(reviewed) => {
                 let said = vec![text("countersign.rule", reviewed.rule.as_str())];
                 (said, Some(&reviewed.by))

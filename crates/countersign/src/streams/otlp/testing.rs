@@ -109,6 +109,7 @@ pub(super) fn decided(decision: Decision, phase: Phase) -> Body {
             expires: Span::minutes(30),
             name: "dba".parse().unwrap(),
             reason_required: false,
+            review_within: Some(Span::minutes(60)),
             stages: vec![1],
             valid_for: Span::minutes(10),
         }],

@@ -181,3 +181,46 @@ async fn assertions_that_are_not_a_machines_own_are_refused() {
     // Not one of the refused ones was used up.
     shop.assert(&assertion).await.expect(200);
 }
+
+/// What is not answered takes no room, and can be shown again.
+#[tokio::test]
+async fn an_assertion_that_is_not_answered_is_not_used_up() {
+    let shop = Shop::new().await;
+    let all: Vec<String> = (0..260)
+        .map(|nth| {
+            let claims = json!({ "jti": format!("n-{nth}"), "exp": now() + 300 });
+            shop.own.sign(&shop.assertion("agent:signer", claims))
+        })
+        .collect();
+    let answers = futures_util::future::join_all(all.iter().map(|one| shop.assert(one))).await;
+    let of = |status: u16| {
+        let all = all.iter().zip(&answers);
+        all.filter(move |(_, answer)| answer.status == status)
+    };
+    let (waits, _) = of(429).next().expect("not all are answered");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    shop.assert(waits).await.expect(200);
+    let (used, _) = of(200).next().unwrap();
+    refused("used", &shop.assert(used).await, 401, "invalid_client", "");
+}
+
+/// A key for which anybody signs is nobody's.
+#[tokio::test]
+async fn keys_that_anybody_signs_for_do_not_load() {
+    let shop = Shop::new().await;
+    let ada = shop.lab.session("ada").await;
+    let mut point = [0; 32];
+    point[0] = 1;
+    let small = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(&point) });
+    let off = json!({ "kty": "EC", "crv": "P-256", "x": encode(&[1; 32]), "y": encode(&[2; 32]) });
+    for (key, why) in [(small, "anybody"), (off, "no point")] {
+        let mut files = shop.lab.gateway.active().bundle.files().clone();
+        let config = files.get_mut("countersign.toml").unwrap();
+        config.push_str(&format!(
+            "\n[agent.low]\nowner = \"olga\"\nkeys = ['{key}']\n"
+        ));
+        let answer = ada.propose("bundle-apply", json!({ "files": files })).await;
+        answer.refused(why, 422, "bundle_refused");
+        assert!(answer.text("title").contains(why), "{answer:?}");
+    }
+}

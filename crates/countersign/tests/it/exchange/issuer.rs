@@ -13,12 +13,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{Shop, Signer, now, refused, with};
+use crate::support::until;
 
 #[derive(Clone)]
 struct Issuer {
     url: String,
     keys: Arc<Mutex<Option<Value>>>,
     asked: Arc<AtomicU32>,
+    /// How long it takes to answer, in milliseconds.
+    pause: Arc<AtomicU32>,
 }
 
 impl Issuer {
@@ -28,6 +31,7 @@ impl Issuer {
             url: format!("http://{}", listener.local_addr().unwrap()),
             keys: Arc::new(Mutex::new(Some(json!({ "keys": [signer.named()] })))),
             asked: Arc::default(),
+            pause: Arc::new(AtomicU32::new(20)),
         };
         let routes = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
@@ -48,7 +52,8 @@ async fn discovery(State(issuer): State<Issuer>) -> Json<Value> {
 
 async fn keys(State(issuer): State<Issuer>) -> Result<Json<Value>, StatusCode> {
     issuer.asked.fetch_add(1, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let pause = issuer.pause.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(pause.into())).await;
     let keys = issuer.keys.lock().unwrap().clone();
     keys.map(Json).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -130,6 +135,57 @@ async fn an_issuer_that_does_not_answer_vouches_for_nobody() {
         "invalid_request",
         "another issuer",
     );
+}
+
+/// What a stop ends while an issuer is asked does not begin afterwards.
+#[tokio::test]
+async fn nothing_is_given_for_what_ended_while_the_issuer_was_asked() {
+    let signer = Signer::new("one");
+    let issuer = Issuer::new(&signer).await;
+    issuer.pause.store(3_000, Ordering::SeqCst);
+    let shop = Shop::with(&table(&issuer.url, "")).await;
+    let token = signer.sign(&claims(&shop, &issuer.url, json!({})));
+    let ada = shop.lab.session("ada").await;
+    let stop = async {
+        until("it is asked", || async { issuer.asked() == 1 }).await;
+        let whom = json!({ "agent": "found" });
+        ada.propose("agent-stop", whom).await.expect(200);
+    };
+    let (answer, ()) = tokio::join!(shop.exchange(&token), stop);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert_eq!(answer.text("access_token"), "");
+}
+
+/// One issuer that does not answer keeps its own machines waiting, and no others.
+#[tokio::test]
+async fn whoever_waits_for_a_silent_issuer_is_in_nobodys_way() {
+    let signer = Signer::new("one");
+    let issuer = Issuer::new(&signer).await;
+    issuer.pause.store(60_000, Ordering::SeqCst);
+    let shop = Shop::with(&table(&issuer.url, "")).await;
+    let stranger = Signer::new("one").sign(&claims(&shop, &issuer.url, json!({})));
+    let url = format!("{}/oauth/token", shop.lab.url);
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (url, token) = (url.clone(), stranger.clone());
+        let form = [
+            ("grant_type", super::EXCHANGE.to_owned()),
+            ("subject_token", token),
+            ("subject_token_type", super::JWT.to_owned()),
+        ];
+        waiting.spawn(crate::support::client().post(url).form(&form).send());
+    }
+    until("it is asked", || async { issuer.asked() > 0 }).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begin = std::time::Instant::now();
+    let own = shop.own.sign(&shop.assertion("agent:signer", json!({})));
+    shop.assert(&own).await.expect(200);
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begin.elapsed()
+    );
+    waiting.abort_all();
 }
 
 /// SPIFFE's tokens need not say who signed them: the trust domain of their subject does.

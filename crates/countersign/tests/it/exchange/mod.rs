@@ -5,9 +5,11 @@
 //! Invariant: what is refused gives nothing that opens anything.
 
 mod asserting;
+mod behind;
 mod bound;
 mod delegating;
 mod ending;
+mod for_good;
 mod issuer;
 mod tokens;
 mod waiting;

@@ -487,7 +487,7 @@ fn holds_need_somebody() {
 }
 
 /// Finn lifts the rule of the held request, differently stated.
-fn lift(log: &mut Log, change: &dyn Fn(&mut VoteStatement)) {
+pub(super) fn lift(log: &mut Log, change: &dyn Fn(&mut VoteStatement)) {
     log.draft(HELD, 1).decision().rules[0].emergency = true;
     let mut stated = statement(HELD, 2 * MINUTE, FINN, "dba", 0);
     stated.emergency = true;

@@ -177,6 +177,7 @@ pub(super) fn rule(name: &str, stages: &[u32]) -> RuleShape {
         expires: Span::minutes(30),
         name: name.parse().unwrap(),
         reason_required: true,
+        review_within: None,
         stages: stages.to_vec(),
         valid_for: Span::minutes(10),
     }
@@ -270,7 +271,7 @@ pub(super) fn closed(request: u128, at: i64, why: CloseReason) -> Draft {
     )
 }
 
-fn start_plus(millis: i64) -> Timestamp {
+pub(super) fn start_plus(millis: i64) -> Timestamp {
     Timestamp(1_790_000_000_000 + millis)
 }
 

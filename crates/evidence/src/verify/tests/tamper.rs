@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use countersign_core::canonical::Hash;
 use serde_json::{Value, json};
 
-use super::{amendments, build::*, grants, *};
+use super::{amendments, build::*, emergencies, grants, *};
 use crate::{
     body::{Body, CredentialRevoked, SelfGrew},
     key::SigningKey,
@@ -91,6 +91,7 @@ fn every_attack_is_found_and_the_control_passes() {
         amendments::rows(),
         grants::rows(),
         about_grounds(),
+        emergencies::rows(),
     ];
     let table: Vec<Row> = parts.into_iter().flatten().collect();
     let mut names = BTreeSet::new();

@@ -1,9 +1,10 @@
-//! Cards: what Slack shows of requests, brought about and kept current.
+//! Cards: what a chat shows of requests, brought about and kept current.
 //!
 //! In scope: who is told of what and where, pace, floods, beginning again after a crash.
-//! Out of scope: sending ([`sending`](super::sending)); what a card says ([`card`](super::card)).
+//! Out of scope: sending ([`sending`](super::sending)); what a card says, and in which form
+//! ([`messenger`](super::messenger)).
 //! Invariant: the store has what is shown, so that nothing is lost or told twice with a restart.
-//! Nothing waits for Slack but this.
+//! Nothing waits for a chat but this.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,23 +21,22 @@ use countersign_core::{
 };
 use countersign_policy::Notify;
 use countersign_store::{Card as Row, Write};
-use serde_json::json;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    App,
     accounts::Accounts,
-    web::{WebError, text},
+    alarm::awaits_review,
+    messenger::{Failed, Messenger},
 };
 use crate::{active::Active, gateway::Gateway};
 
-/// The pace of messages in one place, which Slack asks for.
-pub(super) const PACE: Duration = Duration::from_millis(1_100);
+/// The pace of messages in one place, which chats ask for.
+const PACE: Duration = Duration::from_millis(1_100);
 /// More new requests than this at once in one place become one message.
 const FLOOD: usize = 5;
 /// People told in private of one request.
 const MAX_TOLD: usize = 50;
-/// How long Slack is left alone after a failure, at first and at most.
+/// How long a chat is left alone after a failure, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Stands behind the credential in the place of a card that its holder asked for.
 pub(super) const ASKED: char = '!';
@@ -59,11 +59,6 @@ pub(super) struct Board {
     channel: Arc<str>,
 }
 
-/// How a message is called: where and when.
-pub(super) fn message_name(conversation: &str, at: &str) -> String {
-    format!("{conversation}:{at}")
-}
-
 impl Board {
     pub(super) fn new(gateway: Gateway, channel: &str) -> Self {
         let channel = channel.into();
@@ -79,36 +74,36 @@ impl Board {
         })
     }
 
-    /// Notes what somebody said in Slack, so that it is not said there again.
+    /// Notes what somebody said in the message of this name below a card, so that it is not said there
+    /// again.
     pub(super) async fn note_said(
         &self,
         id: &RequestId,
         said: &MessageId,
-        (conversation, thread, at): (&str, &str, &str),
+        (card, name): (&str, String),
     ) {
-        let card = message_name(conversation, thread);
         let rows = self.gateway.store.cards(&self.channel, id).await;
         let rows = rows.unwrap_or_default();
-        let Some(below) = rows.iter().find(|row| row.message.as_ref() == Some(&card)) else {
+        let Some(below) = rows.iter().find(|row| row.message.as_deref() == Some(card)) else {
             return;
         };
         let row = Row {
             channel: self.channel.to_string(),
             request: id.clone(),
             place: format!("{}{SAID}{said}", below.place),
-            message: Some(message_name(conversation, at)),
+            message: Some(name),
             shown: None,
             done: true,
         };
         if let Err(error) = self.gateway.store.commit(vec![Write::PutCard(row)]).await {
-            tracing::warn!(%error, "a message from Slack may be repeated there");
+            tracing::warn!(%error, "a message from a chat may be repeated there");
         }
     }
 }
 
 /// What keeps cards as they should be.
-pub(super) struct Keeper {
-    pub(super) app: Arc<App>,
+pub(super) struct Keeper<M> {
+    pub(super) app: Arc<M>,
     wishes: mpsc::Receiver<Wish>,
     dirty: BTreeSet<RequestId>,
     /// Requests to show to somebody who is not told of them otherwise.
@@ -130,8 +125,8 @@ pub(super) struct Job {
     pub(super) row: Option<Row>,
 }
 
-impl Keeper {
-    pub(super) fn new(app: Arc<App>, wishes: mpsc::Receiver<Wish>) -> Self {
+impl<M: Messenger> Keeper<M> {
+    pub(super) fn new(app: Arc<M>, wishes: mpsc::Receiver<Wish>) -> Self {
         Self {
             app,
             wishes,
@@ -146,11 +141,11 @@ impl Keeper {
 
     /// Keeps cards until the channel ends.
     pub(super) async fn keep(mut self) {
-        let gateway = self.app.api.gateway.clone();
+        let gateway = self.app.chat().api.gateway.clone();
         let mut updates = gateway.engine.updates().subscribe();
         let mut active = gateway.watch();
         let mut all = true;
-        let stop = self.app.stop.clone();
+        let stop = self.app.chat().stop.clone();
         if !self.is_ours().await {
             return;
         }
@@ -192,7 +187,7 @@ impl Keeper {
                     Ok(()) => all = true,
                     Err(_) => return,
                 },
-                () = self.app.stop.cancelled() => return,
+                () = stop.cancelled() => return,
             }
             while let Ok(update) = updates.try_recv() {
                 self.dirty.insert(update.request);
@@ -200,33 +195,29 @@ impl Keeper {
         }
     }
 
-    /// Waits until the token is one of the workspace that is believed: nothing is told elsewhere. `false`
-    /// when the channel ends before.
+    /// Waits until what it speaks with is of the workspace that is believed: nothing is told elsewhere.
+    /// `false` when the channel ends before.
     async fn is_ours(&mut self) -> bool {
-        let ours = self.app.slack.team.clone();
         loop {
-            let why = match self.app.web.call("auth.test", &json!({})).await {
-                Ok(who) if text(&who, &["team_id"]) == Some(&ours) => {
-                    self.app.status.well("");
+            let why = match self.app.is_ours().await {
+                Ok(()) => {
+                    self.app.chat().status.well("");
                     return true;
                 }
-                Ok(who) => {
-                    let theirs = text(&who, &["team_id"]).unwrap_or("nobody's");
-                    format!("`bot_token` is of the workspace {theirs}, and `team` is {ours}")
-                }
-                Err(error) => error.to_string(),
+                Err(why) => why,
             };
             let pause = self.failed("", &why);
+            let stop = self.app.chat().stop.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.app.stop.cancelled() => return false,
+                () = stop.cancelled() => return false,
             }
         }
     }
 
     /// Notes what is wrong with a place, and says how long to leave it alone.
     fn failed(&mut self, place: &str, why: &str) -> Duration {
-        self.app.status.wrong(place, why);
+        self.app.chat().status.wrong(place, why);
         let pause = self.pauses.entry(place.into()).or_insert(PAUSE.0);
         let now = *pause;
         *pause = (now * 2).min(PAUSE.1);
@@ -236,20 +227,21 @@ impl Keeper {
     /// Does what can be done now. How long to wait before there is more to do; `None` when there is
     /// nothing.
     async fn settle(&mut self, all: bool) -> anyhow::Result<Option<Duration>> {
-        let gateway = self.app.api.gateway.clone();
+        let gateway = self.app.chat().api.gateway.clone();
         if all {
             let store = gateway.store.as_ref();
             let open = gateway.engine.desk().open(store).await?;
             self.dirty
                 .extend(open.iter().map(|case| case.request.id.clone()));
             self.dirty
-                .extend(store.changing_cards(&self.app.name).await?);
+                .extend(store.changing_cards(&self.app.chat().name).await?);
+            self.dirty.extend(gateway.engine.emergencies().requests());
         }
         if self.dirty.is_empty() {
             return Ok(None);
         }
         let active = gateway.active();
-        self.accounts = Accounts::of(&gateway, &self.app.name).await?;
+        self.accounts = Accounts::of(&gateway, &self.app.chat().name).await?;
         let mut jobs: BTreeMap<String, Vec<Job>> = BTreeMap::new();
         for id in std::mem::take(&mut self.dirty) {
             let Some(case) = gateway.sealed_case(&id).await? else {
@@ -273,14 +265,14 @@ impl Keeper {
 
     /// What is to do for one case, by place.
     async fn jobs_of(&self, active: &Active, case: &Arc<Case>) -> anyhow::Result<Vec<Job>> {
-        let store = &self.app.api.gateway.store;
-        let rows = store.cards(&self.app.name, &case.request.id).await?;
+        let store = &self.app.chat().api.gateway.store;
+        let rows = store.cards(&self.app.chat().name, &case.request.id).await?;
         let mut places = self.places_of(active, case);
         let asked = self.wanted.iter().filter(|(id, _)| *id == case.request.id);
         places.extend(asked.map(|(_, place)| place.clone()));
         let cards = rows.iter().filter(|row| !row.place.contains(SAID));
         places.extend(cards.map(|row| row.place.clone()));
-        let gateway = &self.app.api.gateway;
+        let gateway = &self.app.chat().api.gateway;
         // Who may not see it any more is told nothing more of it.
         places.retain(|place| {
             let account = self.accounts.users.get(place.trim_end_matches(ASKED));
@@ -305,19 +297,31 @@ impl Keeper {
         });
         let mut places = BTreeSet::new();
         let mut in_private = false;
-        for notify in entries.filter(|notify| *notify.channel == *self.app.name) {
+        for notify in entries.filter(|notify| *notify.channel == *self.app.chat().name) {
             match notify.place {
                 Some(place) => drop(places.insert(place)),
                 None => in_private = true,
             }
         }
         let waits = matches!(case.phase, Phase::Held { .. });
-        if !waits {
+        // An emergency is told where its rule is, until somebody reviewed it.
+        let emergency = awaits_review(case);
+        if !waits && !emergency {
             places.clear();
         }
         if in_private && waits {
-            let now = self.app.api.gateway.clock.now();
+            let now = self.app.chat().api.gateway.clock.now();
             let people = lifecycle::eligible_voters(case, active.world(), now);
+            let known = people
+                .iter()
+                .filter_map(|person| self.accounts.of_person(person));
+            places.extend(known.take(MAX_TOLD));
+        }
+        if in_private && emergency {
+            let due = case.lifted.iter().filter(|lift| lift.reviewed.is_none());
+            let people: BTreeSet<PersonId> = due
+                .flat_map(|lift| lifecycle::reviewers(case, active.world(), &lift.rule))
+                .collect();
             let known = people
                 .iter()
                 .filter_map(|person| self.accounts.of_person(person));
@@ -345,7 +349,7 @@ impl Keeper {
         known.collect()
     }
 
-    /// Does what can be done in one place now, which is one message: Slack wants a pace there.
+    /// Does what can be done in one place now, which is one message: chats want a pace there.
     async fn in_place(&mut self, active: &Active, place: &str, jobs: Vec<Job>) -> Option<Duration> {
         let now = Instant::now();
         let busy = self.free.get(place).filter(|free| **free > now).copied();
@@ -354,11 +358,11 @@ impl Keeper {
             None => match self.turn(active, place, &jobs).await {
                 Ok(sent) => {
                     self.pauses.remove(place);
-                    self.app.status.well(place);
+                    self.app.chat().status.well(place);
                     sent.then_some(PACE)
                 }
-                Err(error) => Some(match error.downcast_ref::<WebError>() {
-                    Some(WebError::Limited(wait)) => *wait,
+                Err(error) => Some(match error.downcast_ref::<Failed>() {
+                    Some(Failed::Limited(wait)) => *wait,
                     _ => self.failed(place, &format!("{error:#}")),
                 }),
             },
@@ -373,6 +377,13 @@ impl Keeper {
 
     /// Sends the one message that matters most: what is new, then what changed, then what was said.
     async fn turn(&mut self, active: &Active, place: &str, jobs: &[Job]) -> anyhow::Result<bool> {
+        // An emergency is told before anything else is shown.
+        if self
+            .alarm(active, place.trim_end_matches(ASKED), jobs)
+            .await?
+        {
+            return Ok(true);
+        }
         let asked = place.ends_with(ASKED);
         let mut fresh: BTreeMap<&SubjectId, Vec<&Job>> = BTreeMap::new();
         for job in jobs.iter().filter(|job| job.row.is_none() && !asked) {

@@ -12,7 +12,7 @@ use crate::{gateway::Gateway, identity::account::linked};
 #[derive(Default)]
 pub(super) struct Accounts {
     by_person: BTreeMap<PersonId, String>,
-    /// Whose an account is, and what Slack calls it.
+    /// Whose an account is, and what it is called in the chat.
     pub(super) users: HashMap<String, (PersonId, String)>,
 }
 
