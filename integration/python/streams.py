@@ -30,7 +30,7 @@ PATIENCE = 60
 # Labels whose values are bounded by code and configuration.
 LABELS = {
     "version", "part", "gate", "phase", "decision", "verdict", "status", "reason", "code",
-    "stream", "kind", "le",
+    "stream", "kind", "le", "review",
 }
 
 
