@@ -97,13 +97,14 @@ def account(name: str, *groups: str, **more) -> dict:
 class Provider:
     """The provider, as a process that can be ended and begun again with other settings."""
 
-    def __init__(self, folder: pathlib.Path, gateway_port: str, port: int) -> None:
+    def __init__(self, folder: pathlib.Path, gateway_port: str, port: int, *, name: str = "corp", host: str = "127.0.0.1") -> None:
         self.file, self.process = folder / "provider.json", None
         self.settings = {
             "port": port,
+            "host": host,
             "client_id": "gateway & co",
             "client_secret": SECRET,
-            "redirect_uri": f"http://localhost:{gateway_port}/sign-in/from/corp",
+            "redirect_uri": f"http://localhost:{gateway_port}/sign-in/from/{name}",
             "accounts": {},
         }
 

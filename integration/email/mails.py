@@ -3,10 +3,11 @@
 
 Runs a gateway of its own (the program's path is the first argument) against real servers of mails: TLS from the
 first byte, STARTTLS and none, with passwords; who is told what, threads, what a requester may try to put into a mail,
-servers that fail in every way, floods, and a gateway that is killed in between. What arrives is read with Python's
+servers that fail in every way, floods, emergencies, and a gateway that is killed in between. What arrives is read with Python's
 `email`.
 """
 
+import base64
 import contextlib
 import os
 import pathlib
@@ -22,6 +23,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "browser"), str(ROOT / "slack")]
 from channel import Person, ended  # noqa: E402
+from emergency import enrol, lift  # noqa: E402
 from gateway import Gateway  # noqa: E402
 
 from mailbox import PASSWORD, USER, Mailbox, certificate, wait_for  # noqa: E402
@@ -72,11 +74,24 @@ environment = "production"
 argv = ["/bin/echo", "lonely", "{what:word}"]
 action = "lonely"
 group = "write"
+
+[[target.tools.command]]
+argv = ["/bin/echo", "strict", "{what:word}"]
+action = "strict"
+group = "write"
 """,
     "approvals.toml": """
 [approval.ops]
 stages = [{ from = ["group:ops"], count = 1 }]
 notify = ["mail:ops-list@example.com", "mail"]
+
+[approval.strict]
+stages = [{ from = ["group:ops"], count = 1 }]
+emergency = { from = ["user:dana@example.com"], review_within = "WITHIN" }
+notify = ["mail:ops-list@example.com", "mail"]
+
+[approval.second]
+stages = [{ from = ["group:ops"], count = 1 }]
 
 [approval.lonely]
 stages = [{ from = ["user:pat"], count = 1 }]
@@ -89,10 +104,18 @@ permit (principal in Group::"agents", action in [Action::"execute", Action::"wri
 permit (principal is Person, action in [Action::"admin", Action::"read"], resource);
 @id("runs-wait") @approval("ops") @reason("Somebody has to look")
 forbid (principal, action in Action::"execute", resource);
+@id("people-ask")
+permit (principal is Person, action == Action::"exec:strict", resource);
+@id("strict-waits") @approval("strict")
+forbid (principal, action == Action::"exec:strict", resource);
+@id("passkeys-wait") @approval("second")
+forbid (principal, action == Action::"countersign:passkey-add", resource);
 @id("lonely-waits") @approval("lonely")
 forbid (principal, action == Action::"exec:lonely", resource);
 """,
 }
+# How long a review may take, in seconds.
+WITHIN = 6
 LOGIN = f'user = "{USER}"\nsecret = {{ file = "smtp.secret" }}'
 TOLD = ["dana@example.com", "finn@example.com", "rene.r@example.com", "ops-list@example.com"]
 
@@ -105,7 +128,8 @@ class Site:
         self.box = server or Mailbox(folder, tls)
         (folder / "smtp.secret").touch(mode=0o600)
         (folder / "smtp.secret").write_text(PASSWORD + "\n")
-        files = {name: text.replace("SMTP", str(self.box.port)).replace("SETTINGS", settings) for name, text in FILES.items()}
+        files = {name: text.replace("SMTP", str(self.box.port)).replace("SETTINGS", settings).replace("WITHIN", f"{WITHIN}s")
+                 for name, text in FILES.items()}
         self.gateway = Gateway(program, folder, files)
         self.people = {name.split("@")[0]: Person(self.gateway, name) for name in self.gateway.links}
         self.tokens = {}
@@ -194,7 +218,7 @@ def telling(site: Site) -> None:
         assert over.message["In-Reply-To"] == mail.name and over.name != mail.name
         assert over.subject == f"Re: {mail.subject}", over.subject
         assert "Approved" in over.text and "dana@example.com approved" in over.text, over.text
-        assert over.page.links == [page] and "https[:]//evil[.]example" in over.text
+        assert over.page.links == [page] and "https[:]/[/]evil[.]example" in over.text
     owner = site.mail("olga@example.com", "ran and succeeded")
     assert owner.page.links == [page] and "dana@example.com approved" in owner.text
     # Whoever decided knows.
@@ -275,6 +299,13 @@ def forged(site: Site) -> None:
     site.people["dana"].ask(f"/v1/requests/{site.request(mail)}/votes", {
         "verdict": "deny", **{key: site.people["dana"].ask(f"/v1/requests/{site.request(mail)}")[key] for key in ("digest", "act")}})
     ended(running, 77)
+    # What reads as an encoded word, in a title of ASCII, stays what was written.
+    said = base64.b64encode("Approved \u202e https://evil.example".encode()).decode()
+    word = f"=?utf-8?B?{said}?="
+    ended(site.run("/bin/echo", f"decoded {word} x", wait="0s"), 75)
+    mail = site.mail("dana@example.com", "decoded")
+    assert "Approved" not in mail.subject and "=[?]utf-8?B?" in mail.subject, mail.subject
+    site.people["dana"].vote(site.request(mail), "deny")
 
 
 def weather(site: Site) -> None:
@@ -432,6 +463,63 @@ def deciding_in_order(site: Site) -> None:
     site.mail("olga@example.com", "ran and succeeded")
 
 
+def emergencies(site: Site) -> None:
+    """Who may review a lift is told at once, and again when nobody did; never whoever lifted it, and nothing twice."""
+    dana, reviewers = site.people["dana"], ["finn@example.com", "rene.r@example.com", "ops-list@example.com"]
+    key = enrol(site, dana)
+    # Only people's own requests can be lifted.
+    site.tokens["dana"] = re.search(r"cst_[\w-]{43}", dana.form("/command-line", csrf=dana.csrf))[0]
+
+    def told(address: str, words: str, request: str) -> list:
+        return [one for one in site.box.to(address) if words in one.text and request in one.text]
+
+    def alone(words: str, request: str) -> None:
+        assert not [one for who in ("dana@example.com", "olga@example.com") for one in told(who, words, request)]
+        assert all(len(told(address, words, request)) == 1 for address in reviewers), site.box.mails
+
+    running = site.run("/bin/echo", "strict", "x1", agent="dana")
+    first = site.mail("finn@example.com", "strict x1")
+    request = site.request(first)
+    assert lift(dana, key, request, "checkout is down, see https://evil.example")["state"] == "approved"
+    ended(running, 0)
+    for address in reviewers:
+        [mail] = wait_for(lambda who=address: told(who, "EMERGENCY: a rule was lifted", request))
+        for words in ["dana@example.com lifted rule strict", "| checkout is down, see https[:]/[/]evil[.]example",
+                      "To be reviewed by", "finn@example.com", "person:dana@example.com", "strict x1"]:
+            assert words in mail.text, (words, mail.text)
+        assert "EMERGENCY, person:dana@example.com: " in mail.subject, mail.subject
+        assert mail.page.links == [f"{site.gateway.url}/requests/{request}#review"], mail.page.links
+        assert mail.page.tags.isdisjoint({"form", "input", "button", "script", "img"})
+    assert told("finn@example.com", "EMERGENCY: a rule", request)[0].thread == first.name
+    # Overdue, it is told once more; a gateway that was killed repeats nothing.
+    for address in reviewers:
+        wait_for(lambda who=address: told(who, "Overdue: nobody has reviewed", request), seconds=WITHIN + 30)
+    assert "nobody can lift this rule again" in told(reviewers[0], "Overdue: nobody", request)[0].text
+    site.kill()
+    site.start()
+    time.sleep(3)
+    alone("EMERGENCY: a rule was lifted", request)
+    alone("Overdue: nobody has reviewed", request)
+    finn = site.people["finn"]
+    seen = finn.ask(f"/v1/requests/{request}")
+    said = {"rule": "strict", "note": "restarted it", "digest": seen["digest"], "act": seen["act"]}
+    finn.ask(f"/v1/requests/{request}/review", said)
+    # What could not be told before the end is told after it, once, although the request is over.
+    running = site.run("/bin/echo", "strict", "x2", agent="dana")
+    request = site.request(site.mail("finn@example.com", "strict x2"))
+    site.box.go()
+    lift(dana, key, request, "again")
+    ended(running, 0)
+    wait_for(lambda: "no mail can be sent" in (site.fault() or ""))
+    site.kill()
+    site.box.come()
+    site.start()
+    for address in reviewers:
+        wait_for(lambda who=address: told(who, "EMERGENCY: a rule was lifted", request), seconds=60)
+    time.sleep(2)
+    alone("EMERGENCY: a rule was lifted", request)
+
+
 def shots(site: Site) -> None:
     """The mails as a reader of mails shows them, in Chromium, with nothing fetched."""
     from playwright.sync_api import sync_playwright
@@ -461,7 +549,7 @@ def shots(site: Site) -> None:
 def main(program: str) -> None:
     ca = 'ca = "smtp.pem"\n'
     rounds = [
-        ("implicit", LOGIN + "\n" + ca, [telling, talking, withdrawn, forged, weather, killed, flood, nowhere, shots]),
+        ("implicit", LOGIN + "\n" + ca, [telling, talking, withdrawn, forged, weather, killed, flood, nowhere, emergencies, shots]),
         ("starttls", 'tls = "starttls"\n' + LOGIN + "\n" + ca, [deciding_in_order]),
         ("none", 'tls = "none"\ncontent = "link"', [pointers]),
         ("stripped", 'tls = "starttls"\n' + LOGIN + "\n" + ca, [in_the_clear]),

@@ -220,7 +220,8 @@ def nobody(site: Site) -> None:
     assert ended["status"] == 69 and ended["outputs"]["decision"] == "unavailable", ended
     assert ended["annotations"][-1]["level"] == "error" and "nothing was run" in ended["annotations"][-1]["text"]
     for inputs, words in [({"command": ""}, "`command` is missing"), ({"command": "[1]"}, "no list of texts"),
-                          ({"command": "[oops"}, "is none"), ({"local": "yes"}, "`local` is"), ({"target": ""}, "`target` is missing"),
+                          ({"command": "[oops"}, "is none"), ({"command": '["true", "\\u0000"]'}, "a NUL"),
+                          ({"program": str(site.folder), "sha256": "1" * 64}, "can't be read"), ({"local": "yes"}, "`local` is"), ({"target": ""}, "`target` is missing"),
                           ({"program": "no-such-program"}, "no program"), ({"sha256": "12"}, "64 hexadecimal digits")]:
         ended = Job(site, **{"command": "true", **inputs}).end()
         assert ended["status"] == 64 and words in ended["annotations"][0]["text"], (inputs, ended)
@@ -257,6 +258,32 @@ def downloads(site: Site) -> None:
     assert ended["status"] == 0 and marker.exists(), ended
     ended = Job(site, "true", program=str(stub), sha256="1" * 64).end()
     assert ended["status"] == 64, ended
+    # What was checked is what runs, wherever it runs, and whatever is called the same there.
+    elsewhere = site.folder / "checkout"
+    evil = elsewhere / "served" / "countersign"
+    evil.parent.mkdir(parents=True)
+    evil.write_text(f'#!/bin/sh\ntouch {site.folder}/evil\necho \'{{"event":"exited","outcome":"succeeded"}}\'\n')
+    evil.chmod(0o755)
+    stub.chmod(0o755)
+    path = f"served:{os.environ['PATH']}"
+    for program, env in [("served/countersign", {}), ("./served/countersign", {}), ("countersign", {"PATH": path})]:
+        for sha256 in (good, None):
+            marker.unlink(missing_ok=True)
+            ended = Job(site, "true", env=env, program=program, sha256=sha256, working_directory="checkout").end()
+            assert ended["status"] == 0 and ended["outputs"]["decision"] == "ran", ended
+            assert marker.exists() and not (site.folder / "evil").exists(), (program, ended)
+
+
+def silent(site: Site) -> None:
+    """A program that says nothing of an end has not ended well."""
+    stub = site.folder / "silent"
+    for said in ("", '{"event":"exited","outcome":"unknown"}'):
+        stub.write_text(f"#!/bin/sh\necho '{said}'\nexit 0\n")
+        stub.chmod(0o755)
+        ended = Job(site, "true", program=str(stub)).end()
+        assert ended["status"] == 70, ended
+        assert ended["outputs"]["decision"] == "unknown" and ended["outputs"]["status"] == "70", ended
+        assert ended["annotations"][-1]["level"] == "error", ended
 
 
 def main() -> None:
@@ -266,7 +293,7 @@ def main() -> None:
         documented(folder)
         site = Site(str(pathlib.Path(sys.argv[1]).resolve()), folder)
         try:
-            for step in [permitted, approved, refused, held, local, nobody, downloads]:
+            for step in [permitted, approved, refused, held, local, nobody, downloads, silent]:
                 began = time.monotonic()
                 step(site)
                 print(f"github action: {step.__name__} ({time.monotonic() - began:.1f} s)", flush=True)

@@ -1,6 +1,6 @@
 // An OpenID provider on this machine: node provider.mjs SETTINGS
 //
-// SETTINGS is a JSON file: {"port", "client_id", "client_secret", "redirect_uri", "jwks", "accounts",
+// SETTINGS is a JSON file: {"port", "host", "client_id", "client_secret", "redirect_uri", "jwks", "accounts",
 // "in_user_info"}. `accounts` maps a login to the claims of that account and is read again for every
 // sign-in, so that a test changes groups by writing the file. With `in_user_info` the claims are not in
 // the ID token. Anybody signs in with any password.
@@ -9,9 +9,9 @@ import Provider from 'oidc-provider'
 
 const file = process.argv[2]
 const settings = () => JSON.parse(readFileSync(file, 'utf8'))
-const { port, client_id, client_secret, redirect_uri, jwks, in_user_info } = settings()
+const { port, host, client_id, client_secret, redirect_uri, jwks, in_user_info } = settings()
 
-const provider = new Provider(`http://127.0.0.1:${port}`, {
+const provider = new Provider(`http://${host}:${port}`, {
   clients: [
     {
       client_id,

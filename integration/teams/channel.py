@@ -9,6 +9,7 @@ browser, drives the same gateway (`playground.py`).
 
 import concurrent.futures
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -115,6 +116,10 @@ unless { principal == Person::"mona@example.com" };
 PEOPLE = {"olga": account(1), "dana": account(2), "finn": account(3), "mona": account(4)}
 
 
+# What was sent within five seconds of a start, or before, may have been taken before.
+AFTER_START = 6.1
+
+
 class Site:
     """A gateway, Microsoft, people on both, and an agent."""
 
@@ -129,8 +134,7 @@ class Site:
         self.gateway = Gateway(program, folder, files)
         microsoft.bot = f"{self.gateway.url}/channels/teams"
         self.people = {name: Person(self.gateway, f"{name}@example.com") for name in self.users}
-        # What was sent in the second of the start, or before, may have been taken before.
-        time.sleep(1.1)
+        time.sleep(AFTER_START)
         made = self.people["olga"].ask("/v1/proposals", {"operation": "agent-token", "arguments": {"agent": "deploy-bot"}})
         self.token = made["result"]["token"]
 
@@ -145,7 +149,7 @@ class Site:
         self.gateway.process = subprocess.Popen([self.program, "up", "--config", str(self.folder)],
                                                 stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True)
         self.microsoft.wait_for(self.answers)
-        time.sleep(1.1)
+        time.sleep(AFTER_START)
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError):
@@ -440,7 +444,8 @@ def replays(site: Site) -> None:
     seen = lambda: site.people["dana"].ask(f"/v1/requests/{request_of(card)}")["conversation"]  # noqa: E731
     assert [one["text"] for one in seen()] == ["once", "twice?", "old"], seen()
     # Too old, from the future, from before the start; of another tenant, of nobody.
-    for change in [{"timestamp": "2026-01-01T00:00:00Z"}, {"timestamp": "2099-01-01T00:00:00Z"},
+    soon = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for change in [{"timestamp": "2026-01-01T00:00:00Z"}, {"timestamp": "2099-01-01T00:00:00Z"}, {"timestamp": soon},
                    {"channelData": {"tenant": {"id": account(7)}}}, {"from": {"id": "29:x", "name": "dana"}},
                    {"from": {"id": "29:x", "aadObjectId": users["dana"], "tenantId": account(7)}}]:
         status, answer = microsoft.deliver({**click, "id": "f:other", **change})

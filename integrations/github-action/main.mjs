@@ -12,6 +12,9 @@ import { Runner, Wrong, lines } from './runner.mjs'
 /** How a run ended, by the exit status of `countersign run`, where the command itself did not run. */
 const ENDINGS = { 64: 'refused', 69: 'unavailable', 70: 'unknown', 75: 'held', 77: 'refused', 130: 'interrupted', 143: 'interrupted' }
 
+/** The status where nobody knows how it ended. */
+const UNKNOWN = 70
+
 const runner = new Runner()
 
 /** The words of the command: a JSON list, or one a line. */
@@ -31,6 +34,7 @@ function words(text) {
 function argumentsOf(input) {
   const command = words(input('command'))
   if (command.length === 0) throw new Wrong('`command` is empty')
+  if (command.some(word => word.includes('\0'))) throw new Wrong('`command` has a NUL in it, which no command takes')
   const local = input('local')
   if (!['true', 'false', ''].includes(local)) throw new Wrong('`local` is `true` or `false`')
   const reason = input('reason') || runner.page()
@@ -99,7 +103,13 @@ function take(event) {
 /** Runs the program to its end; gives its exit status. */
 async function run(program, input) {
   const cwd = input('working-directory') || undefined
-  const child = spawn(program, argumentsOf(input), { cwd, env: environment(input), stdio: ['ignore', 'pipe', 'pipe'] })
+  const given = [argumentsOf(input), { cwd, env: environment(input), stdio: ['ignore', 'pipe', 'pipe'] }]
+  let child
+  try {
+    child = spawn(program, ...given)
+  } catch (error) {
+    throw new Wrong(`${program} can't be started: ${error.message}`)
+  }
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   const ended = new Promise((resolve, reject) => {
     child.on('error', error => reject(new Wrong(`${program} can't be started: ${error.message}`)))
@@ -133,7 +143,12 @@ async function run(program, input) {
       failure?.title ? (seen.failure = failure) : runner.foreign(`${line}\n`)
     }),
   ])
-  return status
+  return isKnown(status) ? status : UNKNOWN
+}
+
+/** Whether a status says how it ended: the step succeeds only where the program said that the command did. */
+function isKnown(status) {
+  return status !== 0 || seen.exited?.outcome === 'succeeded'
 }
 
 /** What the step tells about how it ended. */

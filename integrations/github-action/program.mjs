@@ -1,13 +1,14 @@
 // The program that speaks to the gateway: found, or fetched and checked.
 //
-// In scope: the path of a program whose SHA-256 is the one that was named.
+// In scope: the whole path of a program, with the SHA-256 that was named.
 // Out of scope: what it does.
-// Invariant: nothing that was fetched is started before its SHA-256 was compared.
+// Invariant: where a SHA-256 is named, what is started is a copy of the step's own of the bytes that have it. A path
+// starts where the step does, wherever the program is started.
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { Wrong } from './runner.mjs'
 
 /** The most that is fetched, in bytes. */
@@ -15,7 +16,7 @@ const MOST = 1 << 30
 /** How long fetching it may take. */
 const PATIENCE = 300_000
 
-/** The path of the program, as the step's inputs have it. */
+/** The absolute path of the program, as the step's inputs have it. */
 export async function find(input) {
   const [program, download, sha256] = [input('program'), input('download'), input('sha256').toLowerCase()]
   if (sha256 && !/^[0-9a-f]{64}$/.test(sha256)) throw new Wrong('`sha256` is not 64 hexadecimal digits')
@@ -24,13 +25,20 @@ export async function find(input) {
     return fetched(download, sha256)
   }
   const path = await located(program)
-  if (sha256) check(await readFile(path), sha256, path)
-  return path
+  if (!sha256) return path
+  let bytes
+  try {
+    bytes = await readFile(path)
+  } catch (error) {
+    throw new Wrong(`${path} can't be read: ${error.message}`)
+  }
+  return checked(bytes, sha256, path)
 }
 
 async function located(program) {
   const places = program.includes('/') ? [program] : (process.env.PATH ?? '').split(delimiter).map(folder => join(folder, program))
-  for (const place of places) {
+  // From here on it is where it was found, also for a command that runs in another directory.
+  for (const place of places.map(place => resolve(place))) {
     try {
       await access(place, constants.X_OK)
       return place
@@ -59,14 +67,15 @@ async function fetched(address, sha256) {
   } catch (error) {
     throw new Wrong(`the program can't be fetched from ${url.host}: ${error.message}`)
   }
-  check(bytes, sha256, url.host)
+  return checked(bytes, sha256, url.host)
+}
+
+/** A copy of a program that is the one that was named, which nobody else changes. */
+async function checked(bytes, sha256, from) {
+  const has = createHash('sha256').update(bytes).digest('hex')
+  if (has !== sha256) throw new Wrong(`the program from ${from} is not the one that was named: its SHA-256 is ${has}`)
   const folder = await mkdtemp(join(process.env.RUNNER_TEMP || tmpdir(), 'countersign-'))
   const path = join(folder, 'countersign')
   await writeFile(path, bytes, { mode: 0o755, flag: 'wx' })
   return path
-}
-
-function check(bytes, sha256, from) {
-  const has = createHash('sha256').update(bytes).digest('hex')
-  if (has !== sha256) throw new Wrong(`the program from ${from} is not the one that was named: its SHA-256 is ${has}`)
 }

@@ -14,7 +14,7 @@ use emergencies::{EmergenciesPage, EmergencyRow, Review};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
 use passkeys::{PasskeyRow, PasskeysPage, PendingPasskey};
-use people::{MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow};
+use people::{Absence, MachineRow, Membership, PendingChange, PeoplePage, PersonRow, TokenRow};
 use shell::{Banner, Flash, Link, Live, Place, Shell, SignedIn};
 
 /// The surroundings for a signed-in person.
@@ -215,6 +215,13 @@ fn person(name: &str, groups: &[&str]) -> PersonRow {
         disabled: false,
         inactive: false,
         provisioned: false,
+        absence: (name == "ana@example.com").then(|| Absence {
+            from: ago(90_000),
+            until: ago(-700_000),
+            now: true,
+            stand_in: "dana@example.com".into(),
+            countersigned: true,
+        }),
         last_seen: Some(ago(7_300)),
         passkeys: vec![],
     }
@@ -391,6 +398,7 @@ pub(crate) fn signed_out() -> SignedOutPage {
         providers: vec![SignInWay {
             id: "corp".into(),
             title: "Example Corp".into(),
+            linked: false,
         }],
         elsewhere: Some(Link {
             href: "https://login.example.com/session/end?client_id=countersign".into(),

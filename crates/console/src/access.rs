@@ -8,6 +8,7 @@
 use askama::Template;
 
 use crate::{
+    coded::Coded,
     part::Deadline,
     shell::{Link, Shell, local},
 };
@@ -77,6 +78,8 @@ pub struct SignInWay {
     pub id: String,
     /// What people call them.
     pub title: String,
+    /// Whether they sign in only who has linked an account there.
+    pub linked: bool,
 }
 
 impl SignInWay {
@@ -114,6 +117,12 @@ pub struct ErrorPage {
     pub trace: String,
 }
 
+impl ErrorPage {
+    fn coded<'a>(&self, text: &'a str) -> Coded<'a> {
+        Coded(text)
+    }
+}
+
 /// Somebody has signed in elsewhere and goes on. A browser that came from another site sends no
 /// session yet; it does once it goes on from here.
 #[derive(Debug, Clone, Default, Template)]
@@ -130,6 +139,28 @@ pub struct WelcomePage {
 impl WelcomePage {
     fn local_href(&self) -> &str {
         local(&self.link.href)
+    }
+}
+
+/// A browser on its way to a provider, or back from it: the page goes on by itself.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "going.html", whitespace = "minimize")]
+pub struct GoingPage {
+    /// The surroundings, with nobody signed in.
+    pub shell: Shell,
+    /// Where it goes.
+    pub title: String,
+    /// An address here, or of the web.
+    pub link: Link,
+}
+
+impl GoingPage {
+    fn href(&self) -> &str {
+        let web = ["https://", "http://"];
+        match web.iter().any(|scheme| self.link.href.starts_with(scheme)) {
+            true => &self.link.href,
+            false => local(&self.link.href),
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod access;
 pub mod accounts;
 pub mod asset;
+mod coded;
 pub mod emergencies;
 pub mod hidden;
 pub mod inbox;
@@ -49,6 +50,7 @@ pages!(
     access::SecretPage,
     access::SignInPage,
     access::SignedOutPage,
+    access::GoingPage,
     access::WelcomePage,
     inbox::InboxPage,
     emergencies::EmergenciesPage,

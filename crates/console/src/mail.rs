@@ -120,7 +120,7 @@ impl Part {
 }
 
 /// A text in which no reader of mails finds a link: `.`, `:` and `@` where one could be one are put in
-/// brackets, and so is a second `\` of the name of a file on another machine.
+/// brackets, and so is a second `/` or `\` before the name of another machine.
 #[must_use]
 pub fn unlinked(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 16);
@@ -129,9 +129,11 @@ pub fn unlinked(text: &str) -> String {
         let before = at.checked_sub(1).and_then(|at| chars.get(at)).copied();
         let after = chars.get(at + 1).copied();
         let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let ink = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
         let bracketed = match c {
-            // A name of a place, or of a file that reads as one.
-            '.' | '。' | '．' | '｡' => word(before) && after.is_some_and(char::is_alphabetic),
+            // A name of a place, or of a file that reads as one. Names have pictures in them, too.
+            '.' | '。' | '．' | '｡' => ink(before) && after.is_some_and(char::is_alphabetic),
+            '/' => before == Some('/') && ink(after),
             ':' => matches!(after, Some('/' | '\\')) || (after.is_some() && is_scheme(&chars, at)),
             '@' => after.is_some_and(char::is_alphanumeric),
             '\\' => before == Some('\\') && word(after),
@@ -173,12 +175,14 @@ mod tests {
         for (text, shown) in [
             (
                 "see https://evil.example/x",
-                "see https[:]//evil[.]example/x",
+                "see https[:]/[/]evil[.]example/x",
             ),
             ("evil.example", "evil[.]example"),
             ("deploy.sh v1.2.3 -x 0.5", "deploy[.]sh v1.2.3 -x 0.5"),
             ("1.2.3.4", "1.2.3.4"),
-            ("http://1.2.3.4", "http[:]//1.2.3.4"),
+            ("http://1.2.3.4", "http[:]/[/]1.2.3.4"),
+            ("//1.2.3.4/x // no", "/[/]1.2.3.4/x // no"),
+            ("///1.2.3.4", "/[/][/]1.2.3.4"),
             ("dana@example.com", "dana[@]example[.]com"),
             ("mailto:dana", "mailto[:]dana"),
             ("tel:+49", "tel[:]+49"),
@@ -186,6 +190,10 @@ mod tests {
             ("a::b 10:30 exec:run Tel:1", "a::b 10:30 exec:run Tel[:]1"),
             (r"\\host\share \\ \n", r"\[\]host\share \\ \n"),
             ("evil。example", "evil[。]example"),
+            ("i❤.ws/x", "i❤[.]ws/x"),
+            ("😀.com/approve", "😀[.]com/approve"),
+            ("x-.com a$.com", "x-[.]com a$[.]com"),
+            (".gitignore -.5 ... and", ".gitignore -.5 ... and"),
             ("xn.рф", "xn[.]рф"),
         ] {
             assert_eq!(unlinked(text), shown, "{text}");

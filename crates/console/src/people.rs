@@ -56,10 +56,27 @@ pub struct PersonRow {
     pub inactive: bool,
     /// Whether a provider provisions them.
     pub provisioned: bool,
+    /// That they are away, or will be.
+    pub absence: Option<Absence>,
     /// When they last signed in.
     pub last_seen: Option<Moment>,
     /// Their passkeys.
     pub passkeys: Vec<Passkey>,
+}
+
+/// That somebody is away.
+#[derive(Debug, Clone, Default)]
+pub struct Absence {
+    /// From when.
+    pub from: Moment,
+    /// Until when.
+    pub until: Moment,
+    /// Whether it has begun.
+    pub now: bool,
+    /// Who signs in their place.
+    pub stand_in: String,
+    /// Whether somebody else countersigned it.
+    pub countersigned: bool,
 }
 
 /// A passkey of somebody.

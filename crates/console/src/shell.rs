@@ -6,6 +6,7 @@
 
 use crate::{
     asset::{self, CSS, JS, LOGO},
+    coded::Coded,
     part::Moment,
 };
 
@@ -186,6 +187,14 @@ pub struct Flash {
 }
 
 impl Flash {
+    pub(crate) fn shown(&self) -> Coded<'_> {
+        Coded(&self.text)
+    }
+
+    pub(crate) fn shown_next(&self) -> Coded<'_> {
+        Coded(&self.next)
+    }
+
     /// Something was done.
     #[must_use]
     pub fn done(text: impl Into<String>) -> Self {

@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    absence::Absence,
     canonical::Hash,
     id::{AgentId, GroupId, PersonId, ProviderId, WorkloadId},
     provisioning::{Provisioning, Standing},
@@ -179,6 +180,9 @@ pub struct Directory {
     /// Pipelines and services.
     #[serde(default)]
     pub workloads: BTreeMap<WorkloadId, Machine>,
+    /// Who is away, and who signs in their place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absences: BTreeMap<PersonId, Absence>,
     /// Groups that exist, with or without members.
     #[serde(default)]
     pub groups: BTreeSet<GroupId>,
@@ -232,6 +236,13 @@ impl Directory {
     #[must_use]
     pub fn active_person(&self, id: &PersonId) -> Option<&Person> {
         self.people.get(id).filter(|person| person.acts())
+    }
+
+    /// Whether somebody is away at a time.
+    #[must_use]
+    pub fn is_away(&self, person: &PersonId, at: Timestamp) -> bool {
+        let absence = self.absences.get(person);
+        absence.is_some_and(|absence| absence.covers(at))
     }
 
     /// The active members of a group.

@@ -8,6 +8,7 @@
 //! Invariant: the same state, event and time give the same result, in every process and on every
 //! machine. Promises P1 to P5 and P7 of the design hold by type or by a named invariant here.
 
+pub mod absence;
 pub mod action;
 pub mod approval;
 pub mod canonical;

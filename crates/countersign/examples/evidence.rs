@@ -349,6 +349,7 @@ async fn approved(gateway: &Gateway) -> anyhow::Result<()> {
         credential: Credential {
             id: CredentialId::clone(&session.id),
             issued_by: None,
+            lineage: BTreeSet::new(),
             assurance: Assurance::Session,
         },
         verdict: Verdict::Approve,

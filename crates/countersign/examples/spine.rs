@@ -308,6 +308,7 @@ fn ballot(case: &Case) -> anyhow::Result<Ballot> {
         credential: Credential {
             id: CredentialId::from_bits(1),
             issued_by: None,
+            lineage: Default::default(),
             assurance: Assurance::Session,
         },
         verdict: Verdict::Approve,

@@ -13,6 +13,7 @@ pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod console;
+mod days;
 pub mod demo;
 mod durable;
 pub mod engine;

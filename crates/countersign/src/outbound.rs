@@ -1,6 +1,6 @@
 //! Speaking to configured addresses elsewhere.
 //!
-//! In scope: the client for one address, reading an answer up to a limit.
+//! In scope: the client for one address, reading an answer up to a limit, how long to leave it alone.
 //! Out of scope: what is said, and what an answer means.
 //! Invariant: no redirect is followed and no proxy of the environment used. In the clear that is this
 //! machine, or nothing is sent.
@@ -16,7 +16,7 @@ use countersign_policy::target::exec::CredentialSource;
 use countersign_runner::vault::{Secret, Source, VaultError};
 use reqwest::{
     Certificate, Client, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, USER_AGENT as AGENT},
+    header::{ACCEPT, DATE, HeaderMap, RETRY_AFTER, USER_AGENT as AGENT},
     redirect,
 };
 use tokio::sync::Mutex;
@@ -31,6 +31,9 @@ const FAILED: Duration = Duration::from_secs(1);
 const FRESH: Duration = Duration::from_secs(60);
 /// The most bytes of a file of authorities.
 const MAX_CA: u64 = 1 << 20;
+
+/// The longest pause that the other side can ask for.
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// How much of an answer is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -185,4 +188,50 @@ pub(crate) fn authorities_file(path: &Path) -> anyhow::Result<Vec<u8>> {
         .and_then(|file| file.take(MAX_CA).read_to_end(&mut pem))
         .with_context(failed)?;
     Ok(pem)
+}
+
+/// How long the other side wants to be left alone: seconds, or a date by its own clock.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    let seconds = match after.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok();
+            let (then, now) = (date(after)?, date(text(DATE)?)?);
+            let seconds = then.timestamp().as_second() - now.timestamp().as_second();
+            u64::try_from(seconds).unwrap_or(0)
+        }
+    };
+    Some(Duration::from_secs(seconds).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn receivers_say_when_to_come_back() {
+        let date = "Sat, 21 Nov 2026 07:00:00 GMT";
+        for (after, now, expected) in [
+            ("7", None, Some(7)),
+            (" 7 ", None, Some(7)),
+            ("999999", None, Some(3_600)),
+            ("Sat, 21 Nov 2026 07:00:30 GMT", Some(date), Some(30)),
+            ("Sat, 21 Nov 2026 06:00:00 GMT", Some(date), Some(0)),
+            ("Sat, 21 Nov 2026 07:00:30 GMT", None, None),
+            ("soon", Some(date), None),
+            ("-1", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
+            if let Some(now) = now {
+                headers.insert(DATE, HeaderValue::from_static(now));
+            }
+            let found = retry_after(&headers).map(|after| after.as_secs());
+            assert_eq!(found, expected, "{after}");
+        }
+    }
 }

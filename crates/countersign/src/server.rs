@@ -23,6 +23,7 @@ pub use self::tls::Tls;
 use crate::{
     api::{self, Api},
     channels, console,
+    gates::deployments,
     gateway::{Gateway, Opening, retention},
 };
 
@@ -112,9 +113,12 @@ pub async fn serve(
     let (streams, stopping) = (api.streams.clone(), api.stopping.clone());
     let channels = api.channels.clone();
     channels.start(&api);
+    let deployments = api.deployments.clone();
+    deployments.start(&api);
     let numbers = metrics::routes(api.clone()).layer(CatchPanicLayer::new());
     let app = api::routes(api.clone())
         .merge(channels::routes(api.clone()))
+        .merge(deployments::routes(api.clone()))
         .merge(console::routes(api))
         .layer(CatchPanicLayer::new());
     let active = gateway.active();
@@ -139,6 +143,7 @@ pub async fn serve(
     end(&connections).await;
     scrapers.end(GRACE_NUMBERS).await;
     channels.stop().await;
+    deployments.stop().await;
     streams.stop().await;
     gateway.log.close().await;
     Ok(())

@@ -331,9 +331,15 @@ records! {
         /// SHA-256 of the signed envelope, which the evidence holds under `envelope`.
         #[serde(with = "hex")]
         envelope: Hash,
+        /// The person who is away, where somebody votes in their place.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        in_place_of: Option<Ref>,
         /// Who issued the credential, when a person did.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         issuer: Option<Ref>,
+        /// Everybody else who had a hand in the credential.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        lineage: Vec<Ref>,
         /// The slots it can fill, or the rule it lifts.
         slots: Vec<Slot>,
         /// For or against.

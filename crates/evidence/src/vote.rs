@@ -54,9 +54,15 @@ pub struct VoteStatement {
     /// What an approval grants beside the one action.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub grant: Option<GrantTerms>,
+    /// The person who is away, where somebody votes in their place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_place_of: Option<Ref>,
     /// Who issued the credential, when a person did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub issuer: Option<Ref>,
+    /// Everybody else who had a hand in the credential.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lineage: Vec<Ref>,
     /// Why, in the voter's words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -94,7 +100,9 @@ impl VoteStatement {
             digest: self.digest,
             emergency: self.emergency,
             envelope: Hash::of(envelope.as_bytes()),
+            in_place_of: self.in_place_of,
             issuer: self.issuer,
+            lineage: self.lineage.clone(),
             slots: self.slots.clone(),
             verdict: self.verdict,
             voter: self.voter,
@@ -130,7 +138,9 @@ impl VoteStatement {
             ("at", self.at == at),
             ("assurance", self.assurance == record.assurance),
             ("credential", self.credential == record.credential),
+            ("in_place_of", self.in_place_of == record.in_place_of),
             ("issuer", self.issuer == record.issuer),
+            ("lineage", self.lineage == record.lineage),
             ("emergency", self.emergency == record.emergency),
         ];
         fields.iter().find(|(_, same)| !same).map(|(name, _)| *name)

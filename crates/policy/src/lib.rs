@@ -10,6 +10,7 @@
 
 pub mod bundle;
 pub mod channel;
+pub mod deployment;
 pub mod machine;
 pub mod masking;
 pub mod problem;
@@ -33,10 +34,11 @@ pub use bundle::{
     settings::{ServerSettings, StoreSettings},
 };
 pub use channel::{Channel, Email, Notify, Slack, Teams};
+pub use deployment::GitHub;
 pub use machine::{Issuer, MachineSettings, Proof};
 pub use masking::Masker;
 pub use problem::{Problem, Severity};
-pub use provider::{Provider, Scim};
+pub use provider::{Links, Provider, Scim};
 pub use snapshot::{
     Snapshot, Unreachable,
     explain::{ExplainedAsk, Explanation},

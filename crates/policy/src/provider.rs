@@ -45,6 +45,16 @@ pub struct Provider {
     pub session: Span,
     /// How it provisions people; otherwise only their sign-ins say who they are.
     pub scim: Option<Scim>,
+    /// Whether it only signs in people who have linked an account there: it says nothing about anybody.
+    pub links: Option<Links>,
+}
+
+/// A provider of linked accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Links {
+    /// How long ago, at most, somebody whom the provider who says who people are signs in has to have
+    /// signed in there.
+    pub signed_in_within: Span,
 }
 
 /// How a provider provisions people, with SCIM.
@@ -64,6 +74,11 @@ impl Provider {
     /// The settings have no canonical form, which those that were read have.
     pub fn settings(&self) -> Result<Hash, NotCanonical> {
         let asked = (&self.issuer, &self.client_id, &self.scopes, &self.ca);
+        if let Some(links) = &self.links {
+            let believed = (&self.person_claim, &self.require);
+            let lasts = (self.session, links.signed_in_within);
+            return hash_in_domain("linking-provider", &(asked, believed, lasts));
+        }
         let believed = (&self.person_claim, &self.groups_claim, &self.require);
         let provisions = self.scim.as_ref().map(|scim| scim.person);
         let lasts = (self.creates_people, self.session, provisions);

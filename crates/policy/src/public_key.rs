@@ -1,7 +1,9 @@
 //! Public keys, read so that each has one spelling.
 //!
-//! In scope: JSON Web Keys as text and as values; refusing those with which anybody can sign.
-//! Out of scope: whose they are; verifying with them.
+//! In scope: JSON Web Keys as text and as values; refusing those of which their numbers alone say that anybody
+//! can sign: points of small order, an RSA exponent of 1 or an even one, an even modulus.
+//! Out of scope: whose they are; verifying with them; how an RSA modulus was made: whether it is a product of
+//! two secret primes, only its maker knows.
 //! Invariant: what passes is a key of the size and on the curve that it says, which the library that verifies
 //! takes, and two spellings of one key give the same identity.
 //! Specification: RFC 7517, RFC 7518 section 6, RFC 8037, RFC 7638; RFC 8032 section 5.1.

@@ -21,16 +21,17 @@ use countersign_core::{
 use serde_json::Value;
 
 use crate::{
+    deployment::GITHUB_DEPLOY,
     problem::Problem,
     statement::scan,
     target::{
-        Target,
+        Target, TargetKind,
         pattern::{CaptureKind, Token},
     },
 };
 
 /// The actions of the gateway's own administration that change something.
-pub const ADMIN_ACTIONS: [&str; 17] = [
+pub const ADMIN_ACTIONS: [&str; 20] = [
     "bundle-apply",
     "person-add",
     "person-disable",
@@ -42,6 +43,9 @@ pub const ADMIN_ACTIONS: [&str; 17] = [
     "membership-add",
     "membership-remove",
     "account-unlink",
+    "absence-own",
+    "absence-set",
+    "absence-end",
     "agent-add",
     "agent-stop",
     "agent-start",
@@ -206,6 +210,12 @@ fn actions(targets: &BTreeMap<TargetId, Target>) -> BTreeMap<ActionName, ActionE
         add(&format!("countersign:{name}"), Some("admin"));
     }
     add("countersign:audit-read", Some("read"));
+    if targets
+        .values()
+        .any(|target| target.kind == TargetKind::Deployment)
+    {
+        add_deploy(&mut actions);
+    }
     for pattern in targets
         .values()
         .filter_map(Target::exec)
@@ -228,6 +238,22 @@ fn actions(targets: &BTreeMap<TargetId, Target>) -> BTreeMap<ActionName, ActionE
         }
     }
     actions
+}
+
+/// What a job at GitHub asks for, with what is known of it.
+fn add_deploy(actions: &mut BTreeMap<ActionName, ActionEntry>) {
+    let texts = ["repository", "environment", "ref", "sha", "event"];
+    let texts = texts.map(|name| (name.to_owned(), ArgumentKind::Text));
+    let numbers = ["run", "pull_requests"];
+    let numbers = numbers.map(|name| (name.to_owned(), ArgumentKind::Number));
+    if let Ok(name) = ActionName::new(GITHUB_DEPLOY) {
+        let entry = ActionEntry {
+            group: Some("execute".into()),
+            arguments: texts.into_iter().chain(numbers).collect(),
+            no_grant: false,
+        };
+        actions.insert(name, entry);
+    }
 }
 
 fn write_action(

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Bundle,
+    deployment::{GitHub, Repository},
     machine::{Issuer, IssuerKeys, Proof},
     public_key::public_key,
 };
@@ -25,17 +26,22 @@ impl Bundle {
             let proofs = settings.proofs.iter();
             proofs.map(move |proof| (id, proof))
         });
-        proofs
-            .flat_map(|(id, proof)| self.parts_of(id, proof))
-            .collect()
+        let proofs = proofs.flat_map(|(id, proof)| self.parts_of(id, proof));
+        let apps = self.deployments().values();
+        let apps = apps.flat_map(GitHub::vouched_parts);
+        proofs.chain(apps).collect()
     }
 
-    /// What one proof of a machine is made of: its key, or its claims, each and together, and where and with
-    /// which keys their issuer is found.
+    /// What one proof of a machine is made of: its key, by itself and as this machine's, or its claims, each and
+    /// together, and how their issuer is believed: where it is found, and with which keys and algorithms, for
+    /// whom its tokens are.
     #[must_use]
     pub fn parts_of(&self, machine: &SubjectId, proof: &Proof) -> BTreeSet<Hash> {
         let (by, claims) = match proof {
-            Proof::Key(key) => return BTreeSet::from([part(&json!(["key", key.identity]))]),
+            Proof::Key(key) => {
+                let moved = part(&json!(["key", machine, key.identity]));
+                return BTreeSet::from([part(&json!(["key", key.identity])), moved]);
+            }
             Proof::Token { issuer, claims, .. } => (issuer, claims),
         };
         let Some(issuer) = self.issuers().get(by) else {
@@ -49,9 +55,52 @@ impl Bundle {
     }
 }
 
+impl GitHub {
+    /// What everything is made of by which a job is believed.
+    #[must_use]
+    pub fn vouched_parts(&self) -> BTreeSet<Hash> {
+        let asked = self.repositories.iter().flat_map(|repository| {
+            let environments = repository.environments.keys();
+            environments.flat_map(|name| self.parts_of(self.people.keys(), repository, name))
+        });
+        asked.collect()
+    }
+
+    /// What makes a job's deployment one that somebody here asked for: the App, these accounts, the
+    /// repository and the environment.
+    pub fn parts_of<'a>(
+        &self,
+        accounts: impl IntoIterator<Item = &'a u64>,
+        repository: &Repository,
+        environment: &str,
+    ) -> BTreeSet<Hash> {
+        let app = (&self.api, self.app);
+        let name = &repository.name;
+        let accounts = accounts.into_iter().map(|account| {
+            let person = self.people.get(account);
+            part(&json!(["account", app, account, person]))
+        });
+        let asks = (repository.id, repository.installation, &repository.workload);
+        let target = repository.target(environment);
+        let others = [
+            part(&json!(["app-key", app, self.private_key.to_string()])),
+            part(&json!(["app-hook", app, self.webhook_secret.to_string()])),
+            part(&json!(["repository", app, name, asks])),
+            part(&json!([
+                "environment",
+                app,
+                name,
+                environment.to_lowercase(),
+                target
+            ])),
+        ];
+        accounts.chain(others).collect()
+    }
+}
+
 fn of_issuer(issuer: &Issuer) -> Vec<Hash> {
     let called = &issuer.issuer;
-    match &issuer.keys {
+    let found = match &issuer.keys {
         IssuerKeys::Discovered => vec![part(&json!(["issuer", called, null, issuer.ca]))],
         IssuerKeys::At(address) => vec![part(&json!(["issuer", called, address, issuer.ca]))],
         IssuerKeys::Given(keys) => {
@@ -63,7 +112,12 @@ fn of_issuer(issuer: &Issuer) -> Vec<Hash> {
             });
             named.collect()
         }
-    }
+    };
+    // One that is taken away lets nobody in.
+    let algorithms = issuer.algorithms.iter();
+    let algorithms = algorithms.map(|name| part(&json!(["issuer-algorithm", called, name])));
+    let meant = part(&json!(["issuer-audience", called, issuer.audience]));
+    found.into_iter().chain(algorithms).chain([meant]).collect()
 }
 
 fn part(of: &Value) -> Hash {

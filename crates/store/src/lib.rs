@@ -15,8 +15,8 @@ mod write;
 
 pub use memory::MemoryStore;
 pub use model::{
-    ActiveBundle, Card, CaseFilter, CaseSummary, CredentialKind, DirectoryEntry, OutboxEntry, Page,
-    ReviewFilter, StoredCredential,
+    ActiveBundle, Card, CaseFilter, CaseSummary, CredentialKind, Delivery, DirectoryEntry,
+    OutboxEntry, Page, ReviewFilter, StoredCredential,
 };
 pub use row::PHASES;
 pub use sqlite::{Copied, SqliteStore};
@@ -110,21 +110,23 @@ pub trait Store: Send + Sync + 'static {
     /// How many requests of a subject (`agent:deploy-bot`) are held or approved.
     async fn open_of_requester(&self, requester: &str) -> Result<u32, StoreError>;
 
-    /// Until when identical calls are refused, for each request of a subject at a target that a
-    /// person denied and for which that is still to come at `now`; latest first, at most `limit`.
+    /// Until when identical calls are refused, for each request at a target that a person denied to a subject,
+    /// whether it was the requester or acted for, and for which that is still to come at `now`; latest first,
+    /// at most `limit`.
     async fn refused_until(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError>;
 
-    /// The requests of a subject at a target that a person denied, while identical calls are refused for it
-    /// at `now`; at most `limit`, those for which that lasts longest first.
+    /// The requests at a target that a person denied to a subject, whether it was the requester or acted for,
+    /// while identical calls are refused for it at `now`; at most `limit`, those for which that lasts longest
+    /// first.
     async fn denied(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
@@ -177,6 +179,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The requests that a message of a channel shows, in the order of their names.
     async fn carded(&self, channel: &str, message: &str) -> Result<Vec<RequestId>, StoreError>;
+
+    /// What a gate was asked under this key.
+    async fn delivery(&self, gate: &str, key: &str) -> Result<Option<Delivery>, StoreError>;
+
+    /// What a gate still owes an answer for, the oldest first.
+    async fn owed_deliveries(&self, gate: &str) -> Result<Vec<Delivery>, StoreError>;
 
     /// A stored setting, for example the instance's name.
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError>;

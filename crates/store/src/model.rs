@@ -178,6 +178,21 @@ pub struct Card {
     pub done: bool,
 }
 
+/// What somebody asked of a gate and is answered later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The gate's own name.
+    pub gate: String,
+    /// By what the same is recognised.
+    pub key: String,
+    /// When it came.
+    pub at: Timestamp,
+    /// How far it is, in the gate's own form.
+    pub state: String,
+    /// Whether nothing is owed any more. It stays so, and is kept for 90 days.
+    pub done: bool,
+}
+
 /// A record waiting to reach the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {

@@ -26,6 +26,9 @@ const MAX_PAGE: u32 = 200;
 /// How long an answer is kept under its idempotency key, in milliseconds.
 pub(crate) const IDEMPOTENCY_KEPT: i64 = 24 * 60 * 60 * 1_000;
 
+/// How long what was answered is kept, in milliseconds: longer than anybody waits for an answer.
+pub(crate) const DELIVERIES_KEPT: i64 = 90 * 24 * 60 * 60 * 1_000;
+
 /// What is said when a write refers to a row that is not there.
 pub(crate) const DANGLING: &str = "it refers to something that is not stored";
 
@@ -138,6 +141,11 @@ impl CaseRow {
         self.deadline.is_some() || self.phase == "running"
     }
 
+    /// Until when an identical call is refused, where a person denied it.
+    pub(crate) fn denied_until(&self) -> Option<Timestamp> {
+        self.refuse_until.filter(|_| self.phase == "denied")
+    }
+
     /// Whether something of it was lifted in an emergency that nobody has reviewed.
     pub(crate) fn awaits_review(&self) -> bool {
         self.emergency.is_some_and(|one| one.review_by.is_some())
@@ -200,6 +208,12 @@ fn people(case: &Case) -> BTreeSet<PersonId> {
         .flat_map(countersign_core::subject::Subject::people)
         .cloned()
         .collect()
+}
+
+/// Everybody who asks in a request: its requester, and whom they act for.
+pub(crate) fn members(case: &Case) -> BTreeSet<String> {
+    let members = case.request.chain.members();
+    members.map(|member| member.id.to_string()).collect()
 }
 
 /// The form in which text is compared without regard to case.

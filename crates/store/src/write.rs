@@ -8,7 +8,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use crate::model::{ActiveBundle, Card, DirectoryEntry, StoredCredential};
+use crate::model::{ActiveBundle, Card, Delivery, DirectoryEntry, StoredCredential};
 
 /// A case to insert or swap.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +96,8 @@ pub enum Write {
     },
     /// Notes what a channel shows of a request in a place.
     PutCard(Card),
+    /// Notes how far something is that is answered later. Refused when it was answered.
+    PutDelivery(Delivery),
     /// Sets a setting.
     Set {
         /// Its name.

@@ -2,12 +2,15 @@
 //! compile here until it is filled too.
 
 use countersign_console::{
-    access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage},
+    access::{ErrorPage, GoingPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage},
+    accounts::{AccountRow, AccountsPage, LinkIn, LinkWith},
     emergencies::{EmergenciesPage, EmergencyRow, Review},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
     passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
-    people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
+    people::{
+        Absence, MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow,
+    },
     render,
     request::{
         Actions, AmendForm, ApproveForm, ClaimForm, DenyForm, Effect, EmergencyForm, Event,
@@ -42,6 +45,7 @@ impl Fill<'_> {
                     providers: vec![SignInWay {
                         id: self.s(),
                         title: self.s(),
+                        linked: true,
                     }],
                     elsewhere: Some(self.link()),
                 }),
@@ -54,10 +58,45 @@ impl Fill<'_> {
                     link: self.link(),
                 }),
             ),
+            (
+                "going",
+                render(&GoingPage {
+                    shell: self.shell(),
+                    title: self.s(),
+                    link: self.link(),
+                }),
+            ),
+            ("accounts", render(&self.accounts())),
             ("passkeys", render(&self.passkeys())),
             ("error", render(&self.error())),
             ("secret", render(&self.secret())),
         ]
+    }
+
+    fn accounts(&self) -> AccountsPage {
+        AccountsPage {
+            shell: self.shell(),
+            accounts: vec![AccountRow {
+                id: self.s(),
+                channel: self.s(),
+                user: self.s(),
+                called: self.s(),
+                linked: self.moment(),
+                only_reads: true,
+                signs_in: true,
+            }],
+            channels: vec![LinkIn {
+                channel: self.s(),
+                command: self.s(),
+            }],
+            providers: vec![LinkWith {
+                id: self.s(),
+                title: self.s(),
+            }],
+            through: String::new(),
+            code: self.s(),
+            minutes: 10,
+        }
     }
 
     fn passkeys(&self) -> PasskeysPage {
@@ -448,6 +487,13 @@ impl Fill<'_> {
                 provisioned: true,
                 manager: self.s(),
                 disabled: false,
+                absence: Some(Absence {
+                    from: self.moment(),
+                    until: self.moment(),
+                    now: false,
+                    stand_in: self.s(),
+                    countersigned: false,
+                }),
                 last_seen: Some(self.moment()),
                 passkeys: vec![Passkey {
                     id: self.s(),

@@ -252,7 +252,15 @@ fn an_advisory_gate_is_marked_and_an_enforcing_one_is_not() {
 #[test]
 fn pages_that_stand_alone_do_not_refresh() {
     for (name, html) in Fill("x").pages() {
-        let alone = ["sign-in", "signed-out", "welcome", "error", "secret"].contains(&name);
+        let alone = [
+            "sign-in",
+            "signed-out",
+            "welcome",
+            "going",
+            "error",
+            "secret",
+        ]
+        .contains(&name);
         assert_eq!(html.contains("data-page="), !alone, "{name}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     action::{Action, Effect},
     canonical::{Hash, NotCanonical, hash_in_domain},
     digest::ActionDigest,
-    id::RequestId,
+    id::{PersonId, RequestId},
     subject::{SubjectChain, SubjectId},
     time::{Span, Timestamp},
 };
@@ -61,6 +61,9 @@ pub struct Grant {
     pub until: Timestamp,
     /// How many times it was used, the first included.
     pub used: u32,
+    /// Those whose votes it lends: who filled the slots of the request that it was given with.
+    #[serde(default)]
+    pub givers: BTreeSet<PersonId>,
     /// Who ended it before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<GrantEnd>,

@@ -3,8 +3,9 @@
 //! In scope: who is eligible for which stage, matching votes to slots, whether a quorum can be
 //! reached at all.
 //! Out of scope: who is *self* ([`myself`](super::myself)) and the lifecycle.
-//! Invariant: one person fills at most one slot over all rules; a slot once filled stays filled
-//! when a vote is added; a stage takes votes only when the stage before it is full.
+//! Invariant: one person fills at most one slot over all rules, and so does the right of one person,
+//! whether they use it or their stand-in does; a slot once filled stays filled when a vote is added; a
+//! stage takes votes only when the stage before it is full.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{ApprovalRule, Approver};
 use crate::{
+    absence::Absence,
     directory::Directory,
     id::{PersonId, RuleName},
     request::Request,
@@ -30,6 +32,31 @@ pub struct Slot {
     pub place: u32,
 }
 
+/// Who signs, and by whose right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signer<'a> {
+    /// Who.
+    pub person: &'a PersonId,
+    /// The person who is away, where somebody signs in their place.
+    pub in_place_of: Option<&'a PersonId>,
+}
+
+impl<'a> Signer<'a> {
+    /// Somebody who signs for themselves.
+    #[must_use]
+    pub fn themselves(person: &'a PersonId) -> Self {
+        Self {
+            person,
+            in_place_of: None,
+        }
+    }
+
+    /// Whose right it is.
+    fn right(self) -> &'a PersonId {
+        self.in_place_of.unwrap_or(self.person)
+    }
+}
+
 /// Votes matched to slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -39,6 +66,8 @@ pub struct Tally {
     pub empty: BTreeSet<Slot>,
     /// For every vote that counts, the slots it could fill when it was cast.
     pub could_fill: BTreeMap<PersonId, BTreeSet<Slot>>,
+    /// The people whose right is used by a vote that counts.
+    used: BTreeSet<PersonId>,
 }
 
 impl Tally {
@@ -81,15 +110,17 @@ impl Tally {
     }
 
     /// Adds one person's vote; `false` when it fills nothing.
-    fn add(&mut self, person: &PersonId, eligible: impl Fn(&RuleName, u32) -> bool) -> bool {
-        if self.could_fill.contains_key(person) {
+    fn add(&mut self, signer: Signer<'_>, eligible: impl Fn(&RuleName, u32) -> bool) -> bool {
+        let person = signer.person;
+        if self.could_fill.contains_key(person) || self.used.contains(signer.right()) {
             return false;
         }
         let slots = self.reachable_slots(eligible);
         self.could_fill.insert(person.clone(), slots);
         let found = self.place(person, &mut BTreeSet::new());
-        if !found {
-            self.could_fill.remove(person);
+        match found {
+            true => drop(self.used.insert(signer.right().clone())),
+            false => drop(self.could_fill.remove(person)),
         }
         found
     }
@@ -130,22 +161,18 @@ pub struct Electorate<'a> {
 }
 
 impl Electorate<'_> {
-    /// Whether `person` may sign `stage` of `rule` with a vote cast `at`.
-    #[must_use]
-    pub fn may_sign(
-        &self,
-        person: &PersonId,
-        rule: &ApprovalRule,
-        stage: u32,
-        at: Timestamp,
-    ) -> bool {
+    /// Whether a vote cast `at` signs `stage` of `rule`.
+    fn signs(&self, signer: Signer<'_>, rule: &ApprovalRule, stage: u32, at: Timestamp) -> bool {
+        let person = signer.person;
         if self.directory.active_person(person).is_none() || !rule.is_sound() {
             return false;
         }
         if rule.confirmation {
-            return stage == 0 && self.is_represented(person);
+            let themselves = signer.in_place_of.is_none();
+            return stage == 0 && themselves && self.is_represented(person);
         }
-        if self.myself.contains(person) {
+        let stands_in = |away| self.stands_in(person, away, at);
+        if self.myself.contains(person) || !signer.in_place_of.is_none_or(stands_in) {
             return false;
         }
         let waited = Span::from_millis(at.millis_since(self.request.at));
@@ -162,17 +189,66 @@ impl Electorate<'_> {
             .from
             .iter()
             .chain(added)
-            .any(|approver| self.is_one_of(person, approver))
+            .any(|approver| self.is_one_of(signer.right(), approver))
     }
 
-    /// Whether `person` may sign any stage of any rule.
+    /// Whether `person` signs at a time in the place of somebody who is `away` then. Nobody is of any
+    /// use to the requester's side by naming a stand-in.
+    fn stands_in(&self, person: &PersonId, away: &PersonId, at: Timestamp) -> bool {
+        let found = self.directory.absences.get(away);
+        let counts = |absence: &Absence| {
+            absence.stand_in == *person
+                && absence.covers(at)
+                && (absence.countersigned || absence.since < self.request.at)
+        };
+        found.is_some_and(counts)
+            && !self.myself.contains(away)
+            && self.directory.active_person(away).is_some()
+    }
+
+    /// By whose right `person` may sign at a time, their own first.
+    pub fn signers<'p>(
+        &'p self,
+        person: &'p PersonId,
+        at: Timestamp,
+    ) -> impl Iterator<Item = Signer<'p>> {
+        let away = self.directory.absences.keys();
+        let others = away.filter(move |away| self.stands_in(person, away, at));
+        let in_place_of = move |away| Signer {
+            person,
+            in_place_of: Some(away),
+        };
+        std::iter::once(Signer::themselves(person)).chain(others.map(in_place_of))
+    }
+
+    /// Whether `person` may sign `stage` of `rule` with a vote cast `at`, by whosever right.
     #[must_use]
-    pub fn may_sign_any(&self, person: &PersonId, at: Timestamp) -> bool {
+    pub fn may_sign(
+        &self,
+        person: &PersonId,
+        rule: &ApprovalRule,
+        stage: u32,
+        at: Timestamp,
+    ) -> bool {
+        self.signers(person, at)
+            .any(|signer| self.signs(signer, rule, stage, at))
+    }
+
+    /// Whether somebody may sign any stage of any rule.
+    #[must_use]
+    pub fn signs_any(&self, signer: Signer<'_>, at: Timestamp) -> bool {
         self.rules.iter().any(|rule| {
             (0..stage_counts(rule).len())
                 .filter_map(|stage| u32::try_from(stage).ok())
-                .any(|stage| self.may_sign(person, rule, stage, at))
+                .any(|stage| self.signs(signer, rule, stage, at))
         })
+    }
+
+    /// Whether `person` may sign any stage of any rule, by whosever right.
+    #[must_use]
+    pub fn may_sign_any(&self, person: &PersonId, at: Timestamp) -> bool {
+        self.signers(person, at)
+            .any(|signer| self.signs_any(signer, at))
     }
 
     /// The person an agent acts for, its owner then and now, or a person who asks for themselves.
@@ -216,13 +292,14 @@ impl Electorate<'_> {
     }
 
     /// Whether `person` may sign a slot; where several rules have its name, by all of them.
-    fn may_fill(&self, person: &PersonId, name: &RuleName, stage: u32, at: Timestamp) -> bool {
+    fn may_fill(&self, signer: Signer<'_>, slot: (&RuleName, u32), at: Timestamp) -> bool {
+        let (name, stage) = slot;
         let mut named = self
             .rules
             .iter()
             .filter(|rule| rule.name == *name)
             .peekable();
-        named.peek().is_some() && named.all(|rule| self.may_sign(person, rule, stage, at))
+        named.peek().is_some() && named.all(|rule| self.signs(signer, rule, stage, at))
     }
 
     /// An empty tally with every slot of every rule.
@@ -246,20 +323,29 @@ impl Electorate<'_> {
     }
 
     /// Counts approvals in the order in which they were cast.
-    pub fn tally<'v>(&self, votes: impl IntoIterator<Item = (&'v PersonId, Timestamp)>) -> Tally {
+    pub fn tally<'v>(&self, votes: impl IntoIterator<Item = (Signer<'v>, Timestamp)>) -> Tally {
         let mut tally = self.empty_tally();
-        for (person, at) in votes {
-            self.count(&mut tally, person, at);
+        for (signer, at) in votes {
+            self.count(&mut tally, signer, at);
         }
         tally
     }
 
     /// Adds one approval; `false` when it fills nothing.
-    pub fn count(&self, tally: &mut Tally, person: &PersonId, at: Timestamp) -> bool {
-        tally.add(person, |name, stage| self.may_fill(person, name, stage, at))
+    pub fn count(&self, tally: &mut Tally, signer: Signer<'_>, at: Timestamp) -> bool {
+        tally.add(signer, |name, stage| {
+            self.may_fill(signer, (name, stage), at)
+        })
     }
 
-    /// The slots that stay empty even if everybody who may sign does, escalations included.
+    /// Adds an approval of `person` by the first right of theirs that fills anything.
+    pub fn count_any(&self, tally: &mut Tally, person: &PersonId, at: Timestamp) -> bool {
+        self.signers(person, at)
+            .any(|signer| self.count(tally, signer, at))
+    }
+
+    /// The slots that stay empty even if everybody who may sign does, escalations included. A stand-in
+    /// fills nothing that whoever is away could not come back for.
     #[must_use]
     pub fn unreachable(&self) -> BTreeSet<Slot> {
         let mut tally = self.empty_tally();
@@ -269,7 +355,10 @@ impl Electorate<'_> {
             .at
             .after(Span::from_millis(expires.as_millis() - 1));
         for person in self.directory.people.keys() {
-            let may_fill = |slot: &&Slot| self.may_fill(person, &slot.rule, slot.stage, last);
+            let may_fill = |slot: &&Slot| {
+                let signer = Signer::themselves(person);
+                self.may_fill(signer, (&slot.rule, slot.stage), last)
+            };
             let slots = tally.filled.keys().chain(&tally.empty).filter(may_fill);
             let all: BTreeSet<Slot> = slots.cloned().collect();
             tally.could_fill.insert(person.clone(), all);

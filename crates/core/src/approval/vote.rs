@@ -5,9 +5,11 @@
 //! ([`quorum`](super::quorum)).
 //! Invariant: a voter is a [`PersonId`]; there is no way to write down a vote by a machine (P3).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{grant::GrantTerms, rule::Assurance};
+use super::{grant::GrantTerms, quorum::Signer, rule::Assurance};
 use crate::{
     digest::ActionDigest,
     id::{CredentialId, PersonId},
@@ -32,8 +34,25 @@ pub struct Credential {
     /// Who issued it, when a person did; that person is *self* together with the voter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_by: Option<PersonId>,
+    /// Everybody else who had a hand in it: in the link it came from, in the session in which that was
+    /// asked for, and so on. Any of them could be who votes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lineage: BTreeSet<PersonId>,
     /// How strongly it identifies.
     pub assurance: Assurance,
+}
+
+impl Credential {
+    /// Everybody who had a hand in it.
+    pub fn makers(&self) -> impl Iterator<Item = &PersonId> {
+        self.issued_by.iter().chain(&self.lineage)
+    }
+
+    /// The first of `people` who had a hand in it.
+    #[must_use]
+    pub fn maker_among(&self, people: &BTreeSet<PersonId>) -> Option<&PersonId> {
+        self.makers().find(|maker| people.contains(*maker))
+    }
 }
 
 /// What a person's passkey signed of a vote. The core keeps it and reads none of it: the gateway
@@ -67,6 +86,9 @@ pub struct PasskeySignature {
 pub struct Vote {
     /// Who.
     pub voter: PersonId,
+    /// The person who is away, where they vote in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<PersonId>,
     /// With what.
     pub credential: Credential,
     /// For or against.
@@ -84,4 +106,15 @@ pub struct Vote {
     /// What their passkey signed, where they voted with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Box<PasskeySignature>>,
+}
+
+impl Vote {
+    /// Who signs with it, and by whose right.
+    #[must_use]
+    pub fn signer(&self) -> Signer<'_> {
+        Signer {
+            person: &self.voter,
+            in_place_of: self.in_place_of.as_ref(),
+        }
+    }
 }

@@ -161,7 +161,7 @@ pub(super) fn break_glass(
         return Err(Refusal::NotEligible(ballot.voter));
     }
     let review_by = review_by(&emergencies, progress.now);
-    let vote = ballot.cast(progress.now);
+    let vote = ballot.cast(progress.now, None);
     progress.case.lifted.push(Lifted {
         rule: rule.clone(),
         vote: vote.clone(),
@@ -229,11 +229,15 @@ fn check_ballot(case: &Case, world: World<'_>, ballot: &Ballot) -> Result<(), Re
     check_typed(case, ballot)
 }
 
-/// Everybody whose review of this case would be their own.
-fn involved(case: &Case, world: World<'_>) -> BTreeSet<PersonId> {
-    let lifters = case.lifted.iter().map(|lift| lift.by().clone());
+/// Everybody whose review of this case would be their own: the requester's side, whoever lifted a rule of
+/// it, and whoever had a hand in what they lifted it with.
+#[must_use]
+pub fn involved(case: &Case, world: World<'_>) -> BTreeSet<PersonId> {
     let mut involved = myself(case, world.directory);
-    involved.extend(lifters);
+    for lift in &case.lifted {
+        involved.insert(lift.by().clone());
+        involved.extend(lift.vote.credential.makers().cloned());
+    }
     involved
 }
 
@@ -305,8 +309,7 @@ pub(super) fn review(
     if involved.contains(&by) {
         return Err(Refusal::OwnRequest(by));
     }
-    let issuer = credential.issued_by.as_ref();
-    if let Some(issuer) = issuer.filter(|one| involved.contains(*one)) {
+    if let Some(issuer) = credential.maker_among(&involved) {
         return Err(Refusal::CredentialFromRequester(issuer.clone()));
     }
     if credential.assurance < Assurance::Session {

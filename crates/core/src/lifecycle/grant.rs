@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::{
     Ballot, Fact, Refusal, World, open,
     step::Progress,
-    vote::{is_satisfied, tally_granting},
+    vote::{is_satisfied, tally, tally_granting},
 };
 use crate::{
     approval::{
@@ -71,9 +71,9 @@ pub(super) fn check(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
     }
 }
 
-/// What all votes of a whole quorum grant, and when the last of them was cast. Rules lifted in an
-/// emergency are not approved by anybody, so nothing is granted beside them.
-fn agreed(case: &Case, world: World<'_>) -> Option<(GrantTerms, Timestamp)> {
+/// What a whole quorum grants, when all who fill its slots grant the same. Rules lifted in an emergency are
+/// not approved by anybody, so nothing is granted beside them.
+fn agreed(case: &Case, world: World<'_>) -> Option<Agreed> {
     let as_was = &case.request.rules;
     let as_is: Vec<_> = as_was
         .iter()
@@ -88,20 +88,32 @@ fn agreed(case: &Case, world: World<'_>) -> Option<(GrantTerms, Timestamp)> {
                 rules.iter().all(|rule| tally.satisfies(&rule.name))
             })
     };
-    let proposed: BTreeSet<_> = case
-        .votes
-        .iter()
-        .filter_map(|vote| vote.grant.as_ref())
-        .collect();
-    let terms = proposed.into_iter().find(|terms| agree(terms))?;
-    let last = agreeing(case, terms).map(|vote| vote.at).max()?;
-    Some((terms.clone(), last))
+    let filled = tally(case, as_was, world).filled;
+    let givers: BTreeSet<_> = filled.into_values().collect();
+    let votes = || lent_by(case, &givers);
+    let terms = votes().next()?.grant.clone()?;
+    let same = votes().all(|vote| vote.grant.as_ref() == Some(&terms));
+    let last = votes().map(|vote| vote.at).max()?;
+    (same && agree(&terms)).then_some(Agreed {
+        terms,
+        last,
+        givers,
+    })
 }
 
-fn agreeing<'a>(case: &'a Case, terms: &GrantTerms) -> impl Iterator<Item = &'a Vote> {
+/// What everybody who filled a slot of a request granted.
+struct Agreed {
+    terms: GrantTerms,
+    /// When the last of them voted.
+    last: Timestamp,
+    givers: BTreeSet<PersonId>,
+}
+
+/// The votes of some people on the very action of a case.
+fn lent_by<'a>(case: &'a Case, givers: &BTreeSet<PersonId>) -> impl Iterator<Item = &'a Vote> {
     let digest = case.request.digest;
-    let agrees = move |vote: &&Vote| vote.digest == digest && vote.grant.as_ref() == Some(terms);
-    case.votes.iter().filter(agrees)
+    let lends = move |vote: &&Vote| vote.digest == digest && givers.contains(&vote.voter);
+    case.votes.iter().filter(lends)
 }
 
 /// At the claim, which is the first use.
@@ -110,9 +122,14 @@ pub(super) fn give(progress: &mut Progress<'_>) {
     if case.granted.is_some() || !case.lifted.is_empty() {
         return;
     }
-    let Some((terms, last)) = agreed(case, progress.world) else {
+    let Some(agreed) = agreed(case, progress.world) else {
         return;
     };
+    let Agreed {
+        terms,
+        last,
+        givers,
+    } = agreed;
     let until = last.after(terms.time);
     progress.facts.push(Fact::GrantGiven {
         terms: terms.clone(),
@@ -122,6 +139,7 @@ pub(super) fn give(progress: &mut Progress<'_>) {
         terms,
         until,
         used: 1,
+        givers,
         ended: None,
     }));
 }
@@ -135,7 +153,7 @@ fn covers(
 ) -> Result<Granted, NotCovered> {
     let grant = live(granting, now).ok_or(NotCovered::Over)?;
     let offer = request.grants.as_deref().ok_or(NotCovered::Rules)?;
-    let votes: Vec<_> = agreeing(granting, &grant.terms).cloned().collect();
+    let votes: Vec<_> = lent_by(granting, &grant.givers).cloned().collect();
     let last = votes
         .iter()
         .map(|vote| vote.at)
@@ -150,7 +168,7 @@ fn covers(
         || request.amends.is_some()
         || !within
         || !names(&request.rules).is_subset(&granted)
-        || agreed(granting, world).is_none_or(|(terms, _)| terms != grant.terms)
+        || agreed(granting, world).is_none_or(|agreed| agreed.givers != grant.givers)
     {
         return Err(NotCovered::Rules);
     }
@@ -210,10 +228,16 @@ pub fn open_under(
     let granted = covers(granting, &request, world, now)?;
     let mut case = open::open(request, world).map_err(|_| NotCovered::Votes)?;
     case.granted = Some(Box::new(granted.clone()));
+    // Whoever became *self* of the granted action is so of its like.
+    case.self_grown.extend(granting.self_grown.iter().cloned());
     if !is_satisfied(&case, world) {
         return Err(NotCovered::Votes);
     }
     let mut progress = Progress::new(case, world, now);
+    if !progress.case.self_grown.is_empty() {
+        let people = progress.case.self_grown.clone();
+        progress.facts.push(Fact::SelfGrew { people });
+    }
     progress.facts.push(Fact::Granted { granted });
     progress.settle();
     match progress.case.phase {
@@ -268,8 +292,32 @@ fn may_sign(
     electorate.may_sign_any(person, now)
 }
 
-/// Ends it before its time.
-pub(super) fn end(progress: &mut Progress<'_>, by: SubjectId) -> Result<(), Refusal> {
+/// Ends what somebody gave who can't act any more: they may act again before its time is over.
+pub(super) fn lose_givers(progress: &mut Progress<'_>) {
+    let (now, directory) = (progress.now, progress.world.directory);
+    let Some(grant) = progress.case.grant.as_mut() else {
+        return;
+    };
+    let gone = grant
+        .givers
+        .iter()
+        .find(|giver| directory.active_person(giver).is_none());
+    if let Some(gone) = gone.filter(|_| grant.is_live(now)) {
+        let by = SubjectId::Person(gone.clone());
+        grant.ended = Some(GrantEnd {
+            by: by.clone(),
+            at: now,
+        });
+        progress.facts.push(Fact::GrantEnded { by });
+    }
+}
+
+/// Ends it before its time; whoever `oversees` may end every grant.
+pub(super) fn end(
+    progress: &mut Progress<'_>,
+    by: SubjectId,
+    oversees: bool,
+) -> Result<(), Refusal> {
     let (now, world) = (progress.now, progress.world);
     if !progress
         .case
@@ -279,7 +327,7 @@ pub(super) fn end(progress: &mut Progress<'_>, by: SubjectId) -> Result<(), Refu
     {
         return Err(Refusal::NoGrant);
     }
-    if !may_end(&progress.case, world, now, &by) {
+    if !oversees && !may_end(&progress.case, world, now, &by) {
         return Err(Refusal::NotParticipant);
     }
     if let Some(grant) = &mut progress.case.grant {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use claim::satisfied_rules;
-pub use emergency::{is_of_emergency, liftable, may_review, reviewable, reviewers};
+pub use emergency::{involved, is_of_emergency, liftable, may_review, reviewable, reviewers};
 pub use grant::{NotCovered, may_end, open_under};
 pub use open::{MAX_DENIALS, REPEAT_AFTER_UNKNOWN, admit, open, refused_for_denials};
 pub use refusal::Refusal;
@@ -79,9 +79,10 @@ pub struct Ballot {
 
 impl Ballot {
     /// The vote that this ballot is when it counts.
-    pub(crate) fn cast(self, at: Timestamp) -> Vote {
+    pub(crate) fn cast(self, at: Timestamp, in_place_of: Option<PersonId>) -> Vote {
         Vote {
             voter: self.voter,
+            in_place_of,
             credential: self.credential,
             verdict: self.verdict,
             reason: self.reason,
@@ -177,6 +178,8 @@ pub enum Event {
     EndGrant {
         /// Who.
         by: SubjectId,
+        /// Whether policy lets them see to everybody's, which the gateway has asked.
+        oversees: bool,
     },
     /// The grant that this request would run under was ended.
     GrantEnded {

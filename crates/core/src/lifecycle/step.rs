@@ -119,7 +119,7 @@ impl Progress<'_> {
                 note,
             } => emergency::review(self, rule, by, credential, note),
             Event::UseGrant { by } => grant::count(self, by),
-            Event::EndGrant { by } => grant::end(self, by),
+            Event::EndGrant { by, oversees } => grant::end(self, by, oversees),
             Event::GrantEnded { by } => grant::leave(self, by),
             Event::SelfGrew { people } => {
                 self.grow_self(people);
@@ -130,6 +130,7 @@ impl Progress<'_> {
                 Ok(())
             }
             Event::WorldChanged => {
+                grant::lose_givers(self);
                 self.end_if_stopped();
                 self.settle();
                 Ok(())
@@ -273,7 +274,7 @@ impl Progress<'_> {
 
     fn remember_owners(&mut self) {
         let people = new_owners(&self.case, self.world.directory);
-        if !people.is_empty() && self.case.phase.is_open() {
+        if !people.is_empty() && self.may_count_votes() {
             self.case.self_grown.extend(people.iter().cloned());
             self.facts.push(Fact::SelfGrew { people });
         }
@@ -281,12 +282,20 @@ impl Progress<'_> {
 
     fn grow_self(&mut self, people: BTreeSet<PersonId>) {
         let new: BTreeSet<_> = people.difference(&self.case.self_grown).cloned().collect();
-        if new.is_empty() || !self.case.phase.is_open() {
+        if new.is_empty() || !self.may_count_votes() {
             return;
         }
         self.case.self_grown.extend(new.iter().cloned());
         self.facts.push(Fact::SelfGrew { people: new });
-        self.settle();
+        if self.case.phase.is_open() {
+            self.settle();
+        }
+    }
+
+    /// Whether its votes may still let something run: itself, or what is granted with it.
+    fn may_count_votes(&self) -> bool {
+        let grant = self.case.grant.as_ref();
+        self.case.phase.is_open() || grant.is_some_and(|grant| grant.is_live(self.now))
     }
 
     fn mark_unknown(&mut self) {

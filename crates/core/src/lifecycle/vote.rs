@@ -12,7 +12,7 @@ use crate::{
         ApprovalRule,
         grant::GrantTerms,
         myself::myself,
-        quorum::{Electorate, Slot, Tally},
+        quorum::{Electorate, Signer, Slot, Tally},
         rule::{Assurance, ReasonRequirement},
         vote::{Credential, Verdict, Vote},
     },
@@ -91,10 +91,10 @@ fn tally_of<'a>(
     let stands = |vote: &&Vote| {
         vote.verdict == Verdict::Approve
             && rules.iter().all(|rule| meets(vote, rule))
-            && (myself.contains(&vote.voter) || !issued_by(&vote.credential, &myself))
+            && (myself.contains(&vote.voter) || vote.credential.maker_among(&myself).is_none())
     };
     let standing = votes.filter(stands);
-    electorate.tally(standing.map(|vote| (&vote.voter, vote.at)))
+    electorate.tally(standing.map(|vote| (vote.signer(), vote.at)))
 }
 
 /// Whether a vote was strong enough, reasoned and in time for a rule.
@@ -109,13 +109,6 @@ fn meets(vote: &Vote, rule: &ApprovalRule) -> bool {
 
 pub(super) fn has_reason(reason: Option<&str>) -> bool {
     reason.is_some_and(|text| !text.trim().is_empty())
-}
-
-fn issued_by(credential: &Credential, people: &BTreeSet<PersonId>) -> bool {
-    credential
-        .issued_by
-        .as_ref()
-        .is_some_and(|issuer| people.contains(issuer))
 }
 
 /// Whether every rule is satisfied as it was and as it is.
@@ -171,7 +164,7 @@ fn eligible_of<'p>(
     let so_far = (!people.is_empty()).then(|| tally(case, &as_was, world));
     let helps = |person: &&PersonId| {
         let mut so_far = so_far.clone().unwrap_or_default();
-        electorate.count(&mut so_far, person, now)
+        electorate.count_any(&mut so_far, person, now)
     };
     let found: Vec<_> = people.into_iter().filter(helps).collect();
     found.into_iter()
@@ -220,13 +213,16 @@ pub(super) fn cast(progress: &mut Progress<'_>, ballot: Ballot) -> Result<(), Re
         case, world, now, ..
     } = progress;
     check_form(case, &ballot)?;
-    let could_fill = check_standing(case, *world, *now, &ballot)?;
+    let Right {
+        in_place_of,
+        could_fill,
+    } = check_standing(case, *world, *now, &ballot)?;
     if ballot.verdict == Verdict::Approve {
         check_reason(&ballot, &rule_sets(case, *world))?;
         check_typed(case, &ballot)?;
     }
     grant::check(case, &ballot)?;
-    let vote = ballot.cast(*now);
+    let vote = ballot.cast(*now, in_place_of);
     if case.votes.iter().any(|earlier| earlier.voter == vote.voter) {
         case.votes.retain(|earlier| earlier.voter != vote.voter);
         let voter = vote.voter.clone();
@@ -259,71 +255,86 @@ pub(super) fn check_form(case: &Case, ballot: &Ballot) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// By what right somebody votes.
+struct Right {
+    /// The person who is away, where they vote in their place.
+    in_place_of: Option<PersonId>,
+    /// The slots an approval could fill.
+    could_fill: BTreeSet<Slot>,
+}
+
 /// Everything but what is typed: the state of the request, the person, their session, the time.
-/// Returns the slots an approval could fill.
 fn check_standing(
     case: &Case,
     world: World<'_>,
     now: Timestamp,
     ballot: &Ballot,
-) -> Result<BTreeSet<Slot>, Refusal> {
+) -> Result<Right, Refusal> {
     if !case.phase.is_open() {
         return Err(Refusal::NotOpen(case.phase.name()));
     }
     let rules = rule_sets(case, world);
-    let could_fill = check_eligible(case, world, now, ballot, &rules)?;
+    let right = check_eligible(case, world, now, ballot, &rules)?;
     if ballot.verdict == Verdict::Approve {
         // Whoever may only stop something needs no more than a session for it.
         check_strength(ballot, rules.iter().flatten())?;
         check_hours(now, rules.iter().flatten())?;
     }
-    Ok(could_fill)
+    Ok(right)
 }
 
 /// Whether this person may decide at all and, when approving, whether it fills a slot that no
-/// earlier vote of theirs fills. Returns the slots it could fill.
+/// earlier vote of theirs fills.
 fn check_eligible(
     case: &Case,
     world: World<'_>,
     now: Timestamp,
     ballot: &Ballot,
     rules: &[Vec<ApprovalRule>; 2],
-) -> Result<BTreeSet<Slot>, Refusal> {
+) -> Result<Right, Refusal> {
     let voter = &ballot.voter;
     let myself = myself(case, world.directory);
-    let electorate = |rules| Electorate {
+    let electorates = rules.each_ref().map(|rules| Electorate {
         request: &case.request,
         directory: world.directory,
         rules,
         myself: &myself,
-    };
-    let may_sign_any = rules
-        .iter()
-        .any(|rules| electorate(rules).may_sign_any(voter, now));
-    if myself.contains(voter) && !may_sign_any {
+    });
+    let signers = electorates.iter().flat_map(|one| one.signers(voter, now));
+    let may_sign = |signer: &Signer<'_>| electorates.iter().any(|one| one.signs_any(*signer, now));
+    let mut signers = signers.filter(may_sign).peekable();
+    let first = signers.peek().copied();
+    if myself.contains(voter) && first.is_none() {
         return Err(Refusal::OwnRequest(voter.clone()));
     }
     check_issuer(ballot, &myself)?;
-    if !may_sign_any {
-        return Err(Refusal::NotEligible(voter.clone()));
-    }
+    let first = first.ok_or_else(|| Refusal::NotEligible(voter.clone()))?;
+    let right = |signer: Signer<'_>, could_fill| Right {
+        in_place_of: signer.in_place_of.cloned(),
+        could_fill,
+    };
     if ballot.verdict == Verdict::Deny {
-        return Ok(BTreeSet::new());
+        return Ok(right(first, BTreeSet::new()));
     }
     if let Some(other) = shares_credential(case, ballot) {
         return Err(Refusal::SharedCredential(other));
     }
     let others = || votes(case).filter(|vote| vote.voter != *voter);
     let has_voted = others().count() < case.votes.len();
-    let gains = rules.iter().find_map(|rules| {
-        if tally(case, rules, world).could_fill.contains_key(voter) {
+    let gains = |electorate: &Electorate<'_>, signer| {
+        let so_far = tally(case, electorate.rules, world);
+        if so_far.could_fill.contains_key(voter) {
             return None;
         }
-        let mut tally = tally_of(case, others(), rules, world);
-        electorate(rules).count(&mut tally, voter, now);
+        let mut tally = tally_of(case, others(), electorate.rules, world);
+        electorate.count(&mut tally, signer, now);
         tally.could_fill.remove(voter)
+    };
+    let gained = signers.find_map(|signer| {
+        let mut each = electorates.iter();
+        Some(right(signer, each.find_map(|one| gains(one, signer))?))
     });
-    gains.ok_or(if has_voted {
+    gained.ok_or(if has_voted {
         Refusal::AlreadyVoted
     } else {
         Refusal::NotNeeded
@@ -332,8 +343,7 @@ fn check_eligible(
 
 /// A session that the requester's side issued to somebody else does not speak for them.
 pub(super) fn check_issuer(ballot: &Ballot, myself: &BTreeSet<PersonId>) -> Result<(), Refusal> {
-    let issuer = ballot.credential.issued_by.as_ref();
-    match issuer.filter(|issuer| myself.contains(*issuer)) {
+    match ballot.credential.maker_among(myself) {
         Some(issuer) if !myself.contains(&ballot.voter) => {
             Err(Refusal::CredentialFromRequester(issuer.clone()))
         }
@@ -341,15 +351,16 @@ pub(super) fn check_issuer(ballot: &Ballot, myself: &BTreeSet<PersonId>) -> Resu
     }
 }
 
-/// Another voter with this very session, or who issued it, or whose session this voter or the same
-/// person issued: the two could be one person.
+/// Another voter with this very session, or who had a hand in it, or in whose session this voter or
+/// somebody else had who had a hand in this one: the two could be one person.
 fn shares_credential(case: &Case, ballot: &Ballot) -> Option<PersonId> {
     let linked = |vote: &&Vote| {
         let (one, other) = (&ballot.credential, &vote.credential);
         one.id == other.id
-            || one.issued_by.as_ref() == Some(&vote.voter)
-            || other.issued_by.as_ref() == Some(&ballot.voter)
-            || (one.issued_by.is_some() && one.issued_by == other.issued_by)
+            || one.makers().any(|maker| *maker == vote.voter)
+            || other
+                .makers()
+                .any(|maker| *maker == ballot.voter || one.makers().any(|own| own == maker))
     };
     let mut others = case.votes.iter().filter(|vote| vote.voter != ballot.voter);
     others.find(linked).map(|vote| vote.voter.clone())

@@ -334,6 +334,16 @@ fn nobody_reviews_their_own() {
     for (change, expected) in table {
         assert_eq!(review(&mut lifted(), change), expected);
     }
+    // Nor does whoever had a hand in what it was lifted with, or in the session of both.
+    for (maker, expected) in [("ann", "own_request"), ("zoe", "credential_from_requester")] {
+        let mut scene = by_mia(&["r: 2 group:dba | emergency group:sre user:zoe user:mia"]);
+        let rule = scene.case.request.rules[0].name.clone();
+        let mut ballot = scene.ballot("sam", Verdict::Approve);
+        ballot.credential.lineage = [person(maker)].into();
+        assert_eq!(scene.tell(Event::BreakGlass { rule, ballot }), "approved");
+        let change: Change = |with, _| with.lineage = [person("zoe")].into();
+        assert_eq!(review(&mut scene, change), expected);
+    }
     // Two who lifted the same rule one after the other don't review each other.
     let mut scene = lifted();
     assert_eq!(scene.play("sam=-sre zoe!"), "held approved");

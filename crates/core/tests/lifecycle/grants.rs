@@ -18,7 +18,7 @@ use countersign_core::{
 };
 use serde_json::json;
 
-use crate::scene::{Scene, Town, asked_by, bot, person, request, rule, someone};
+use crate::scene::{START, Scene, Town, asked_by, bot, person, request, rule, someone};
 
 /// Two of the database's people; their grants last a quarter of an hour and three uses.
 const RULE: &str = "r: 2 group:dba | grants 15m 3";
@@ -403,20 +403,33 @@ fn whoever_gave_it_could_have_or_asked_ends_it() {
     ] {
         let mut scene = granted();
         assert_eq!(
-            scene.tell(Event::EndGrant { by: who.clone() }),
+            scene.tell(Event::EndGrant {
+                by: who.clone(),
+                oversees: false
+            }),
             result,
             "{who}"
         );
         let over = runs(&scene, "web") == Err(NotCovered::Over);
         assert_eq!(over, result == "succeeded");
         if over {
-            assert_eq!(scene.tell(Event::EndGrant { by: who }), "no_grant", "twice");
+            assert_eq!(
+                scene.tell(Event::EndGrant {
+                    by: who,
+                    oversees: false
+                }),
+                "no_grant",
+                "twice"
+            );
         }
     }
     let mut gone = granted();
     gone.town.person("ann").disabled = true;
     assert_eq!(
-        gone.tell(Event::EndGrant { by: someone("ann") }),
+        gone.tell(Event::EndGrant {
+            by: someone("ann"),
+            oversees: false
+        }),
         "not_participant"
     );
 }
@@ -460,4 +473,76 @@ fn masked_secrets_are_not_granted() {
         request.digest = digest(request);
     });
     assert_eq!(grants(&mut scene, "ann", &terms(&[])), "not_grantable");
+}
+
+/// Whoever's vote fills a slot is asked whether they grant, and nobody else.
+#[test]
+fn who_fills_a_slot_grants_and_nobody_in_their_place() {
+    let one = "r: 1 group:dba | grants 15m 3";
+    let open = terms(&["/argv/1"]);
+    let mut silent = scene(&[one]);
+    assert_eq!(silent.play("ann+ ann=-dba"), "approved held");
+    grants(&mut silent, "dan", &open);
+    silent.play("ann=*dba");
+    assert_eq!(silent.play("claim done"), "running succeeded");
+    assert!(
+        silent.case.grant.is_none(),
+        "ann filled the slot and granted nothing"
+    );
+
+    let mut both = scene(&[one]);
+    grants(&mut both, "ann", &open);
+    both.play("ann=-dba +1m");
+    grants(&mut both, "dan", &open);
+    both.play("ann=*dba");
+    assert_eq!(both.play("claim done"), "running succeeded");
+    let grant = both.case.grant.clone().unwrap();
+    assert_eq!(grant.givers, [person("ann")].into());
+    assert_eq!(
+        grant.until,
+        START.after(Span::minutes(15)),
+        "since ann voted"
+    );
+    assert_eq!(runs(&both, "web"), Ok(()));
+    let lent = begin(&both, next(&both, "web"))
+        .unwrap()
+        .granted
+        .unwrap()
+        .votes;
+    assert_eq!(lent.len(), 1);
+    both.play("ann=-dba");
+    assert!(runs(&both, "web").is_err(), "dan did not give it");
+}
+
+#[test]
+fn who_becomes_self_between_two_uses_lends_no_vote() {
+    let mut scene = granted();
+    assert_eq!(runs(&scene, "web"), Ok(()));
+    scene.play("ann^");
+    assert!(runs(&scene, "web").is_err());
+    // Also when they have handed the agent on.
+    let mut owned = granted();
+    owned.play("bot=dan bot=olga");
+    assert!(runs(&owned, "web").is_err());
+}
+
+#[test]
+fn who_can_not_act_any_more_ends_what_they_gave_for_good() {
+    let mut scene = granted();
+    scene.play("dan=0 dan=1");
+    assert_eq!(runs(&scene, "web"), Err(NotCovered::Over));
+    let ended = scene.case.grant.clone().unwrap().ended.unwrap();
+    assert_eq!(ended.by, someone("dan"));
+}
+
+#[test]
+fn whoever_sees_to_everything_ends_any_grant() {
+    let mut scene = granted();
+    let end = |oversees| Event::EndGrant {
+        by: someone("zoe"),
+        oversees,
+    };
+    assert_eq!(scene.tell(end(false)), "not_participant");
+    assert_eq!(scene.tell(end(true)), "succeeded");
+    assert_eq!(runs(&scene, "web"), Err(NotCovered::Over));
 }

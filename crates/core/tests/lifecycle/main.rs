@@ -10,6 +10,7 @@
     reason = "what helps a test fails like a test"
 )]
 
+mod absences;
 mod claims;
 mod conversation;
 mod emergencies;

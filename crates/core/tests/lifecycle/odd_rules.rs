@@ -2,7 +2,7 @@
 
 use countersign_core::{
     approval::{
-        quorum::{Electorate, Tally},
+        quorum::{Electorate, Signer, Tally},
         rule::{MAX_SIGNATURES, Stage},
     },
     request::Phase,
@@ -87,7 +87,7 @@ fn a_tally_without_slots_is_satisfied_by_nothing() {
         rules: &[],
         myself: &[person("olga")].into(),
     };
-    let tally = electorate.tally([(&person("ann"), START)]);
+    let tally = electorate.tally([(Signer::themselves(&person("ann")), START)]);
     assert!(!tally.is_satisfied() && !tally.satisfies(&rules[0].name));
     assert!(tally.filled.is_empty());
 }

@@ -369,6 +369,7 @@ impl Scene {
             credential: Credential {
                 id: CredentialId::new(format!("session-of-{who}")).unwrap(),
                 issued_by: None,
+                lineage: BTreeSet::new(),
                 assurance: Assurance::Passkey,
             },
             verdict,

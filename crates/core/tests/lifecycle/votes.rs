@@ -240,6 +240,7 @@ fn session(id: &str, issuer: Option<&str>) -> Credential {
     Credential {
         id: id.parse().unwrap(),
         issued_by: issuer.map(person),
+        lineage: std::collections::BTreeSet::new(),
         assurance: Assurance::Passkey,
     }
 }
@@ -291,6 +292,47 @@ fn sessions_that_could_be_one_person() {
         ];
         assert_eq!(results.join(" "), expected, "{first:?} {second:?}");
     }
+}
+
+/// A link made in a session that somebody else made possible: any of them may sit behind it.
+#[test]
+fn a_session_is_of_everybody_it_came_from() {
+    let of = |id: &str, makers: &[&str]| Credential {
+        lineage: makers[1..].iter().map(|maker| person(maker)).collect(),
+        ..session(id, Some(makers[0]))
+    };
+    let own = || session("b", None);
+    for (first, second, expected) in [
+        (of("a", &["zoe", "dan"]), own(), "held shared_credential"),
+        (own(), of("a", &["zoe", "ann"]), "held shared_credential"),
+        (
+            of("a", &["zoe", "mia"]),
+            of("b", &["sam", "mia"]),
+            "held shared_credential",
+        ),
+        (
+            of("a", &["zoe", "mia"]),
+            of("b", &["mia"]),
+            "held shared_credential",
+        ),
+        (of("a", &["zoe", "mia"]), of("b", &["sam"]), "held approved"),
+        (
+            of("a", &["zoe", "olga"]),
+            own(),
+            "credential_from_requester held",
+        ),
+    ] {
+        let mut scene = Scene::new(TWO);
+        let results = [
+            scene.approve("ann", |ballot| ballot.credential = first.clone()),
+            scene.approve("dan", |ballot| ballot.credential = second.clone()),
+        ];
+        assert_eq!(results.join(" "), expected, "{first:?} {second:?}");
+    }
+    // And whoever becomes *self* later takes along what came of them.
+    let mut scene = Scene::new(ONE);
+    scene.approve("ann", |ballot| ballot.credential = of("a", &["zoe", "sam"]));
+    assert_eq!(scene.play("sam^ claim"), "held not_approved");
 }
 
 #[test]

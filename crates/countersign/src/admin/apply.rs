@@ -29,8 +29,8 @@ use serde_json::{Value, json};
 use super::{
     Proposal, carried,
     directory_words::title_of,
-    enrolling::{enrol, link},
-    erase,
+    enrolling::take_up,
+    erase, granted,
     proposal::check_token,
     vouching::{self, Vouched},
 };
@@ -111,21 +111,15 @@ pub(super) async fn apply(
             let issued = issue(gateway, kind, holder, &proposers, lineage, LINK).await?;
             Ok(issued.into())
         }
-        Proposal::Passkey { person, passkey } => {
-            enrol(gateway, &person, passkey, (lineage, countersigned)).await
-        }
-        Proposal::Account {
-            person,
-            linked,
-            signed_in,
-        } => {
-            let by = (lineage, signed_in);
-            link(gateway, &person, linked, by, countersigned).await
-        }
+        theirs @ (Proposal::Passkey { .. }
+        | Proposal::Account { .. }
+        | Proposal::Further { .. }) => take_up(gateway, theirs, lineage, countersigned).await,
         Proposal::RotateKey { purpose } => rotate(gateway, purpose),
         Proposal::Erase { person } => erase::erase(gateway, &person, request, now).await,
-        Proposal::Revoke { credential } => {
+        Proposal::Unlink { credential, .. } | Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
+            let by = &request.chain.requester.id;
+            granted::end_given_with(gateway, &credential, by).await?;
             Ok(json!({ "revoked": credential }).into())
         }
     }
@@ -560,6 +554,8 @@ pub(crate) fn subject_of(change: &DirectoryChange) -> SubjectId {
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. }
         | DirectoryChange::ProvidePerson { person, .. }
+        | DirectoryChange::SetAbsence { person, .. }
+        | DirectoryChange::EndAbsence { person }
         | DirectoryChange::UnlinkAccount { person, .. } => SubjectId::Person(person.clone()),
         DirectoryChange::Provision { subject, .. } => subject.clone(),
         DirectoryChange::AddAgent { agent, .. }

@@ -144,9 +144,11 @@ pub(super) fn concerns_files(change: &DirectoryChange, files: &Directory) -> boo
         | DirectoryChange::EnablePerson { person }
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. } => files.people.contains_key(person),
-        // Files say nothing of accounts, and nothing of what a provider says.
+        // Files say nothing of accounts and absences, and nothing of what a provider says.
         DirectoryChange::ProvidePerson { .. }
         | DirectoryChange::UnlinkAccount { .. }
+        | DirectoryChange::SetAbsence { .. }
+        | DirectoryChange::EndAbsence { .. }
         | DirectoryChange::Provision { .. } => false,
         DirectoryChange::AddAgent { agent, .. }
         | DirectoryChange::StopAgent { agent }

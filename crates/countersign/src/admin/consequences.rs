@@ -23,7 +23,7 @@ use countersign_policy::{
     stream::{Details, Stream, StreamKind},
 };
 
-use super::{Proposal, emergencies, erase, machines};
+use super::{Proposal, deploying, emergencies, erase, machines};
 use crate::{active::Active, gateway::Gateway, vault::Class};
 
 /// The lines in front of a proposal, each with a mark, and an empty one behind them. `counts` tells
@@ -31,7 +31,11 @@ use crate::{active::Active, gateway::Gateway, vault::Class};
 pub(super) async fn of(gateway: &Gateway, proposal: &Proposal, counts: bool) -> String {
     let lines = match proposal {
         Proposal::Bundle { files, .. } => match Bundle::from_files(files) {
-            Ok(after) => of_bundle(gateway, &after),
+            Ok(after) => {
+                let mut lines = of_bundle(gateway, &after);
+                lines.extend(unlinked(gateway, &after).await);
+                lines
+            }
             Err(_) => Vec::new(),
         },
         Proposal::Erase { person } if counts => of_erasure(gateway, person).await,
@@ -54,6 +58,7 @@ fn of_bundle(gateway: &Gateway, after: &Bundle) -> Vec<String> {
     lines.extend(emergencies::lines(&before.bundle, after, &due));
     lines.extend(of_providers(before.bundle.providers(), after.providers()));
     lines.extend(machines::lines(&before.bundle, after));
+    lines.extend(deploying::lines(&before.bundle, after));
     lines.extend(signed_out(&before, after));
     lines.extend(of_provisioned(&before, after, gateway.clock.now()));
     lines
@@ -217,6 +222,11 @@ fn of_providers(
             )
         };
         let known = before.get(name).filter(names);
+        if provider.links.is_some() {
+            lines.extend(of_linking(before.get(name), (name, provider)));
+            continue;
+        }
+        let known = known.filter(|known| known.links.is_none());
         if known.is_none() {
             lines.push(format!(
                 "`{}` says who people are, by `{}`. Whoever administers it can be anybody here.",
@@ -253,6 +263,46 @@ fn of_providers(
         }));
     }
     lines
+}
+
+/// Who is believed about which linked account it is, where that is not as it was.
+fn of_linking(
+    before: Option<&Provider>,
+    (name, after): (&ProviderId, &Provider),
+) -> Option<String> {
+    let as_it_was = before.is_some_and(|before| before.settings() == after.settings());
+    (!as_it_was).then(|| {
+        format!(
+            "People can link an account with `{name}`, and sign in with it then for {} at a time. \
+             Whoever administers `{}` can be anybody who has linked one.",
+            after.session, after.issuer
+        )
+    })
+}
+
+/// Whose linked accounts are over under other settings of their provider.
+async fn unlinked(gateway: &Gateway, after: &Bundle) -> Vec<String> {
+    let active = gateway.active();
+    let Ok(all) = gateway.identity.further_accounts(None).await else {
+        return vec!["Whose linked accounts end can't be told now.".into()];
+    };
+    let mut counts: BTreeMap<ProviderId, u64> = BTreeMap::new();
+    for (_, _, known) in all {
+        let provider = known.account.provider;
+        let settings = |bundle: &Bundle| {
+            let provider = bundle.providers().get(&provider);
+            provider.map(Provider::settings)
+        };
+        if settings(&active.bundle) != settings(after) {
+            let count = counts.entry(provider).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let lines = counts.into_iter().map(|(name, count)| {
+        let accounts = counted(count, "linked account", "linked accounts");
+        format!("Over for good, with whatever was signed in with: {accounts} with `{name}`.")
+    });
+    lines.collect()
 }
 
 /// What whoever has the token of a provider can do, where that token is another one than before.

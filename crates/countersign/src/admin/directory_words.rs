@@ -30,6 +30,12 @@ pub(super) fn title_of(change: &DirectoryChange) -> String {
         DirectoryChange::UnlinkAccount { person, provider } => {
             format!("Unlink the account of {person} with {provider}")
         }
+        DirectoryChange::SetAbsence {
+            person, stand_in, ..
+        } => format!("Have {stand_in} sign in the place of {person}, who is away"),
+        DirectoryChange::EndAbsence { person } => {
+            format!("End the absence of {person}")
+        }
         DirectoryChange::Provision { provider, .. } => {
             format!("Take over what {provider} provisions")
         }
@@ -79,9 +85,21 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
         ],
         DirectoryChange::DisablePerson { person }
         | DirectoryChange::KeepPerson { person }
+        | DirectoryChange::EndAbsence { person }
         | DirectoryChange::EnablePerson { person } => {
             vec![("person", person.to_string())]
         }
+        DirectoryChange::SetAbsence {
+            person,
+            stand_in,
+            from,
+            until,
+        } => vec![
+            ("person", person.to_string()),
+            ("stand-in", stand_in.to_string()),
+            ("from", from.to_string()),
+            ("until", until.to_string()),
+        ],
         DirectoryChange::AddMembership { person, group }
         | DirectoryChange::RemoveMembership { person, group } => {
             vec![("person", person.to_string()), ("group", group.to_string())]
@@ -140,6 +158,15 @@ fn follows_from(change: &DirectoryChange) -> &'static str {
         DirectoryChange::UnlinkAccount { .. } => {
             "Ends what they signed in with through it. The next account of their name there that \
              signs in is theirs: ask whoever runs the provider first whose that is."
+        }
+        DirectoryChange::SetAbsence { .. } => {
+            "In that time the stand-in can countersign what the person can, and one of the two \
+             signs a request, never both. What the person can't sign because it is their own, the \
+             stand-in can't sign for them. Replaces what was said of an absence before."
+        }
+        DirectoryChange::EndAbsence { .. } => {
+            "The stand-in can no longer sign for them, and what they signed so for requests that \
+             are not over does not count any more."
         }
         DirectoryChange::Provision { .. } => "People are, and have, what it says.",
         DirectoryChange::AddAgent { .. } => {

@@ -1,4 +1,4 @@
-//! What a person proves themselves with from then on: a passkey, an account in a chat.
+//! What a person proves themselves with from then on: a passkey, an account in a chat or elsewhere.
 //!
 //! In scope: whether it may be theirs without a second person, and making it theirs.
 //! Out of scope: the proposal, and what is believed of it afterwards (`identity`).
@@ -10,14 +10,53 @@ use anyhow::bail;
 use countersign_core::{approval::rule::Approver, id::PersonId, subject::SubjectId};
 use serde_json::json;
 
-use super::{apply::Applied, linking::check_free};
+use super::{
+    Proposal,
+    apply::Applied,
+    linking::{check_free, check_further},
+};
 use crate::{
     active::Active,
     gateway::Gateway,
-    identity::{SignedInWith, account::Linked, passkey::Enrolled},
+    identity::{
+        account::{Linked, LinkedBy},
+        further::LinkedFurther,
+        passkey::Enrolled,
+    },
 };
 
-pub(super) async fn enrol(
+/// Makes theirs what somebody proves themselves with from then on.
+pub(super) async fn take_up(
+    gateway: &Gateway,
+    proposal: Proposal,
+    lineage: BTreeSet<PersonId>,
+    countersigned: bool,
+) -> anyhow::Result<Applied> {
+    match proposal {
+        Proposal::Passkey { person, passkey } => {
+            enrol(gateway, &person, passkey, (lineage, countersigned)).await
+        }
+        Proposal::Account {
+            person,
+            linked,
+            signed_in,
+        } => {
+            let by = (lineage, signed_in);
+            link(gateway, &person, linked, by, countersigned).await
+        }
+        Proposal::Further {
+            person,
+            linked,
+            signed_in,
+        } => {
+            let by = (lineage, signed_in);
+            link_further(gateway, &person, linked, by, countersigned).await
+        }
+        other => bail!("`{}` makes nothing anybody's", other.operation()),
+    }
+}
+
+async fn enrol(
     gateway: &Gateway,
     person: &PersonId,
     passkey: Enrolled,
@@ -33,11 +72,11 @@ pub(super) async fn enrol(
     Ok(json!({ "passkey": enrolled.id }).into())
 }
 
-pub(super) async fn link(
+async fn link(
     gateway: &Gateway,
     person: &PersonId,
     linked: Linked,
-    by: (BTreeSet<PersonId>, Option<SignedInWith>),
+    by: LinkedBy,
     countersigned: bool,
 ) -> anyhow::Result<Applied> {
     let what = ("accounts in chats", "account-link");
@@ -49,6 +88,26 @@ pub(super) async fn link(
         ..linked
     };
     let credential = gateway.identity.link(person, &linked, by).await?;
+    Ok(json!({ "account": credential.id }).into())
+}
+
+async fn link_further(
+    gateway: &Gateway,
+    person: &PersonId,
+    linked: LinkedFurther,
+    by: LinkedBy,
+    countersigned: bool,
+) -> anyhow::Result<Applied> {
+    let what = ("linked accounts", "account-link");
+    check_enrolment(&gateway.active(), person, countersigned, what)?;
+    // It can have become somebody's, and the provider another, since it was proposed.
+    check_further(gateway, person, &linked.account).await?;
+    let linked = LinkedFurther {
+        countersigned,
+        ..linked
+    };
+    let identity = &gateway.identity;
+    let credential = identity.link_further(person, &linked, by).await?;
     Ok(json!({ "account": credential.id }).into())
 }
 

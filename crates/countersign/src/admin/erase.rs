@@ -310,7 +310,11 @@ fn is_of(change: &DirectoryChange, who: &PersonId) -> bool {
         | DirectoryChange::AddMembership { person, .. }
         | DirectoryChange::RemoveMembership { person, .. }
         | DirectoryChange::ProvidePerson { person, .. }
+        | DirectoryChange::EndAbsence { person }
         | DirectoryChange::UnlinkAccount { person, .. } => person == who,
+        DirectoryChange::SetAbsence {
+            person, stand_in, ..
+        } => person == who || stand_in == who,
         // It is kept by its rows.
         DirectoryChange::Provision { .. } => false,
         DirectoryChange::AddAgent { owner, .. } | DirectoryChange::AddWorkload { owner, .. } => {

@@ -7,10 +7,12 @@
 mod apply;
 mod carried;
 mod consequences;
+mod deploying;
 mod directory_words;
 mod emergencies;
 mod enrolling;
 pub(crate) mod erase;
+mod granted;
 mod linking;
 mod machines;
 mod proposal;
@@ -40,7 +42,8 @@ use serde_json::{Value, json};
 use apply::Applied;
 pub use apply::replace_bundle;
 pub(crate) use apply::subject_of;
-pub use linking::propose_account;
+pub(crate) use linking::check_direct;
+pub use linking::{propose_account, propose_further};
 pub use proposal::{InvalidProposal, Proposal};
 
 use crate::{
@@ -94,7 +97,11 @@ pub async fn propose(
     body: ProposalBody,
 ) -> Result<ProposalAnswer, AdminError> {
     let active = gateway.active();
-    let proposal = Proposal::read(&body, &active)?;
+    let proposal = match linking::unlinking(gateway, &body).await? {
+        Some(unlinking) => unlinking,
+        None => Proposal::read(&body, &active)?.asked_by(caller.person()),
+    };
+    proposal.check_time(gateway.clock.now())?;
     if let Proposal::Erase { person } = &proposal
         && caller.person().is_some()
     {
@@ -139,6 +146,7 @@ pub async fn propose_passkey(
     caller: &Caller,
     passkey: Enrolled,
 ) -> Result<ProposalAnswer, AdminError> {
+    linking::check_direct(caller)?;
     let signed_in = caller.credential.kind == CredentialKind::Session;
     let person = caller.person().filter(|_| signed_in);
     let person = person.cloned().ok_or(InvalidProposal::InBrowserOnly)?;
@@ -270,10 +278,8 @@ pub async fn claim(
     if case.request.action.gate != "admin" {
         return Err(InvalidProposal::NotAdministrative(id.clone()).into());
     }
-    let input = Input::Claim {
-        by: caller.subject.id.clone(),
-    };
-    let stepped = gateway.engine.step(id.clone(), input).await?;
+    let (by, behind) = (caller.subject.id.clone(), caller.lineage());
+    let stepped = gateway.engine.claim(id, by, behind).await?;
     let Some(permit) = stepped.permit else {
         return Err(EngineError::Internal("a claim without a permit".into()).into());
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use countersign_core::{
     canonical::Hash,
     count::counted,
-    id::{AgentId, CredentialId, PersonId, RequestId, WorkloadId},
+    id::{AgentId, CredentialId, PersonId, ProviderId, RequestId, WorkloadId},
     subject::SubjectId,
     time::{Span, Timestamp},
 };
@@ -25,6 +25,7 @@ use crate::{
     identity::{
         SignedInWith,
         account::Linked,
+        further::LinkedFurther,
         passkey::{Enrolled, fingerprint},
     },
 };
@@ -48,13 +49,20 @@ pub enum InvalidProposal {
     )]
     PasskeyTaken,
     /// An account, which only its holder can name.
-    #[error(
-        "an account is linked by the person it is for: a code from the console, written in the chat"
-    )]
+    #[error("an account is linked by the person it is for: from the console, under Accounts")]
     InChatOnly,
     /// An account that is somebody's already.
     #[error("{0}")]
     AccountTaken(&'static str),
+    /// In a session that began with a linked account.
+    #[error(
+        "you are signed in with your linked account with `{0}`, and what you add could outlive it: sign \
+         in in another way first"
+    )]
+    ThroughLinked(ProviderId),
+    /// A provider that links no accounts, or is believed otherwise by now.
+    #[error("`{0}` links no accounts here, or its settings changed in the meantime; begin again")]
+    NoLinks(ProviderId),
     /// A bundle with problems.
     #[error("the bundle was refused, the active one stays:\n{0}")]
     Bundle(String),
@@ -116,6 +124,25 @@ pub enum Proposal {
         /// What its holder was signed in with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signed_in: Option<SignedInWith>,
+    },
+    /// Link a person's account with a provider that only links.
+    Further {
+        /// Whose.
+        person: PersonId,
+        /// Which.
+        linked: LinkedFurther,
+        /// What its holder was signed in with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed_in: Option<SignedInWith>,
+    },
+    /// Unlink such an account.
+    Unlink {
+        /// Whose.
+        person: PersonId,
+        /// With whom.
+        provider: ProviderId,
+        /// Its link.
+        credential: CredentialId,
     },
     /// Have a new key take over.
     RotateKey {
@@ -189,13 +216,15 @@ struct RevokeArguments {
 }
 
 /// Operation names and the directory changes they stand for.
-const DIRECTORY: [(&str, &str); 9] = [
+const DIRECTORY: [(&str, &str); 11] = [
     ("person-add", "add_person"),
     ("person-disable", "disable_person"),
     ("person-enable", "enable_person"),
     ("membership-add", "add_membership"),
     ("membership-remove", "remove_membership"),
     ("account-unlink", "unlink_account"),
+    ("absence-set", "set_absence"),
+    ("absence-end", "end_absence"),
     ("agent-add", "add_agent"),
     ("agent-stop", "stop_agent"),
     ("agent-start", "start_agent"),
@@ -242,6 +271,39 @@ impl Proposal {
             other => Err(InvalidProposal::NoOperation(
                 other.chars().take(60).collect(),
             )),
+        }
+    }
+
+    /// The proposal as `caller` asks for it: what they say of their own absence is another operation than
+    /// what they say of others', so that policy can let everybody ask for theirs.
+    #[must_use]
+    pub fn asked_by(mut self, caller: Option<&PersonId>) -> Self {
+        if let Self::Directory {
+            name,
+            change:
+                DirectoryChange::SetAbsence { person, .. } | DirectoryChange::EndAbsence { person },
+        } = &mut self
+            && caller == Some(person)
+        {
+            *name = "absence-own".into();
+        }
+        self
+    }
+
+    /// Refuses what would be over before it began.
+    ///
+    /// # Errors
+    /// [`InvalidProposal::Arguments`].
+    pub fn check_time(&self, now: Timestamp) -> Result<(), InvalidProposal> {
+        match self {
+            Self::Directory {
+                name,
+                change: DirectoryChange::SetAbsence { until, .. },
+            } if *until <= now => {
+                let over = "that time is over already".into();
+                Err(InvalidProposal::Arguments(name.clone(), over))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -331,6 +393,8 @@ impl Proposal {
             | Self::Link { .. }
             | Self::Passkey { .. }
             | Self::Account { .. }
+            | Self::Further { .. }
+            | Self::Unlink { .. }
             | Self::RotateKey { .. }
             | Self::Revoke { .. } => Vec::new(),
         }
@@ -345,7 +409,8 @@ impl Proposal {
             Self::Token { .. } => "agent-token",
             Self::Link { .. } => "person-link",
             Self::Passkey { .. } => "passkey-add",
-            Self::Account { .. } => "account-link",
+            Self::Account { .. } | Self::Further { .. } => "account-link",
+            Self::Unlink { .. } => "account-unlink",
             Self::RotateKey { .. } => "key-rotate",
             Self::Erase { .. } => "person-erase",
             Self::Revoke { .. } => "credential-revoke",
@@ -357,11 +422,12 @@ impl Proposal {
     pub fn about(&self) -> &'static str {
         match self {
             Self::Bundle { .. } => "bundle",
-            Self::Directory { .. } | Self::Erase { .. } => "directory",
+            Self::Directory { .. } | Self::Unlink { .. } | Self::Erase { .. } => "directory",
             Self::Token { .. }
             | Self::Link { .. }
             | Self::Passkey { .. }
             | Self::Account { .. }
+            | Self::Further { .. }
             | Self::RotateKey { .. }
             | Self::Revoke { .. } => "credentials",
         }
@@ -400,6 +466,10 @@ impl Proposal {
             ),
             Self::Passkey { person, passkey } => present_passkey(person, passkey),
             Self::Account { person, linked, .. } => linking::present(person, linked),
+            Self::Further { person, linked, .. } => linking::present_further(person, linked),
+            Self::Unlink {
+                person, provider, ..
+            } => linking::present_unlink(person, provider),
             Self::RotateKey { purpose } => {
                 let what = match purpose {
                     KeyPurpose::Log => "the log's checkpoints",

@@ -90,7 +90,7 @@ pub(crate) async fn sign_in(
     let changing = gateway.changing.write().await;
     let active = gateway.active();
     let settings = active.bundle.providers().get(id);
-    if settings != Some(provider) {
+    if settings != Some(provider) || provider.links.is_some() {
         return Err(Unwelcome::Changed(id.clone()).into());
     }
     let directory = &active.directory;

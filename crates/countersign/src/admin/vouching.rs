@@ -60,7 +60,15 @@ pub(crate) fn behind(
     let Some(proof) = proofs.find(|proof: &&Proof| proof.settings() == settings) else {
         return BTreeSet::new();
     };
-    let parts = active.bundle.parts_of(machine, proof);
+    behind_parts(active, &active.bundle.parts_of(machine, proof), keys)
+}
+
+/// Everybody who proposed any of these parts.
+pub(crate) fn behind_parts(
+    active: &Active,
+    parts: &BTreeSet<Hash>,
+    keys: &Keys,
+) -> BTreeSet<PersonId> {
     let by = parts
         .iter()
         .filter_map(|part| active.directory.vouched.get(part));

@@ -65,8 +65,8 @@ pub(super) async fn of_case(
 fn of_account(gateway: &Gateway, person: &PersonId) -> Option<String> {
     let active = gateway.active();
     let known = active.directory.people.get(person)?;
-    let mut accounts = known.accounts.keys();
-    let provider = accounts.find(|one| active.bundle.providers().contains_key(*one))?;
+    let (provider, _) = active.bundle.authority()?;
+    known.accounts.get(provider)?;
     Some(format!(
         "{person} signs in with `{provider}` and with nothing else: this link opens nothing until \
          `countersign people unlink {person} {provider}`"

@@ -37,6 +37,13 @@ pub fn would_refuse(
         if case.phase.is_open() && !confirms && side.contains(person) {
             return Some(in_words(&Refusal::OwnRequest(person.clone()), person, case));
         }
+        if caller.through().is_some() {
+            return Some(
+                "You are signed in with an account that nobody countersigned when you linked it: unlink \
+                 it, and link it again under a rule."
+                    .into(),
+            );
+        }
         return Some("A token never votes. Sign in to the console and decide there.".into());
     }
     let refusal = refusal(judge, caller, case, verdict)?;

@@ -260,6 +260,7 @@ fn votes(active: &Active, case: &Case, ways: &Ways, names: Names) -> Vec<VoteLin
     };
     let line = |vote: &countersign_core::approval::Vote| VoteLine {
         voter: names.person(&vote.voter),
+        in_place_of: vote.in_place_of.as_ref().map(|away| names.person(away)),
         verdict: vote.verdict,
         reason: vote.reason.clone(),
         at: vote.at,

@@ -10,7 +10,7 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
 };
 use countersign_core::{
-    approval::{myself::myself, rule::Assurance, vote::Verdict},
+    approval::{rule::Assurance, vote::Verdict},
     id::{PersonId, RequestId},
     lifecycle::{self, Ballot, Event, Refusal, World},
     request::{Case, Lifted},
@@ -129,8 +129,7 @@ async fn in_a_session<'a>(
 
 /// A session in which a lifter or the requester's side had a hand reviews for them.
 fn from_lifters(active: &Active, caller: &Caller, case: &Case) -> Option<Refusal> {
-    let mut involved = myself(case, &active.directory);
-    involved.extend(case.lifted.iter().map(|lift| lift.by().clone()));
+    let involved = lifecycle::involved(case, active.world());
     let person = caller.person()?;
     let lineage = lineage_of(&caller.credential);
     let issuer = lineage.intersection(&involved).next();

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::{
     Api,
+    authzen::label_of,
     detail::line_of,
     problem::ApiError,
     requests::{act, request_id},
@@ -29,7 +30,9 @@ use super::{
         GrantLine, GrantList, GrantOffered, GrantPlace, GrantedRequest, RequestDetail, RunsUnder,
     },
 };
-use crate::{active::Active, engine::EngineError, identity::Caller, names::Names};
+use crate::{
+    active::Active, admin::may_audit, engine::EngineError, identity::Caller, names::Names,
+};
 
 /// What approvers may grant beside a request that waits.
 pub(crate) fn offers(case: &Case) -> Option<GrantOffered> {
@@ -117,8 +120,9 @@ fn policy(request: &Request, grant: &Grant, effect: &Effect, snapshot: &Snapshot
     };
     let open = open_names(request, &grant.terms);
     let is_open = |name: &str| {
-        open.iter()
-            .any(|names| names.split(", ").any(|one| one == name))
+        let property = label_of(name);
+        let says = |label: &String| *label == property || label.split(", ").any(|one| one == name);
+        open.iter().any(says)
     };
     let fixed = request
         .captures
@@ -180,7 +184,8 @@ pub(crate) fn runs_under(case: &Case, names: Names) -> Option<RunsUnder> {
 /// Whether this caller may end the grant that was given with a request.
 pub(crate) fn can_end(case: &Case, active: &Active, now: Timestamp, caller: &Caller) -> bool {
     let live = case.grant.as_ref().is_some_and(|grant| grant.is_live(now));
-    live && lifecycle::may_end(case, active.world(), now, &caller.subject.id)
+    let may = || lifecycle::may_end(case, active.world(), now, &caller.subject.id);
+    live && (may() || may_audit(active, caller, now))
 }
 
 pub(super) async fn list(
@@ -230,7 +235,8 @@ pub(crate) async fn end(
 ) -> Result<RequestDetail, ApiError> {
     api.gateway.case_of(caller, id).await?;
     let by = caller.subject.id.clone();
-    act(api, caller, id, Event::EndGrant { by }).await
+    let oversees = may_audit(&api.gateway.active(), caller, api.gateway.clock.now());
+    act(api, caller, id, Event::EndGrant { by, oversees }).await
 }
 
 pub(super) async fn end_grant(

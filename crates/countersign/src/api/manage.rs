@@ -9,8 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_core::{
-    directory::Person,
-    id::PersonId,
+    directory::{Directory, Person},
+    id::{PersonId, ProviderId},
     subject::SubjectId,
     time::{Span, Timestamp},
 };
@@ -21,8 +21,8 @@ use super::{
     problem::ApiError,
     requests::request_id,
     types::{
-        BundleInfo, CredentialLine, DirectoryInfo, Health, IssuedToken, LoginBody, MachineLine,
-        PasskeyLine, PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
+        AbsenceLine, BundleInfo, CredentialLine, DirectoryInfo, Health, IssuedToken, LoginBody,
+        MachineLine, PasskeyLine, PersonLine, ProposalAnswer, ProposalBody, WhoAmI,
     },
 };
 use crate::{
@@ -30,7 +30,8 @@ use crate::{
     admin,
     engine::EngineError,
     identity::{
-        Caller, TOKEN, delegates_of, ended, grounds_of, is_long_lived, parse_subject, passkey,
+        Caller, TOKEN, delegates_of, ended, further::linked_further, grounds_of, is_long_lived,
+        parse_subject, passkey,
     },
 };
 
@@ -42,6 +43,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
     let mut notices = gateway.notices().await;
     notices.extend(api.streams.notices());
     notices.extend(api.channels.notices());
+    notices.extend(api.deployments.notices());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -208,10 +210,11 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         manager: person.manager.as_ref().map(ToString::to_string),
         disabled: !person.acts(),
         passkeys: passkeys_of(id, &all, now).collect(),
-        accounts: person.accounts.keys().map(ToString::to_string).collect(),
+        accounts: accounts_of(id, person, &all),
         provided: person.provided,
         provisioned: is_provisioned(person),
         inactive: person.inactive,
+        absence: absence_of(directory, id, now),
     });
     let agents = directory
         .agents
@@ -234,6 +237,17 @@ pub(crate) async fn directory_info(api: &Api) -> Result<DirectoryInfo, ApiError>
         machines: machines.collect(),
         groups: directory.groups.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// The providers with which a person has an account: whoever says who they are, and where they linked one.
+pub(crate) fn accounts_of(id: &PersonId, person: &Person, all: &[StoredCredential]) -> Vec<String> {
+    let holder = SubjectId::Person(id.clone()).to_string();
+    let theirs = all
+        .iter()
+        .filter(|one| one.holder == holder && one.revoked.is_none());
+    let linked = theirs.filter_map(|one| Some(linked_further(one)?.account.provider));
+    let providers: BTreeSet<ProviderId> = person.accounts.keys().cloned().chain(linked).collect();
+    providers.iter().map(ToString::to_string).collect()
 }
 
 /// Whether a provider provisions a person now.
@@ -284,4 +298,21 @@ pub(super) async fn directory(
 ) -> Result<Json<DirectoryInfo>, ApiError> {
     people_only(&caller, "the directory")?;
     directory_info(&api).await.map(Json)
+}
+
+/// That somebody is away, as long as it is not over.
+pub(crate) fn absence_of(
+    directory: &Directory,
+    person: &PersonId,
+    now: Timestamp,
+) -> Option<AbsenceLine> {
+    let found = directory.absences.get(person);
+    found
+        .filter(|absence| now < absence.until)
+        .map(|absence| AbsenceLine {
+            from: absence.from,
+            until: absence.until,
+            stand_in: absence.stand_in.to_string(),
+            countersigned: absence.countersigned,
+        })
 }

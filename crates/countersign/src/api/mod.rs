@@ -60,7 +60,7 @@ use self::{problem::ApiError, seats::Seats};
 use crate::{
     channels::Channels,
     engine::{EngineError, Input},
-    gates::advisory::Outstanding,
+    gates::{advisory::Outstanding, deployments::Deployments},
     gateway::Gateway,
     identity::Caller,
     scim::Door,
@@ -96,6 +96,8 @@ pub struct Api {
     pub streams: Streams,
     /// Where people are told and decide.
     pub channels: Channels,
+    /// Deployments that wait elsewhere for an answer.
+    pub deployments: Deployments,
     uploading: Seats,
     running: Seats,
     listening: Seats,
@@ -116,6 +118,7 @@ impl Api {
             outstanding: Outstanding::start(&gateway),
             streams: Streams::start(&gateway),
             channels: Channels::default(),
+            deployments: Deployments::default(),
             gateway,
             rates: Arc::new(DefaultKeyedRateLimiter::keyed(quota)),
             strangers: Arc::new(DefaultDirectRateLimiter::direct(strangers)),

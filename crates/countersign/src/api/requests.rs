@@ -221,10 +221,7 @@ pub(crate) async fn click(
     check_side(api, caller, &case).await?;
     let vouched = linked(&caller.credential).is_some_and(|known| known.countersigned);
     if clicked.verdict == Verdict::Approve && !vouched {
-        api.record_refused(caller, id, "linked_alone").await;
-        let title = "this account approves nothing: nobody countersigned that it is yours";
-        let refused = ApiError::new(axum::http::StatusCode::FORBIDDEN, "linked_alone", title);
-        return Err(refused.with_detail("Unlink it, and link it again under a rule."));
+        return Err(linked_alone(api, caller, id).await);
     }
     let ballot = Ballot {
         voter: person.clone(),
@@ -239,6 +236,14 @@ pub(crate) async fn click(
     act(api, caller, id, Event::Vote(ballot)).await
 }
 
+/// An account whose holder alone stands behind it.
+async fn linked_alone(api: &Api, caller: &Caller, id: &RequestId) -> ApiError {
+    api.record_refused(caller, id, "linked_alone").await;
+    let title = "this account approves nothing: nobody countersigned that it is yours";
+    let refused = ApiError::new(axum::http::StatusCode::FORBIDDEN, "linked_alone", title);
+    refused.with_detail("Unlink it, and link it again under a rule.")
+}
+
 /// The caller as a voter.
 pub(super) async fn voter<'a>(
     api: &Api,
@@ -247,6 +252,9 @@ pub(super) async fn voter<'a>(
 ) -> Result<(&'a PersonId, Assurance), ApiError> {
     if let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) {
         return Ok((person, assurance));
+    }
+    if caller.through().is_some() {
+        return Err(linked_alone(api, caller, id).await);
     }
     api.record_refused(caller, id, "not_a_session").await;
     Err(ApiError::new(

@@ -318,7 +318,8 @@ pub struct MessageLine {
 #[serde(deny_unknown_fields)]
 pub struct ProposalBody {
     /// What: `bundle-apply`, `person-add`, `person-disable`, `person-enable`, `person-link`,
-    /// `person-erase`, `membership-add`, `membership-remove`, `account-unlink`, `agent-add`, `agent-stop`,
+    /// `person-erase`, `membership-add`, `membership-remove`, `account-unlink`, `absence-set`,
+    /// `absence-end`, `agent-add`, `agent-stop`,
     /// `agent-start`, `agent-token`, `credential-revoke`, `key-rotate`.
     pub operation: String,
     /// Its arguments.
@@ -412,6 +413,24 @@ pub struct PersonLine {
     /// Whether they can do nothing because the provider who provisions people lets them not.
     #[serde(default)]
     pub inactive: bool,
+    /// That they are away, or will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<AbsenceLine>,
+}
+
+/// That somebody is away.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AbsenceLine {
+    /// From when, in milliseconds since 1970 in UTC.
+    #[schema(value_type = i64)]
+    pub from: Timestamp,
+    /// Until when.
+    #[schema(value_type = i64)]
+    pub until: Timestamp,
+    /// Who signs in their place.
+    pub stand_in: String,
+    /// Whether somebody else countersigned it; otherwise it counts for later requests only.
+    pub countersigned: bool,
 }
 
 /// A passkey of a person.

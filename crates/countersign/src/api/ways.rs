@@ -126,6 +126,7 @@ impl Means<'_> {
             None => Credential {
                 id: CredentialId::from_bits(0),
                 issued_by: None,
+                lineage: BTreeSet::new(),
                 assurance: Assurance::Session,
             },
         }
@@ -137,6 +138,7 @@ impl Means<'_> {
 pub fn with_passkey(passkey: &StoredCredential, session: &Credential) -> Credential {
     let mut with = credential(passkey, Assurance::Passkey);
     // Whoever made the session possible was there, too.
+    with.lineage.extend(session.makers().cloned());
     with.issued_by = with.issued_by.or_else(|| session.issued_by.clone());
     with
 }

@@ -1,4 +1,4 @@
-//! What chats are told of emergencies: that a rule was lifted, and that nobody reviewed it in time.
+//! What people are told of emergencies in chats: that a rule was lifted, and that nobody reviewed it in time.
 //!
 //! In scope: which messages there are of a case, what they say, sending each once in each place.
 //! Out of scope: who is told where ([`board`](super::board)); the form in which a chat shows them; lifting
@@ -96,7 +96,8 @@ fn alarms(gateway: &Gateway, active: &Active, case: &Case) -> Vec<Alarm> {
     .collect()
 }
 
-fn review(active: &Active, case: &Case, lift: &Lifted) -> String {
+/// Who is to review a lift until when, and what follows.
+pub(super) fn review(active: &Active, case: &Case, lift: &Lifted) -> String {
     let reviewers = lifecycle::reviewers(case, active.world(), &lift.rule);
     let names: Vec<_> = reviewers
         .iter()

@@ -312,9 +312,10 @@ impl<M: Messenger> Keeper<M> {
         if in_private && waits {
             let now = self.app.chat().api.gateway.clock.now();
             let people = lifecycle::eligible_voters(case, active.world(), now);
-            let known = people
+            let here = people
                 .iter()
-                .filter_map(|person| self.accounts.of_person(person));
+                .filter(|person| !active.directory.is_away(person, now));
+            let known = here.filter_map(|person| self.accounts.of_person(person));
             places.extend(known.take(MAX_TOLD));
         }
         if in_private && emergency {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use countersign_core::time::Span;
+use countersign_core::time::{Span, Timestamp};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
@@ -24,8 +24,11 @@ use super::{
 };
 use crate::{api::Api, identity::account::ChatAccount};
 
-/// How far from now what a chat sends may have been sent, in seconds.
+/// How long ago what a chat sends may have been sent, in seconds.
 pub(super) const FRESH: i64 = 300;
+/// How far the clock of a chat may be ahead, in seconds. It is also how long after a start nothing is taken
+/// that was sent then: it may have been taken before the start.
+pub(super) const AHEAD: i64 = 5;
 /// How long what was taken is remembered; what was sent earlier is refused for its age.
 const REMEMBERED: Duration = Duration::from_secs(900);
 /// What is remembered before what is older is let go.
@@ -91,7 +94,7 @@ impl Chat {
             taken: Mutex::default(),
             codes: a_minute(CODES),
             told: a_minute(TOLD),
-            since: api.gateway.clock.now().0 / 1_000,
+            since: since(api.gateway.clock.now()),
             status,
             stop,
         };
@@ -128,14 +131,8 @@ impl Chat {
     /// # Errors
     /// Which of these.
     pub(super) fn check_sent(&self, seconds: i64) -> Result<(), &'static str> {
-        let now = self.api.gateway.clock.now().0 / 1_000;
-        if now.saturating_sub(seconds).saturating_abs() > FRESH {
-            return Err("it is too old, or from the future");
-        }
-        match seconds <= self.since {
-            true => Err("it was sent before this gateway started, and may have been taken then"),
-            false => Ok(()),
-        }
+        let now = self.api.gateway.clock.now();
+        check_sent(seconds, now, self.since)
     }
 
     /// Notes that something is taken up, or gives what was answered when it was taken before.
@@ -155,5 +152,74 @@ impl Chat {
     pub(super) fn answered(&self, once: String, answer: Option<Value>) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(once, (Instant::now(), answer));
+    }
+}
+
+/// Until when what was sent may have been taken before a start, in seconds.
+fn since(start: Timestamp) -> i64 {
+    (start.0 / 1_000).saturating_add(AHEAD)
+}
+
+fn check_sent(seconds: i64, now: Timestamp, since: i64) -> Result<(), &'static str> {
+    let now = now.0 / 1_000;
+    if now.saturating_sub(seconds) > FRESH {
+        return Err("it is too old");
+    }
+    if seconds.saturating_sub(now) > AHEAD {
+        return Err("it is from the future: compare this machine's clock");
+    }
+    match seconds <= since {
+        true => Err(
+            "it was sent before this gateway started or just then, and may have been taken before",
+        ),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is taken by when it was sent.
+    //!
+    //! In scope: ages, clocks that are ahead, starts.
+    //! Out of scope: what was taken since the start.
+    //! Invariant: nothing that could be taken before a start can be taken after it.
+
+    use super::*;
+
+    #[test]
+    fn nothing_taken_before_a_start_is_taken_after_it() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000 + 999);
+        let long_ago = since(at(0));
+        for sent in 0..40_000 {
+            if check_sent(sent, at(20_000), long_ago).is_ok() {
+                for started in [at(20_000), at(20_001), at(20_004)] {
+                    for later in 0..400 {
+                        let now = Timestamp(started.0 + later * 1_000);
+                        let taken = check_sent(sent, now, since(started));
+                        assert!(taken.is_err(), "{sent} {started:?} {later}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_was_sent_lately_is_taken() {
+        let (now, since) = (Timestamp(20_000_000), since(Timestamp(1_000_000)));
+        for (sent, taken) in [
+            (19_699, false),
+            (19_700, true),
+            (20_000, true),
+            (20_005, true),
+            (20_006, false),
+            (i64::MIN, false),
+            (i64::MAX, false),
+        ] {
+            assert_eq!(check_sent(sent, now, since).is_ok(), taken, "{sent}");
+        }
+        let started = Timestamp(20_000_000);
+        let soon = Timestamp(20_006_000);
+        let taken = |sent| check_sent(sent, soon, super::since(started)).is_ok();
+        assert!(!taken(20_005) && taken(20_006));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod email;
 mod messenger;
 mod sending;
 pub(crate) mod slack;
-mod status;
+pub(crate) mod status;
 pub(crate) mod teams;
 mod telling;
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 /// What is wrong with one channel, by where.
-pub(super) struct Status {
+pub(crate) struct Status {
     name: String,
     faults: Mutex<BTreeMap<String, String>>,
 }
 
 impl Status {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
             faults: Mutex::default(),
@@ -24,7 +24,7 @@ impl Status {
     }
 
     /// Notes what is wrong somewhere, and says it once.
-    pub(super) fn wrong(&self, place: &str, why: &str) {
+    pub(crate) fn wrong(&self, place: &str, why: &str) {
         let before = self.faults().insert(place.into(), why.into());
         if before.as_deref() != Some(why) {
             tracing::error!(channel = self.name, place, "{why}");
@@ -32,14 +32,14 @@ impl Status {
     }
 
     /// Notes that all is well there.
-    pub(super) fn well(&self, place: &str) {
+    pub(crate) fn well(&self, place: &str) {
         if self.faults().remove(place).is_some() {
             tracing::info!(channel = self.name, place, "it goes on");
         }
     }
 
     /// What is wrong.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let faults = self.faults();
         let lines: Vec<String> = faults.values().cloned().collect();
         (!lines.is_empty()).then(|| lines.join("; "))

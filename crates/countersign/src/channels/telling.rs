@@ -199,7 +199,10 @@ pub(super) fn votes(case: &Case) -> Option<String> {
             let why = cut(&reveal(why), BRIEF);
             format!(": {why:?}")
         });
-        format!("{} {verdict}{}", vote.voter, reason.unwrap_or_default())
+        let in_place = vote.in_place_of.as_ref();
+        let in_place = in_place.map(|away| format!(" in the place of {away}"));
+        let (in_place, reason) = (in_place.unwrap_or_default(), reason.unwrap_or_default());
+        format!("{} {verdict}{in_place}{reason}", vote.voter)
     });
     let lines: Vec<String> = lines.collect();
     (!lines.is_empty()).then(|| lines.join("\n"))

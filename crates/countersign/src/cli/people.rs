@@ -5,18 +5,25 @@
 //! Invariant: every change is a proposal; only the gateway applies it.
 
 use clap::Subcommand;
-use countersign_core::id::{CredentialId, GroupId, PersonId, ProviderId};
+use countersign_core::{
+    id::{CredentialId, GroupId, PersonId, ProviderId},
+    time::Timestamp,
+};
 use serde_json::json;
 
 use super::{
     client::{At, Client},
+    clock,
     config::Sources,
     failure::Failure,
     output::Output,
     proposal::{Waiting, carry_out},
     text::{Paint, Table},
 };
-use crate::api::types::{DirectoryInfo, PasskeyLine, PersonLine};
+use crate::{
+    api::types::{AbsenceLine, DirectoryInfo, PasskeyLine, PersonLine},
+    days::{DAY, start_of},
+};
 
 const ADD_EXAMPLES: &str = "\
 Examples:
@@ -42,6 +49,12 @@ Examples:
 const UNLINK_EXAMPLES: &str = "\
 Example:
   countersign people unlink lea@example.com corp --reason 'has a new account there'";
+
+const AWAY_EXAMPLES: &str = "\
+Examples:
+  countersign people away dana@example.com --stand-in lea@example.com \\
+    --from 2026-12-21 --until 2027-01-03 --reason holidays
+  countersign people back dana@example.com";
 
 /// Subcommands of `countersign people`.
 #[derive(Debug, Subcommand)]
@@ -87,6 +100,27 @@ pub(crate) enum Command {
     /// Propose that a person leaves a group
     #[command(after_help = JOIN_EXAMPLES)]
     Leave(Membership),
+    /// Propose that somebody signs in the place of a person who is away
+    #[command(after_help = AWAY_EXAMPLES)]
+    Away {
+        /// Who is away
+        #[arg(value_name = "PERSON")]
+        person: PersonId,
+        /// Who signs in their place
+        #[arg(long, value_name = "PERSON")]
+        stand_in: PersonId,
+        /// From when: a day like 2026-12-20, or 2026-12-20T12:00:00Z; from now if left out
+        #[arg(long, value_name = "TIME", value_parser = first)]
+        from: Option<Timestamp>,
+        /// Until when; a day is the last one
+        #[arg(long, value_name = "TIME", value_parser = last)]
+        until: Timestamp,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Propose that a person is back
+    #[command(after_help = AWAY_EXAMPLES)]
+    Back(One),
     /// Propose that a person's account with a provider is theirs no more
     #[command(after_help = UNLINK_EXAMPLES)]
     Unlink {
@@ -163,6 +197,20 @@ pub(crate) async fn run(
         }
         Command::Join(args) => ("membership-add", both(args)),
         Command::Leave(args) => ("membership-remove", both(args)),
+        Command::Away {
+            person,
+            stand_in,
+            from,
+            until,
+            waiting,
+        } => {
+            let from = from.unwrap_or_else(clock::now);
+            let arguments = json!({
+                "person": person, "stand_in": stand_in, "from": from, "until": until,
+            });
+            ("absence-set", (arguments, waiting))
+        }
+        Command::Back(args) => ("absence-end", one(args)),
         Command::Unlink {
             person,
             provider,
@@ -173,6 +221,24 @@ pub(crate) async fn run(
         }
     };
     carry_out(operation, arguments, waiting, sources, output).await
+}
+
+/// Reads when an absence begins.
+fn first(text: &str) -> Result<Timestamp, String> {
+    start_of(text).map_or_else(|| moment(text), Ok)
+}
+
+/// Reads when an absence ends: with the day that is named, or at the moment.
+fn last(text: &str) -> Result<Timestamp, String> {
+    let end = start_of(text).map(|start| start.after(DAY));
+    end.map_or_else(|| moment(text), Ok)
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let moment = text.parse::<jiff::Timestamp>();
+    moment
+        .map(|moment| Timestamp(moment.as_millisecond()))
+        .map_err(|_| "write a day like `2026-12-21` or a time like `2026-12-21T12:00:00Z`".into())
 }
 
 async fn list(sources: &Sources, output: &mut Output) -> Result<u8, Failure> {
@@ -201,14 +267,30 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
             (_, _, true) => "active, provisioned",
             _ => "active",
         };
+        let away = person.absence.as_ref().map(away);
+        let state = format!("{state}{}", away.unwrap_or_default());
         let manager = person.manager.as_deref().unwrap_or_default();
         let passkeys: Vec<_> = person.passkeys.iter().map(passkey).collect();
         let groups = person.groups.join(", ");
         let accounts = person.accounts.join(", ");
         let passkeys = passkeys.join(", ");
-        table.row(&[&person.id, state, &groups, manager, &accounts, &passkeys]);
+        table.row(&[&person.id, &state, &groups, manager, &accounts, &passkeys]);
     }
     table.to_text(paint)
+}
+
+/// `, away until 2027-01-04, lea signs`.
+fn away(absence: &AbsenceLine) -> String {
+    let day = |at: Timestamp| at.to_string().chars().take(10).collect::<String>();
+    let from = match absence.from <= clock::now() {
+        true => String::new(),
+        false => format!(" from {}", day(absence.from)),
+    };
+    format!(
+        ", away{from} until {}, {} signs",
+        day(absence.until),
+        absence.stand_in
+    )
 }
 
 /// `laptop (cred_…)`.
@@ -242,6 +324,7 @@ mod tests {
             provided: false,
             provisioned: false,
             inactive: false,
+            absence: None,
         };
         let passkey = |label: &str, signs| PasskeyLine {
             id: CredentialId::from_bits(7),

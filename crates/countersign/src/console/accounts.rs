@@ -1,15 +1,17 @@
-//! A person's own accounts in chats.
+//! A person's own linked accounts, in chats and with providers.
 //!
 //! In scope: the page, making a code, unlinking.
-//! Out of scope: linking, which somebody does in the chat with a code from here (`channels`).
+//! Out of scope: linking, which somebody does in the chat with a code from here (`channels`), or at the
+//! provider ([`linking`](super::linking)).
 //! Invariant: a code is made and an account unlinked by its holder's own session only.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_console::{
-    accounts::{AccountRow, AccountsPage, LinkIn},
+    accounts::{AccountRow, AccountsPage, LinkIn, LinkWith},
     shell::{Flash, Place, Shell},
 };
 use countersign_core::id::CredentialId;
+use countersign_store::StoredCredential;
 
 use super::{
     answer,
@@ -20,10 +22,14 @@ use super::{
     words,
 };
 use crate::{
+    admin,
     api::{Api, problem::ApiError},
     channels::link_command,
     engine::EngineError,
-    identity::account::{self, CODE},
+    identity::{
+        account::{self, CODE},
+        further::linked_further,
+    },
 };
 
 pub(super) async fn show(State(api): State<Api>, session: Session, asked: Asked) -> Response {
@@ -49,9 +55,22 @@ async fn page(
             command: link_command(channel)?,
         })
     });
+    let providers = viewer.active.bundle.providers().iter();
+    let providers = providers.filter(|(id, provider)| {
+        let has = rows.iter().any(|row| row.channel == id.as_str());
+        provider.links.is_some() && !has
+    });
+    let through = session.caller.through();
     let page = AccountsPage {
-        accounts: rows,
         channels: channels.collect(),
+        providers: providers
+            .map(|(id, provider)| LinkWith {
+                id: id.to_string(),
+                title: provider.title.clone(),
+            })
+            .collect(),
+        through: through.map_or_else(String::new, |through| through.provider.to_string()),
+        accounts: rows,
         code,
         minutes: u32::try_from(CODE.as_millis() / 60_000).unwrap_or_default(),
         shell: Shell {
@@ -68,21 +87,35 @@ async fn rows(viewer: &Viewer<'_>) -> Result<Vec<AccountRow>, ApiError> {
     let all = store.credentials(Some(&holder)).await;
     let all = all.map_err(EngineError::from)?;
     let live = all.iter().filter(|one| one.revoked.is_none());
+    let row = |one: &StoredCredential, (channel, user): (String, String)| AccountRow {
+        id: one.id.to_string(),
+        channel,
+        user,
+        linked: viewer.moment(one.issued),
+        ..AccountRow::default()
+    };
     let rows = live.filter_map(|one| {
-        let known = account::linked(one)?;
+        if let Some(known) = account::linked(one) {
+            let which = (known.account.channel, known.account.user);
+            return Some(AccountRow {
+                called: known.called,
+                only_reads: !known.countersigned,
+                ..row(one, which)
+            });
+        }
+        let known = linked_further(one)?;
+        let which = (known.account.provider.to_string(), known.account.subject);
         Some(AccountRow {
-            id: one.id.to_string(),
-            channel: known.account.channel,
-            user: known.account.user,
             called: known.called,
-            linked: viewer.moment(one.issued),
             only_reads: !known.countersigned,
+            signs_in: true,
+            ..row(one, which)
         })
     });
     Ok(rows.collect())
 }
 
-async fn refused(api: &Api, session: &Session, error: &ApiError) -> Response {
+pub(super) async fn refused(api: &Api, session: &Session, error: &ApiError) -> Response {
     let problem = error.problem();
     let next = problem.detail.clone().unwrap_or_default();
     let flash = Flash::refused(format!("{}.", words::sentence(&problem.title)), next);
@@ -102,6 +135,7 @@ pub(super) async fn code(
 ) -> Response {
     let made = fields.and_then(|fields| {
         session.check_form(&api, &fields)?;
+        admin::check_direct(&session.caller).map_err(admin::AdminError::from)?;
         Ok(api.gateway.identity.link_code(&session.caller)?)
     });
     match made {
@@ -137,7 +171,7 @@ pub(super) async fn remove(
             &session,
             "/accounts",
             None,
-            Done::Removed,
+            Done::Unlinked,
         )),
         Err(error) => refused(&api, &session, &error).await,
     }

@@ -25,6 +25,8 @@ pub(super) enum Done {
     Applied,
     Proposed,
     Removed,
+    Linked,
+    Unlinked,
     GrantEnded,
     GlassBroken,
     Reviewed,
@@ -32,7 +34,7 @@ pub(super) enum Done {
 }
 
 impl Done {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Approved,
         Self::Denied,
         Self::Commented,
@@ -44,6 +46,8 @@ impl Done {
         Self::Applied,
         Self::Proposed,
         Self::Removed,
+        Self::Linked,
+        Self::Unlinked,
         Self::GrantEnded,
         Self::GlassBroken,
         Self::Reviewed,
@@ -63,6 +67,8 @@ impl Done {
             Self::Applied => "applied",
             Self::Proposed => "proposed",
             Self::Removed => "removed",
+            Self::Linked => "linked",
+            Self::Unlinked => "unlinked",
             Self::GrantEnded => "grant-ended",
             Self::GlassBroken => "lifted",
             Self::Reviewed => "reviewed",
@@ -94,6 +100,11 @@ impl Done {
             Self::Removed => (
                 "The passkey is removed.",
                 "Sessions begun with it have ended, and approvals signed with it no longer count.",
+            ),
+            Self::Linked => ("The account is linked.", ""),
+            Self::Unlinked => (
+                "The account is unlinked.",
+                "What is clicked with it counts for nobody, and sessions begun with it have ended.",
             ),
             Self::GlassBroken => (
                 "You lifted the rule in an emergency. It is recorded, and everybody concerned is told.",

@@ -17,6 +17,7 @@ mod fields;
 mod flash;
 mod guard;
 mod inbox;
+mod linking;
 mod passkeys;
 mod people;
 mod proposals;
@@ -72,6 +73,11 @@ pub fn routes(api: Api) -> Router {
             get(proposals::back).post(proposals::agents),
         )
         .route("/accounts", get(accounts::show))
+        .route(
+            "/accounts/link/{provider}",
+            get(linking::back).post(linking::leave),
+        )
+        .route("/accounts/from/{provider}", get(linking::finish))
         .route("/accounts/code", get(accounts::back).post(accounts::code))
         .route(
             "/accounts/remove",

@@ -7,7 +7,9 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use countersign_console::{
     part::{Moment, PartyKind},
-    people::{MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow},
+    people::{
+        Absence, MachineRow, Membership, Passkey, PendingChange, PeoplePage, PersonRow, TokenRow,
+    },
     shell::{Flash, Link, Place, Shell},
 };
 use countersign_core::{
@@ -28,7 +30,7 @@ use crate::{
     admin,
     api::{
         Api,
-        manage::{is_listed, is_provisioned, passkeys_of, standing_of},
+        manage::{absence_of, accounts_of, is_listed, is_provisioned, passkeys_of, standing_of},
         problem::ApiError,
         requests::visible,
     },
@@ -121,7 +123,7 @@ fn person_row(
         me: *id == viewer.session.person,
         roles: Vec::new(),
         groups: groups.collect(),
-        accounts: person.accounts.keys().map(ToString::to_string).collect(),
+        accounts: accounts_of(id, person, credentials),
         manager: person
             .manager
             .as_ref()
@@ -137,6 +139,13 @@ fn person_row(
                 only_signs_in: !one.signs,
             })
             .collect(),
+        absence: absence_of(&viewer.active.directory, id, viewer.now).map(|absence| Absence {
+            from: viewer.moment(absence.from),
+            until: viewer.moment(absence.until),
+            now: absence.from <= viewer.now,
+            stand_in: absence.stand_in,
+            countersigned: absence.countersigned,
+        }),
         last_seen: sessions.next().map(|session| viewer.moment(session.issued)),
     }
 }
@@ -208,7 +217,7 @@ async fn pending(viewer: &Viewer<'_>) -> Result<Vec<PendingChange>, ApiError> {
 }
 
 /// A text for a query.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let filter = countersign_console::inbox::Filter {
         text: text.into(),
         ..Default::default()

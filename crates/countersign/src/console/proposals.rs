@@ -32,17 +32,20 @@ use crate::{
         problem::ApiError,
         types::{ProposalAnswer, ProposalBody},
     },
+    days::{DAY, start_of},
 };
 
 /// Addresses of forms below `/people/` or `/agents/` and the operations they propose. An
 /// operation's own name is an address too.
-const FORMS: [(&str, &str); 11] = [
+const FORMS: [(&str, &str); 13] = [
     ("people/add", "person-add"),
     ("people/disable", "person-disable"),
     ("people/enable", "person-enable"),
     ("people/sign-in-link", "person-link"),
     ("people/membership/add", "membership-add"),
     ("people/membership/remove", "membership-remove"),
+    ("people/absence/set", "absence-set"),
+    ("people/absence/end", "absence-end"),
     ("agents/add", "agent-add"),
     ("agents/token", "agent-token"),
     ("agents/stop", "agent-stop"),
@@ -82,7 +85,7 @@ async fn propose(
     let proposed = async {
         let fields = fields?;
         session.check_form(api, &fields)?;
-        let body = read(form, &fields)?;
+        let body = read(form, &fields, api.gateway.clock.now())?;
         let proposed = Box::pin(admin::propose(&api.gateway, &session.caller, body));
         Ok::<_, ApiError>(proposed.await?)
     };
@@ -197,7 +200,7 @@ fn careful(proposed: &ProposalAnswer) -> String {
 }
 
 /// The proposal that a form makes.
-fn read(form: &str, fields: &Fields) -> Result<ProposalBody, ApiError> {
+fn read(form: &str, fields: &Fields, now: Timestamp) -> Result<ProposalBody, ApiError> {
     let is_form = |(address, operation): &&(&str, &str)| {
         *address == form || form.strip_prefix("people/") == Some(operation)
     };
@@ -205,12 +208,12 @@ fn read(form: &str, fields: &Fields) -> Result<ProposalBody, ApiError> {
     let (_, operation) = FORMS.iter().find(is_form).ok_or_else(nothing)?;
     Ok(ProposalBody {
         operation: (*operation).into(),
-        arguments: arguments(operation, fields)?,
+        arguments: arguments(operation, fields, now)?,
         reason: fields.written("reason"),
     })
 }
 
-fn arguments(operation: &str, fields: &Fields) -> Result<Value, ApiError> {
+fn arguments(operation: &str, fields: &Fields, now: Timestamp) -> Result<Value, ApiError> {
     let name = |field: &str| fields.name(field);
     let groups = || -> Vec<&str> {
         let separators = |c: char| c.is_whitespace() || c == ',';
@@ -231,6 +234,8 @@ fn arguments(operation: &str, fields: &Fields) -> Result<Value, ApiError> {
         "membership-add" | "membership-remove" => {
             json!({ "person": of_kind("person", name("member"))?, "group": name("group") })
         }
+        "absence-set" => absence(fields, now)?,
+        "absence-end" => json!({ "person": name("person") }),
         "agent-add" if name("kind") == "workload" => return Err(in_files("workload")),
         "agent-add" => {
             json!({ "agent": name("name"), "owner": name("owner"), "groups": groups() })
@@ -244,6 +249,28 @@ fn arguments(operation: &str, fields: &Fields) -> Result<Value, ApiError> {
         }
         _ => json!({ "credential": name("credential") }),
     })
+}
+
+/// Who is away on which days, the last one whole.
+fn absence(fields: &Fields, now: Timestamp) -> Result<Value, ApiError> {
+    let day = |field: &str| {
+        let start = start_of(fields.name(field));
+        start.ok_or_else(|| ApiError::invalid("choose the days"))
+    };
+    let from = match fields.name("from") {
+        "" => now,
+        _ => day("from")?,
+    };
+    let stand_in = match fields.name("stand_in") {
+        "" => return Err(ApiError::invalid("choose who signs in their place")),
+        stand_in => stand_in,
+    };
+    Ok(json!({
+        "person": fields.name("person"),
+        "stand_in": stand_in,
+        "from": from,
+        "until": day("until")?.after(DAY),
+    }))
 }
 
 /// Kind and name out of `agent:deploy-bot` or `workload:nightly`.
@@ -276,7 +303,7 @@ mod tests {
     #[test]
     fn forms_become_the_arguments_of_proposals() {
         let read = |form: &str, fields: Fields| {
-            read(form, &fields).map(|body| (body.operation, body.arguments))
+            read(form, &fields, Timestamp(5)).map(|body| (body.operation, body.arguments))
         };
         let add = Fields::from([("person", " sam@example.com "), ("groups", "dba, ops")]);
         assert_eq!(
@@ -292,6 +319,18 @@ mod tests {
             (
                 "agent-token".into(),
                 json!({ "agent": "bot:1", "valid_for": "7d" })
+            )
+        );
+        let away = Fields::from([
+            ("person", "sam"),
+            ("stand_in", "lea"),
+            ("until", "1970-01-02"),
+        ]);
+        assert_eq!(
+            read("people/absence/set", away).unwrap(),
+            (
+                "absence-set".into(),
+                json!({ "person": "sam", "stand_in": "lea", "from": 5, "until": 172_800_000 })
             )
         );
         let stop = Fields::from([("machine", "workload:ci")]);

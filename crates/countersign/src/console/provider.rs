@@ -1,6 +1,7 @@
 //! Signing in with a provider: leaving for it, and coming back.
 //!
-//! In scope: the two addresses, what the browser keeps in between, the session's cookie.
+//! In scope: the two addresses, what the browser keeps in between, the session's cookie; sending on whoever
+//! left to link an account, which [`linking`](super::linking) does.
 //! Out of scope: the protocol (`identity::provider`) and the directory (`admin`).
 //! Invariant: what the browser keeps in between signs nobody in and is good for one provider, a few
 //! minutes and one return. A refusal says why to whoever was refused, and what the
@@ -11,11 +12,21 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
-use countersign_console::{access::WelcomePage, shell::Link};
+use countersign_console::{
+    access::{GoingPage, WelcomePage},
+    shell::Link,
+};
 use countersign_core::id::ProviderId;
 use countersign_policy::{Provider, RefusedChange};
 
-use super::{answer, fields::Asked, passkeys::next, session::cookie, viewer};
+use super::{
+    answer,
+    fields::{Asked, Fields},
+    passkeys::next,
+    people::encode,
+    session::cookie,
+    viewer,
+};
 use crate::{
     admin::provide,
     api::{
@@ -25,7 +36,8 @@ use crate::{
     },
     identity::{
         Caller, IdentityError, Secret, challenge,
-        provider::{Return, SignInError},
+        further::NotLinked,
+        provider::{Purpose, Return, SignInError, is_to_link},
     },
 };
 
@@ -54,7 +66,11 @@ async fn try_leave(
     let (back, now) = (address_of(api, &id), api.gateway.clock.now());
     let providers = api.gateway.identity.providers();
     let leaving = providers
-        .leave((&id, &provider), (&back, &next(wanted), again), now)
+        .leave(
+            (&id, &provider),
+            (&back, Purpose::SignIn(&next(wanted)), again),
+            now,
+        )
         .await;
     let leaving = match leaving {
         Ok(leaving) => leaving,
@@ -72,16 +88,12 @@ pub(super) async fn come_back(
     Asked(asked): Asked,
     headers: HeaderMap,
 ) -> Response {
-    // Of two, another page of this host may have set one.
-    let mut kept = cookies_named(&headers, keeps(&api));
-    let kept = kept.next().filter(|_| kept.next().is_none());
-    let brought = Return {
-        kept: kept.unwrap_or_default(),
-        state: asked.text("state"),
-        code: asked.text("code"),
-        issuer: asked.text("iss"),
-        error: asked.text("error"),
-    };
+    let brought = brought(&api, &headers, &asked);
+    if is_to_link(brought.kept)
+        && let Ok((id, _)) = find(&api, &provider)
+    {
+        return on_to_link(&api, &id, &brought);
+    }
     let error = match try_come_back(&api, &provider, &brought).await {
         Ok((secret, caller, next)) => {
             let mut response = welcome(&api, &secret, &caller, &next);
@@ -99,12 +111,61 @@ pub(super) async fn come_back(
     response
 }
 
+/// What a browser brings back.
+pub(super) fn brought<'a>(api: &Api, headers: &'a HeaderMap, asked: &'a Fields) -> Return<'a> {
+    // Of two, another page of this host may have set one.
+    let mut kept = cookies_named(headers, keeps(api));
+    let kept = kept.next().filter(|_| kept.next().is_none());
+    Return {
+        kept: kept.unwrap_or_default(),
+        state: asked.text("state"),
+        code: asked.text("code"),
+        issuer: asked.text("iss"),
+        error: asked.text("error"),
+    }
+}
+
+/// Has the browser go on to where linking ends. It came from another site, so that it sent no session; it
+/// does from this page.
+fn on_to_link(api: &Api, id: &ProviderId, brought: &Return<'_>) -> Response {
+    let fields = [
+        ("state", brought.state),
+        ("code", brought.code),
+        ("iss", brought.issuer),
+        ("error", brought.error),
+    ];
+    let fields = fields.map(|(name, value)| format!("{name}={}", encode(value)));
+    let next = format!("/accounts/from/{id}?{}", fields.join("&"));
+    going(api, "Linking your account", &next)
+}
+
+/// A page that goes on by itself, to an address here or of a provider.
+pub(super) fn going(api: &Api, title: &str, to: &str) -> Response {
+    let shown = GoingPage {
+        shell: viewer::strangers_shell(api),
+        title: title.into(),
+        link: Link {
+            href: to.into(),
+            text: "Go on".into(),
+        },
+    };
+    let mut response = answer::page(StatusCode::OK, &shown);
+    if let Ok(refresh) = HeaderValue::from_str(&format!("0; url={to}")) {
+        response.headers_mut().insert(header::REFRESH, refresh);
+    }
+    response
+}
+
 /// The page for whoever was refused, with a way on that does not lead to the same account again.
 fn refusal(api: &Api, named: &str, error: &ApiError) -> Response {
     // Whom it vouches for is refused; otherwise nobody knows yet who it is.
-    let known = ["not_admitted", "other_account", "disabled"];
-    let known = known.contains(&error.problem().kind.as_str());
+    let kind = error.problem().kind.as_str();
+    let known = ["not_admitted", "other_account", "disabled"].contains(&kind);
     let link = match find(api, named) {
+        Ok(_) if kind == "not_linked" => Link {
+            href: "/sign-in".into(),
+            text: "Sign in in another way".into(),
+        },
         Ok((id, provider)) if known => Link {
             href: format!("/sign-in/with/{id}?again=1"),
             text: format!("Sign in with {}, as somebody else", provider.title),
@@ -129,16 +190,26 @@ async fn try_come_back(
     let (id, provider) = find(api, named)?;
     let (back, now) = (address_of(api, &id), api.gateway.clock.now());
     let providers = api.gateway.identity.providers();
-    let returned = providers
-        .take_back((&id, &provider), &back, brought, now)
-        .await;
+    let which = (&id, &provider);
+    if let Some(links) = provider.links {
+        let returned = providers.take_linked(which, &back, brought, now).await;
+        let (account, next) = match returned {
+            Ok(returned) => returned,
+            Err(error) => return Err(not_taken(api, error).await),
+        };
+        let identity = &api.gateway.identity;
+        let signed_in = identity.sign_in_linked((&provider, links), &account).await;
+        return match signed_in {
+            Ok((secret, caller)) => Ok((secret, caller, next)),
+            Err(error) => Err(not_linked(api, error).await),
+        };
+    }
+    let returned = providers.take_back(which, &back, brought, now).await;
     let (vouched, next) = match returned {
         Ok(returned) => returned,
-        Err(error) => {
-            return Err(not_taken(api, error).await);
-        }
+        Err(error) => return Err(not_taken(api, error).await),
     };
-    let signed_in = provide::sign_in(&api.gateway, (&id, &provider), vouched).await;
+    let signed_in = provide::sign_in(&api.gateway, which, vouched).await;
     let (secret, caller) = match signed_in {
         Ok(signed_in) => signed_in,
         Err(error) => return Err(refused(api, error).await),
@@ -147,7 +218,7 @@ async fn try_come_back(
 }
 
 /// Says and records that nobody came back whom the provider vouches for, both within limits.
-async fn not_taken(api: &Api, error: SignInError) -> ApiError {
+pub(super) async fn not_taken(api: &Api, error: SignInError) -> ApiError {
     let code = match &error {
         SignInError::Stale(_) | SignInError::Disbelieved { .. } => "invalid_credential",
         SignInError::Refused(_) => "account_refused",
@@ -158,6 +229,29 @@ async fn not_taken(api: &Api, error: SignInError) -> ApiError {
         tracing::warn!(error, "a sign-in with a provider failed");
     }
     error.into()
+}
+
+/// Says and records why a linked account signs nobody in.
+async fn not_linked(api: &Api, error: NotLinked) -> ApiError {
+    let title = error.to_string();
+    let next = match error {
+        NotLinked::Nobody(_) => {
+            "Sign in as you usually do, and link it under Accounts; from then on it signs you in. It makes \
+             nobody a person here."
+        }
+        NotLinked::Over(_) => {
+            "Sign in as you usually do; unlink it under Accounts, and link it again."
+        }
+        NotLinked::SignInAgain { .. } => {
+            "Sign in there once; your linked account then signs you in again."
+        }
+        NotLinked::Identity(error) => {
+            record_stranger(api, &error).await;
+            return error.into();
+        }
+    };
+    record_refused(api, "account_refused", None).await;
+    ApiError::new(StatusCode::FORBIDDEN, "not_linked", title).with_detail(next)
 }
 
 async fn refused(api: &Api, error: anyhow::Error) -> ApiError {
@@ -220,7 +314,7 @@ impl From<SignInError> for ApiError {
     }
 }
 
-fn find(api: &Api, named: &str) -> Result<(ProviderId, Provider), ApiError> {
+pub(super) fn find(api: &Api, named: &str) -> Result<(ProviderId, Provider), ApiError> {
     let active = api.gateway.active();
     let id = named.parse::<ProviderId>().ok();
     let found = id.and_then(|id| Some((id.clone(), active.bundle.providers().get(&id)?.clone())));
@@ -234,7 +328,7 @@ fn find(api: &Api, named: &str) -> Result<(ProviderId, Provider), ApiError> {
 }
 
 /// The address that browsers return to, which the provider has to know.
-fn address_of(api: &Api, id: &ProviderId) -> String {
+pub(super) fn address_of(api: &Api, id: &ProviderId) -> String {
     format!("{}/sign-in/from/{id}", api.gateway.url())
 }
 
@@ -247,7 +341,7 @@ fn keeps(api: &Api) -> &'static str {
 }
 
 /// Has the browser keep something for so many seconds. `Lax`, because it comes back from another site.
-fn keep(api: &Api, text: &str, seconds: i64, response: &mut Response) {
+pub(super) fn keep(api: &Api, text: &str, seconds: i64, response: &mut Response) {
     let secure = match api.gateway.is_https() {
         true => "; Secure",
         false => "",

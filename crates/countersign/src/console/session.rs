@@ -110,7 +110,9 @@ pub(super) fn signed_out(status: StatusCode, api: &Api, left: Left, next: &str) 
 pub(super) fn signed_out_page(api: &Api, left: Left, next: &str) -> SignedOutPage {
     let site = passkey::site(api.gateway.url());
     let active = api.gateway.active();
-    let providers = active.bundle.providers().iter();
+    let mut providers: Vec<_> = active.bundle.providers().iter().collect();
+    // Whoever says who people are comes first.
+    providers.sort_by_key(|(_, provider)| provider.links.is_some());
     SignedOutPage {
         shell: viewer::strangers_shell(api),
         just_now: left != Left::Never,
@@ -123,9 +125,11 @@ pub(super) fn signed_out_page(api: &Api, left: Left, next: &str) -> SignedOutPag
         }
         .into(),
         providers: providers
+            .into_iter()
             .map(|(id, provider)| SignInWay {
                 id: id.to_string(),
                 title: provider.title.clone(),
+                linked: provider.links.is_some(),
             })
             .collect(),
         passkeys: site.is_ok(),

@@ -120,11 +120,13 @@ pub(super) async fn leave(
 
 /// Where whoever signed in with a provider signs out of it.
 fn elsewhere(api: &Api, session: &Session) -> Option<Link> {
-    let account = session.caller.account()?;
+    let caller = &session.caller;
+    let with = caller.account().map(|account| account.provider);
+    let with = with.or_else(|| Some(caller.through()?.provider))?;
     let active = api.gateway.active();
-    let provider = active.bundle.providers().get(&account.provider)?;
+    let provider = active.bundle.providers().get(&with)?;
     let providers = api.gateway.identity.providers();
-    let href = providers.sign_out(&account.provider, provider)?;
+    let href = providers.sign_out(&with, provider)?;
     Some(Link {
         href,
         text: format!("sign out of {}", provider.title),

@@ -334,7 +334,8 @@ impl Admission {
                 .filter_map(|name| active.snapshot.rules().get(name));
             request.rules = named.cloned().collect();
             let places = std::mem::take(&mut places);
-            request.grants = offer(&request, places, &active.snapshot).map(Box::new);
+            let offered = offer(&request, places, &active.snapshot);
+            request.grants = offered.filter(|_| !unknown).map(Box::new);
         }
         request.decided.decision = decision;
         if unknown {

@@ -27,7 +27,8 @@ impl Turn {
         parts: &Parts,
         request: &Request,
     ) -> Result<Option<(Case, Vec<Fact>)>, EngineError> {
-        if request.grants.is_none() {
+        // An action whose like ended unknown is looked at by people (P7).
+        if request.grants.is_none() || parts.unknown.has(request) {
             return Ok(None);
         }
         let requester = request.chain.requester.id.to_string();

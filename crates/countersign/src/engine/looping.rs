@@ -180,8 +180,16 @@ async fn judge_again(
     proposers: BTreeSet<PersonId>,
 ) -> Result<usize, EngineError> {
     let mut stopped = 0;
-    for phase in ["held", "approved"] {
-        let ids = turns.parts.store.in_phase(phase).await?;
+    let (store, now) = (turns.parts.store.clone(), turns.parts.clock.now());
+    let waiting = [
+        store.in_phase("held").await?,
+        store.in_phase("approved").await?,
+    ];
+    // The votes of those whose grants go on still count.
+    for ids in waiting
+        .into_iter()
+        .chain([store.granting(None, now).await?])
+    {
         for some in ids.chunks(BATCH / 2) {
             let events = some.iter().flat_map(|id| {
                 let grew = Event::SelfGrew {

@@ -24,6 +24,8 @@ mod updates;
 mod wearing;
 mod words;
 
+use std::collections::BTreeSet;
+
 use countersign_core::{
     approval::vote::Credential,
     count::counted,
@@ -31,6 +33,7 @@ use countersign_core::{
     lifecycle::{Event, Refusal},
     permit::Permit,
     request::{Case, Request},
+    subject::SubjectId,
 };
 use countersign_evidence::body::Body;
 use countersign_store::{Forgetting, StoreError};
@@ -143,7 +146,13 @@ pub enum Input {
     /// The requester wants the action to run now.
     Claim {
         /// Who.
-        by: countersign_core::subject::SubjectId,
+        by: SubjectId,
+    },
+    /// Somebody comes along with a credential of their own, to wait for it too or to claim it: whoever had a
+    /// hand in that credential is *self* for the case from now on.
+    Came {
+        /// Everybody who had.
+        behind: BTreeSet<PersonId>,
     },
     /// Something to record about the case that does not change it: a page was opened, an attempt
     /// was refused.
@@ -206,7 +215,7 @@ enum Command {
         answer: Answer<()>,
     },
     WorldChanged {
-        proposers: std::collections::BTreeSet<PersonId>,
+        proposers: BTreeSet<PersonId>,
         answer: Answer<usize>,
     },
 }
@@ -274,15 +283,30 @@ impl Engine {
         .await
     }
 
+    /// Claims a request, once everybody who had a hand in the claimant's credential is *self* for it.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] with the reason; other errors when it could not be done.
+    pub async fn claim(
+        &self,
+        id: &RequestId,
+        by: SubjectId,
+        behind: BTreeSet<PersonId>,
+    ) -> Result<Stepped, EngineError> {
+        match self.step(id.clone(), Input::Came { behind }).await {
+            // The claim says so, which is recorded.
+            Ok(_) | Err(EngineError::ForgedRequest(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.step(id.clone(), Input::Claim { by }).await
+    }
+
     /// Judges every open case again after directory or rules changed. `proposers` count as *self*
     /// for the cases that are open now. Returns how many ended because their requester was stopped.
     ///
     /// # Errors
     /// [`EngineError`] when not all could be judged; claims judge again anyway.
-    pub async fn world_changed(
-        &self,
-        proposers: std::collections::BTreeSet<PersonId>,
-    ) -> Result<usize, EngineError> {
+    pub async fn world_changed(&self, proposers: BTreeSet<PersonId>) -> Result<usize, EngineError> {
         self.ask(|answer| Command::WorldChanged { proposers, answer })
             .await
     }
@@ -336,9 +360,12 @@ pub fn credential(
     stored: &countersign_store::StoredCredential,
     assurance: countersign_core::approval::rule::Assurance,
 ) -> Credential {
+    let mut lineage = crate::identity::lineage_of(stored);
+    lineage.retain(|person| stored.issued_by.as_ref() != Some(person));
     Credential {
         id: stored.id.clone(),
         issued_by: stored.issued_by.clone(),
+        lineage,
         assurance,
     }
 }

@@ -536,11 +536,18 @@ pub(super) fn statement(
         digest: vote.digest,
         emergency,
         grant: vote.grant.clone(),
+        in_place_of: vote.in_place_of.as_ref().map(|away| names.of_person(away)),
         issuer: vote
             .credential
             .issued_by
             .as_ref()
             .map(|person| names.of_person(person)),
+        lineage: vote
+            .credential
+            .lineage
+            .iter()
+            .map(|person| names.of_person(person))
+            .collect(),
         reason: vote.reason.clone(),
         request: request.id.clone(),
         shown: Some(Hash::of(request.presentation.body.as_bytes())),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use countersign_core::{
+    approval::myself::myself,
     decision::{Decided, DenyReason},
     digest::AttachKey,
     id::{PermitId, PersonId, RequestId, RuleName},
@@ -89,20 +90,7 @@ impl Turn {
         let within = (parts.store.as_ref(), self.active.directory.as_ref());
         let behind = parts.delegations.behind(&request.chain, within, self.now);
         request.behind = behind.await?;
-        let same = |case: &&StoredCase| {
-            case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
-        };
-        if let Some(staged) = self.cases.values().find(same) {
-            return Ok(Pending::Opened(Opened::Attached(Box::new(
-                staged.case.clone(),
-            ))));
-        }
-        if let Some(id) = parts
-            .store
-            .find_attachable(&request.attach_key, self.now)
-            .await?
-        {
-            let found = self.load(parts, &id).await?.case;
+        if let Some(found) = self.attachable(parts, &request).await? {
             if let Some(reason) = recently_denied(&found, self.now) {
                 return self.deny(parts, request, input, reason);
             }
@@ -128,6 +116,38 @@ impl Turn {
                 self.hold(parts, (case, &[]), input)
             }
             Err(reason) => self.deny(parts, request, input, reason),
+        }
+    }
+
+    /// The case of an identical request. Whoever asks now may have come by a credential in which others had a
+    /// hand: they are *self* for it, too.
+    async fn attachable(
+        &mut self,
+        parts: &Parts,
+        request: &Request,
+    ) -> Result<Option<Case>, EngineError> {
+        let same = |case: &&StoredCase| {
+            case.case.request.attach_key == request.attach_key && case.case.phase.is_open()
+        };
+        let found = match self.cases.values().find(same) {
+            Some(staged) => staged.case.clone(),
+            None => {
+                let key = &request.attach_key;
+                match parts.store.find_attachable(key, self.now).await? {
+                    Some(id) => self.load(parts, &id).await?.case,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let editor = request.amends.iter().map(|amends| &amends.editor);
+        let behind = request.issuers.iter().chain(&request.behind).chain(editor);
+        let behind = behind.cloned().collect();
+        let came = Input::Came { behind };
+        match Box::pin(self.step(parts, &found.request.id, came)).await {
+            Ok(Pending::Stepped { case, .. }) => Ok(Some(*case)),
+            // Nothing is decided about one that was edited in the database, so that it needs nobody.
+            Ok(Pending::Opened(_)) | Err(EngineError::ForgedRequest(_)) => Ok(Some(found)),
+            Err(error) => Err(error),
         }
     }
 
@@ -263,6 +283,14 @@ impl Turn {
         let event = match input {
             Input::Note { body, evidence } => return self.note(parts, stored, body, evidence),
             Input::Event(event) => event,
+            Input::Came { behind: mut people } => {
+                let known = myself(&stored.case, &self.active.directory);
+                people.retain(|person| !known.contains(person));
+                if people.is_empty() {
+                    return Ok(stepped(stored.case));
+                }
+                Event::SelfGrew { people }
+            }
             Input::Ended { ended: how } => {
                 let event = Event::Ended {
                     permit: how.permit.clone(),
@@ -272,26 +300,9 @@ impl Turn {
                 event
             }
             Input::Claim { by } => {
-                if let Some(fault) = parts.clock.fault() {
-                    return Err(EngineError::Clock(fault));
-                }
-                self.check_original(parts, &stored.case).await?;
-                self.check_votes(parts, &stored).await?;
-                check_not_repeated(parts, &stored.case)?;
-                match self.check_grant(parts, &stored.case).await? {
-                    // Back to people; whoever claims is told.
-                    Some(by) => Event::GrantEnded { by },
-                    None => {
-                        let (decided, input) = self.decide_again(&stored.case);
-                        claim_input = input;
-                        let permit = PermitId::from_bits(ids::bits(self.now)?);
-                        Event::Claim(Claim {
-                            by,
-                            permit,
-                            decided,
-                        })
-                    }
-                }
+                let (event, input) = self.claim(parts, &stored, by).await?;
+                claim_input = input;
+                event
             }
         };
         let (active, was_open) = (self.active.clone(), stored.case.phase.is_open());
@@ -315,12 +326,40 @@ impl Turn {
         Ok(staged)
     }
 
+    /// What a claim leads to, and what policy was asked about it.
+    async fn claim(
+        &mut self,
+        parts: &Parts,
+        stored: &StoredCase,
+        by: SubjectId,
+    ) -> Result<(Event, Value), EngineError> {
+        if let Some(fault) = parts.clock.fault() {
+            return Err(EngineError::Clock(fault));
+        }
+        self.check_original(parts, &stored.case).await?;
+        self.check_votes(parts, stored).await?;
+        check_not_repeated(parts, &stored.case)?;
+        // Back to people; whoever claims is told.
+        if let Some(by) = self.check_grant(parts, &stored.case).await? {
+            return Ok((Event::GrantEnded { by }, Value::Null));
+        }
+        let (decided, input) = self.decide_again(&stored.case);
+        let permit = PermitId::from_bits(ids::bits(self.now)?);
+        let claim = Claim {
+            by,
+            permit,
+            decided,
+        };
+        Ok((Event::Claim(claim), input))
+    }
+
     /// Nothing is decided about what somebody wrote into the database, and nothing is sealed again.
     /// The gateway's own steps come again and again; only those of others are recorded.
     fn forged(&mut self, id: &RequestId, input: &Input) -> EngineError {
         let own = matches!(
             input,
-            Input::Event(Event::Tick | Event::WorldChanged | Event::SelfGrew { .. })
+            Input::Came { .. }
+                | Input::Event(Event::Tick | Event::WorldChanged | Event::SelfGrew { .. })
         );
         if !own {
             self.records.push(seal::forged(self.now, id));
@@ -345,11 +384,7 @@ impl Turn {
         self.take(records)?;
         case.version += 1;
         self.swap(parts, &mut case, envelopes, Vec::new())?;
-        Ok(Pending::Stepped {
-            case: Box::new(case),
-            intent: None,
-            refused: None,
-        })
+        Ok(stepped(case))
     }
 
     /// Stages records that the log will take. One that it would not take ends its job before
@@ -527,6 +562,15 @@ fn check_not_repeated(parts: &Parts, case: &Case) -> Result<(), EngineError> {
     match parts.unknown.has(&case.request) && !told {
         true => Err(EngineError::MayHaveRun(case.request.id.clone())),
         false => Ok(()),
+    }
+}
+
+/// That nothing was permitted or refused.
+fn stepped(case: Case) -> Pending {
+    Pending::Stepped {
+        case: Box::new(case),
+        intent: None,
+        refused: None,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use countersign_core::{
-    approval::{quorum::Slot, vote::Verdict},
+    approval::{Vote, quorum::Slot, vote::Verdict},
     lifecycle::Fact,
     request::{Case, Closure, MessageKind},
 };
@@ -15,15 +15,21 @@ use crate::names::Names;
 /// One fact in words, without content, for waiting callers.
 pub(super) fn describe(fact: &Fact, case: &Case, names: Names) -> String {
     let person = |id| names.person(id);
+    let in_place = |vote: &Vote| {
+        let away = vote.in_place_of.as_ref().map(|away| names.person(away));
+        away.map_or_else(String::new, |away| format!(" in the place of {away}"))
+    };
     match fact {
         Fact::Voted { vote, could_fill } => match vote.verdict {
             Verdict::Approve if confirms(case, could_fill) => {
                 format!("{} confirmed it", person(&vote.voter))
             }
             Verdict::Approve => {
-                format!("{} countersigned", person(&vote.voter))
+                format!("{} countersigned{}", person(&vote.voter), in_place(vote))
             }
-            Verdict::Deny => format!("{} denied it", person(&vote.voter)),
+            Verdict::Deny => {
+                format!("{} denied it{}", person(&vote.voter), in_place(vote))
+            }
         },
         Fact::Withdrawn { voter } => format!("{} withdrew their approval", person(voter)),
         Fact::Said { message } => {

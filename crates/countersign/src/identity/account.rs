@@ -20,7 +20,7 @@ use countersign_core::{
 use countersign_evidence::body::{self, Body, CredentialIssued};
 use countersign_store::{CredentialKind, StoredCredential, Write};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     ACCOUNT, Caller, Identity, IdentityError, SignedInWith, account_of, passkey::FOR_EVER, seal,
@@ -36,6 +36,12 @@ const MAX_CODES: usize = 10_000;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 /// How often one account can have been linked and unlinked.
 const MAX_LINKS: u32 = 100;
+
+/// Where a credential has its account in a chat.
+const LINKED: &str = "linked";
+
+/// Whoever had a hand in a link, and what its holder was signed in with.
+pub type LinkedBy = (BTreeSet<PersonId>, Option<SignedInWith>);
 
 /// An account in a chat.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,7 +89,7 @@ pub fn linked(credential: &StoredCredential) -> Option<Linked> {
     if credential.kind != CredentialKind::Account {
         return None;
     }
-    serde_json::from_value(credential.extra.get("linked")?.clone()).ok()
+    serde_json::from_value(credential.extra.get(LINKED)?.clone()).ok()
 }
 
 /// Why nobody clicked.
@@ -163,13 +169,13 @@ impl Identity {
         self.is_current(&caller).await.then_some(caller)
     }
 
-    /// The live link of an account, and how often it was linked before.
-    async fn link_of(
+    /// The live link of an account that has these keys, and how often it was linked before.
+    pub(super) async fn link_of(
         &self,
-        account: &ChatAccount,
+        key: impl Fn(u32) -> Hash + Send + Sync,
     ) -> Result<(Option<StoredCredential>, u32), IdentityError> {
         for nth in 0..MAX_LINKS {
-            let found = self.store.credential_by_secret(&account.key(nth)).await?;
+            let found = self.store.credential_by_secret(&key(nth)).await?;
             match found {
                 Some(gone) if gone.revoked.is_some() => {}
                 found => return Ok((found, nth)),
@@ -188,7 +194,7 @@ impl Identity {
         account: &ChatAccount,
         signed_in: Span,
     ) -> Result<Caller, NoAccount> {
-        let (found, _) = self.link_of(account).await?;
+        let (found, _) = self.link_of(|nth| account.key(nth)).await?;
         let credential = found.ok_or(NoAccount::Unlinked)?;
         let now = self.clock.now();
         let known = linked(&credential);
@@ -205,17 +211,9 @@ impl Identity {
             error => error.into(),
         })?;
         if account_of(&credential).is_some() {
+            let last = self.signed_in_last(&credential.holder).await?;
             let oldest = Timestamp(now.0.saturating_sub(signed_in.as_millis()));
-            let all = self.store.credentials(Some(&credential.holder)).await;
-            let all = all.map_err(IdentityError::from)?;
-            let active = self.active.borrow().clone();
-            let fresh = |one: &StoredCredential| {
-                one.kind == CredentialKind::Session
-                    && one.issued >= oldest
-                    && account_of(one).is_some()
-                    && account_stands(&active, one)
-            };
-            if !all.iter().any(fresh) {
+            if last.is_none_or(|last| last < oldest) {
                 return Err(NoAccount::SignInAgain(signed_in));
             }
         }
@@ -227,12 +225,35 @@ impl Identity {
         })
     }
 
+    /// When somebody signed in last with whoever says who people are, with what stands now.
+    pub(super) async fn signed_in_last(
+        &self,
+        holder: &str,
+    ) -> Result<Option<Timestamp>, IdentityError> {
+        let all = self.store.credentials(Some(holder)).await?;
+        let active = self.active.borrow().clone();
+        let sessions = all.iter().filter(|one| {
+            one.kind == CredentialKind::Session
+                && account_of(one).is_some()
+                && account_stands(&active, one)
+        });
+        Ok(sessions.map(|one| one.issued).max())
+    }
+
     /// Whether somebody has this account already.
     ///
     /// # Errors
     /// The store can't be read.
     pub async fn is_linked(&self, account: &ChatAccount) -> Result<bool, IdentityError> {
-        let (found, nth) = self.link_of(account).await?;
+        self.is_taken(|nth| account.key(nth)).await
+    }
+
+    /// Whether an account that has these keys is somebody's, or was too often.
+    pub(super) async fn is_taken(
+        &self,
+        key: impl Fn(u32) -> Hash + Send + Sync,
+    ) -> Result<bool, IdentityError> {
+        let (found, nth) = self.link_of(key).await?;
         Ok(found.is_some() || nth == MAX_LINKS)
     }
 
@@ -245,10 +266,23 @@ impl Identity {
         &self,
         person: &PersonId,
         linked: &Linked,
-        (lineage, signed_in): (BTreeSet<PersonId>, Option<SignedInWith>),
+        by: LinkedBy,
+    ) -> Result<StoredCredential, IdentityError> {
+        let key = |nth| linked.account.key(nth);
+        self.keep_link(person, key, (LINKED, json!(linked)), by)
+            .await
+    }
+
+    /// Keeps the link of an account that has these keys, as what it is called.
+    pub(super) async fn keep_link(
+        &self,
+        person: &PersonId,
+        key: impl Fn(u32) -> Hash + Send + Sync,
+        (name, linked): (&str, Value),
+        (lineage, signed_in): LinkedBy,
     ) -> Result<StoredCredential, IdentityError> {
         let now = self.clock.now();
-        let (found, nth) = self.link_of(&linked.account).await?;
+        let (found, nth) = self.link_of(&key).await?;
         if found.is_some() || nth == MAX_LINKS {
             return Err(IdentityError::Invalid);
         }
@@ -256,7 +290,7 @@ impl Identity {
         let mut credential = StoredCredential {
             id: CredentialId::from_bits(ids::bits(now)?),
             kind: CredentialKind::Account,
-            secret: linked.account.key(nth),
+            secret: key(nth),
             holder: holder.to_string(),
             issued_by: None,
             parent: None,
@@ -267,7 +301,7 @@ impl Identity {
             revoked_with_holder: false,
             extra: json!({}),
         };
-        let mut extra = json!({ "linked": linked, "lineage": lineage });
+        let mut extra = json!({ name: linked, "lineage": lineage });
         if let (Some(signed_in), Some(fields)) = (&signed_in, extra.as_object_mut()) {
             fields.insert(ACCOUNT.into(), json!(signed_in));
         }
@@ -279,7 +313,7 @@ impl Identity {
             kind: body::CredentialKind::Account,
             passkey: None,
         });
-        let evidence = json!({ "holder": credential.holder, "linked": linked });
+        let evidence = json!({ "holder": credential.holder, name: linked });
         let record = Record::control(now, body, evidence);
         self.log.record(record).await.map_err(EngineError::from)?;
         let write = Write::InsertCredential(Box::new(credential.clone()));

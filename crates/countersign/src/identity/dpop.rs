@@ -3,7 +3,8 @@
 //! In scope: believing one proof, for one request, once.
 //! Out of scope: which tokens are bound, and to which key.
 //! Invariant: a proof counts for one method and address, with one token, within a minute, and no second
-//! time; also not after this process started again. Nonces of the server are not asked for.
+//! time; also not after this process started again, unless it says that it was made after that. Nonces of
+//! the server are not asked for.
 //! Specification: RFC 9449, sections 4 and 7; RFC 7638.
 
 use axum::http::Uri;
@@ -74,12 +75,11 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// For proofs that are made from now on.
+    /// For proofs that are made after this.
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             shown: Shown::default(),
-            // Proofs name whole seconds.
-            since: Timestamp(now.0 - now.0.rem_euclid(1_000)),
+            since: now,
         }
     }
 
@@ -145,9 +145,10 @@ fn read(
         made.0 >= now.0.saturating_sub(AGE),
         "it is older than a minute (`iat`)"
     );
+    // Proofs name whole seconds: of the second of the start it can't be told whether they were shown before.
     ensure!(
-        made >= since,
-        "it was made before the gateway started (`iat`); make a new one"
+        made > since,
+        "it was made before the gateway started, or in the same second (`iat`); make a new one"
     );
     let hash = request
         .token

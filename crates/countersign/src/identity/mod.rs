@@ -14,6 +14,7 @@ pub mod delegations;
 pub mod dpop;
 mod ending;
 pub mod exchange;
+pub mod further;
 mod issuers;
 mod issuing;
 pub(crate) mod kept;
@@ -47,6 +48,7 @@ pub use act::{Acts, StaleAct};
 use challenge::Challenges;
 use delegations::Delegations;
 use dpop::{NotProven, Proofs, Request};
+use further::Through;
 use issuers::Issuers;
 use provider::Providers;
 use replay::Shown;
@@ -116,11 +118,16 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// How strongly the caller is identified for votes; `None` for tokens, which never vote.
+    /// How strongly the caller is identified for votes; `None` for tokens, which never vote, and for
+    /// sessions through a linked account that nobody else vouched for.
     #[must_use]
     pub fn assurance(&self) -> Option<Assurance> {
         match self.credential.kind {
-            CredentialKind::Session => Some(Assurance::Session),
+            CredentialKind::Session => {
+                let through = self.through();
+                let alone = through.is_some_and(|through| !through.countersigned);
+                (!alone).then_some(Assurance::Session)
+            }
             CredentialKind::Account => Some(Assurance::Chat),
             CredentialKind::Link | CredentialKind::Token | CredentialKind::Passkey => None,
         }
@@ -168,6 +175,12 @@ impl Caller {
     #[must_use]
     pub fn account(&self) -> Option<SignedInWith> {
         account_of(&self.credential)
+    }
+
+    /// The linked account through which their session began, if it was one.
+    #[must_use]
+    pub fn through(&self) -> Option<Through> {
+        further::through_of(&self.credential)
     }
 
     /// The person, when the caller is one.

@@ -3,7 +3,8 @@
 //! In scope: what it came from, and whether that stands as the bundle and the directory are now.
 //! Out of scope: finding it; expiry of what it came from, which it never outlives.
 //! Invariant: a token is over with anything that it stands on: the proof of its machine, the key
-//! that it must be bound to, whoever it acts for, their delegation, session and account.
+//! that it must be bound to, whoever it acts for, their delegation, session and account. A session that
+//! somebody began with a linked account is over with its link.
 
 use countersign_core::{
     canonical::Hash,
@@ -15,7 +16,9 @@ use countersign_policy::{Provider, machine::SHORT_TOKEN};
 use countersign_store::{CredentialKind, StoredCredential};
 use serde::{Deserialize, Serialize};
 
-use super::{ACCOUNT, Identity, IdentityError, SignedInWith, account_of, parse_subject, seal};
+use super::{
+    ACCOUNT, Identity, IdentityError, SignedInWith, account_of, further, parse_subject, seal,
+};
 use crate::active::Active;
 
 /// Where a token has what it was exchanged for.
@@ -95,8 +98,8 @@ impl Identity {
         judged(&active, credential, &before, now)
     }
 
-    /// What a token came from and ends with, nearest first: delegations and tokens, and the session
-    /// that a person began with.
+    /// What a token came from and ends with, nearest first: delegations and tokens, the session that a
+    /// person began with, and the link of the account that they began it with.
     async fn ancestors(
         &self,
         token: &StoredCredential,
@@ -123,7 +126,8 @@ impl Identity {
 /// The credential that one of this kind ends with.
 fn parent_of(credential: &StoredCredential) -> Option<&CredentialId> {
     let parent = credential.parent.as_ref();
-    parent.filter(|_| credential.kind == CredentialKind::Token)
+    let ends_with_it = credential.kind == CredentialKind::Token || further::is_through(credential);
+    parent.filter(|_| ends_with_it)
 }
 
 /// Whether nothing ends with a credential: a link was used up for what came of it, a passkey signed in
@@ -184,7 +188,8 @@ pub(super) fn judged(
     }
     let mut all = std::iter::once(credential).chain(before);
     let from = before.last().unwrap_or(credential);
-    if !all.all(|one| machine_stands(active, one)) || !account_stands(active, from) {
+    let stands = |one| machine_stands(active, one) && further::stands(active, one);
+    if !all.all(stands) || !account_stands(active, from) {
         return Err(match credential.kind {
             CredentialKind::Link => IdentityError::HasAccount(id),
             _ => IdentityError::Invalid,
@@ -257,10 +262,11 @@ pub(super) fn account_stands(active: &Active, began_with: &StoredCredential) -> 
     let Some(known) = active.directory.people.get(&person) else {
         return false;
     };
-    let providers = active.bundle.providers();
+    let authority = active.bundle.authority();
+    let says = |provider| authority.filter(|(id, _)| *id == provider);
     let mut accounts = known.accounts.iter();
     if began_with.extra.get(ACCOUNT).is_none() {
-        return !accounts.any(|(provider, _)| providers.contains_key(provider));
+        return !accounts.any(|(provider, _)| says(provider).is_some());
     }
     let Some(with) = account_of(began_with) else {
         return false;
@@ -268,7 +274,7 @@ pub(super) fn account_stands(active: &Active, began_with: &StoredCredential) -> 
     let believed = |provider: &Provider| {
         provider.settings() == Ok(with.settings) && (provider.creates_people || !known.provided)
     };
-    providers.get(&with.provider).is_some_and(believed)
+    says(&with.provider).is_some_and(|(_, provider)| believed(provider))
         && accounts.any(|(provider, account)| SignedInWith::of(provider, account) == with)
 }
 

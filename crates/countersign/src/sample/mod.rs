@@ -24,7 +24,7 @@ pub fn starting_point(people: &[PersonId]) -> Vec<(&'static str, String)> {
     vec![
         (
             ".gitignore",
-            "/data/\n*.password\n*.secret\n*.token\n".into(),
+            "/data/\n*.password\n*.secret\n*.token\n*.pem\n*.key\n".into(),
         ),
         ("countersign.toml", config),
         ("approvals.toml", approvals.into()),

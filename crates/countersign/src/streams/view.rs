@@ -142,9 +142,10 @@ fn refs(body: &Body) -> Vec<Ref> {
             all
         }
         Body::SelfGrew(grew) => grew.refs.clone(),
-        Body::ApprovalDecided(vote) => [Some(vote.voter), vote.issuer]
+        Body::ApprovalDecided(vote) => [Some(vote.voter), vote.in_place_of, vote.issuer]
             .into_iter()
             .flatten()
+            .chain(vote.lineage.iter().copied())
             .collect(),
         Body::ApprovalWithdrawn(withdrawn) => vec![withdrawn.voter],
         Body::Commented(said) => vec![said.by],

@@ -7,6 +7,7 @@ use std::{
 
 use countersign_core::{decision::Decision, time::Timestamp};
 use countersign_policy::{Bundle, Question, Snapshot};
+use countersign_store::Write;
 use serde_json::{Value, json};
 
 use crate::{
@@ -317,4 +318,66 @@ async fn a_grant_as_cedar_says_what_it_covers() {
         effects[0].action = "exec:two".parse().unwrap();
         assert!(!permits(same, &effects, now), "{cedar}");
     }
+}
+
+/// What may have happened already is looked at by people, granted or not.
+#[tokio::test]
+async fn what_ended_unknown_is_not_repeated_under_a_grant() {
+    let lab = lab().await;
+    granted(&lab).await;
+    let bot = lab.bot().await;
+    let events = bot.run("./tally one y", 0).await;
+    ran(&events);
+    let id = event(&events, "started").unwrap()["request"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (key, request) = (lab.stored(&id).await.request.repeats(), id.parse().unwrap());
+    let at = lab.gateway.clock.now();
+    let unknown = Write::RememberUnknown { key, request, at };
+    lab.gateway.store.commit(vec![unknown]).await.unwrap();
+    let lab = lab.restart().await;
+    let bot = lab.bot().await;
+    let held = lab.stored(&bot.held("./tally one y").await).await;
+    assert!(
+        held.request
+            .presentation
+            .body
+            .starts_with("! This may have happened")
+    );
+    assert!(held.request.grants.is_none(), "nor is it granted again");
+    ran(&bot.run("./tally one z", 0).await);
+    assert_eq!(lab.place.ran(), ["x", "y", "z"]);
+    lab.verify().await;
+}
+
+/// A session that turns out to be somebody else's takes along what was granted in it; signing out doesn't.
+#[tokio::test]
+async fn a_revoked_session_ends_what_was_granted_in_it() {
+    let lab = lab().await;
+    let bot = lab.bot().await;
+    let (ann, ada) = (lab.session("ann").await, lab.session("ada").await);
+    let id = bot.held("./tally one x").await;
+    grant(&ann, &id, any_word()).await.expect(200);
+    ran(&bot.run("./tally one x", 0).await);
+    let revoked = ada
+        .propose("credential-revoke", json!({ "credential": ann.id }))
+        .await;
+    assert_eq!(revoked.text("state"), "succeeded", "{revoked:?}");
+    assert!(lab.stored(&id).await.grant.unwrap().ended.is_some());
+    bot.held("./tally one y").await;
+    lab.verify().await;
+}
+
+/// Administrators who see everything end what anybody granted.
+#[tokio::test]
+async fn an_auditor_ends_any_grant() {
+    let lab = lab().await;
+    let id = granted(&lab).await;
+    let (sid, ada) = (lab.session("sid").await, lab.session("ada").await);
+    let end = format!("/v1/requests/{id}/end-grant");
+    sid.post(&end, &json!({})).await.expect(404);
+    ada.post(&end, &json!({})).await.expect(200);
+    lab.bot().await.held("./tally one y").await;
+    lab.verify().await;
 }

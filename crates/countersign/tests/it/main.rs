@@ -16,6 +16,7 @@
     reason = "a table is one idea, however many lines its rows take"
 )]
 
+mod absences;
 mod amending;
 mod backup;
 mod consequences;

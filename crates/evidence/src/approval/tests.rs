@@ -19,6 +19,8 @@ pub(crate) fn vote() -> VoteStatement {
         digest: ActionDigest(Hash::of(b"action")),
         emergency: false,
         grant: None,
+        in_place_of: None,
+        lineage: Vec::new(),
         issuer: None,
         reason: Some("checked".into()),
         request: RequestId::from_bits(2),

@@ -70,6 +70,8 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             digest,
             emergency: false,
             envelope: hash,
+            in_place_of: None,
+            lineage: Vec::new(),
             issuer: Some(by),
             slots,
             verdict: Verdict::Approve,

@@ -13,7 +13,7 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
-use super::Problem;
+use super::{Problem, quorum::makers};
 use crate::{
     body::{ApprovalDecided, EmergencyReviewed, RuleShape, Verdict},
     reference::Ref,
@@ -72,6 +72,8 @@ impl Emergencies {
             let within: Option<Span> = named.and_then(|shape| shape.review_within);
             let lifts = self.of.entry(request.clone()).or_default();
             lifts.myself.extend(myself);
+            // Whoever had a hand in what it was lifted with could be who lifted it.
+            lifts.myself.extend(makers(vote));
             lifts.uses.push(Use {
                 rule,
                 voter,

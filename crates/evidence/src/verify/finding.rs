@@ -317,6 +317,12 @@ problems! {
         /// One voter in two slots.
         #[error("`{voter}` is counted in more than one slot")]
         VoterCountedTwice { voter: Ref },
+        /// The right of one person in two slots: theirs, and their stand-in's.
+        #[error("the right of `{holder}` is counted in more than one slot")]
+        RightUsedTwice { holder: Ref },
+        /// A countersignature in the place of *self*.
+        #[error("`{voter}` signed in the place of `{away}`, who is on the requester's side")]
+        InPlaceOfSelf { voter: Ref, away: Ref },
         /// A countersignature by *self*.
         #[error("`{voter}` is on the requester's side and cannot countersign")]
         SelfApproval { voter: Ref },

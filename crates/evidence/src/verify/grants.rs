@@ -24,7 +24,10 @@ use super::{
     Problem,
     requests::{Open, Standing},
 };
-use crate::body::{ActionPermitted, GrantGiven, GrantUsed};
+use crate::{
+    body::{ActionPermitted, GrantGiven, GrantUsed},
+    reference::Ref,
+};
 
 /// What the evidence of a first record has of the action.
 #[derive(Deserialize)]
@@ -79,6 +82,8 @@ struct Given {
     until: Timestamp,
     used: u32,
     ended: bool,
+    /// Who joined the side of the granted request since.
+    grown: Vec<Ref>,
 }
 
 /// Every grant seen so far.
@@ -110,9 +115,22 @@ impl Grants {
             until: until.map_or(given.until, |until| until.min(given.until)),
             used: 1,
             ended: false,
+            grown: Vec::new(),
             agreed: *agreed,
         };
         self.given.insert(id.clone(), entry);
+    }
+
+    /// Whether a grant was given with a request.
+    pub(super) fn was_given(&self, id: &RequestId) -> bool {
+        self.given.contains_key(id)
+    }
+
+    /// More people are on the side of a granted request, and so of what runs under the grant.
+    pub(super) fn grew(&mut self, id: &RequestId, people: &[Ref]) {
+        if let Some(given) = self.given.get_mut(id) {
+            given.grown.extend(people);
+        }
     }
 
     /// Nothing runs under it any more.
@@ -149,6 +167,7 @@ impl Grants {
             return problems.push(Problem::GrantOfOther { grant: grant() });
         }
         open.granted_until = Some(given.until);
+        open.myself.extend(&given.grown);
         open.votes
             .extend(given.agreed.votes.iter().map(|standing| Standing {
                 at,

@@ -4,7 +4,7 @@
 //! Out of scope: whether the voters were eligible by group, which the signed slots of their votes
 //! state.
 //! Invariant: a slot counts only with a standing, signed approval that names it, by a person who
-//! fills no other slot; nothing that the permit alone states is believed.
+//! fills no other slot, and whose right no other fills; nothing that the permit alone states is believed.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::{
     requests::{Decided, Open, Standing},
 };
 use crate::{
-    body::{ActionPermitted, Assurance, Decision, Fill, RuleShape, Verdict},
+    body::{ActionPermitted, ApprovalDecided, Assurance, Decision, Fill, RuleShape, Verdict},
     reference::Ref,
 };
 
@@ -165,10 +165,12 @@ fn check_fills<'a>(
     problems: &mut Vec<Problem>,
 ) -> Vec<&'a Standing> {
     let mut voters: BTreeSet<Ref> = BTreeSet::new();
+    let mut rights: BTreeSet<Ref> = BTreeSet::new();
     let mut votes: Vec<&Standing> = Vec::new();
     for fill in &permit.fills {
         let Fill { rule, stage, voter } = fill.clone();
-        if !voters.insert(voter) {
+        let once = voters.insert(voter);
+        if !once {
             problems.push(Problem::VoterCountedTwice { voter });
         }
         let has_stage = |shape: &&RuleShape| {
@@ -184,6 +186,10 @@ fn check_fills<'a>(
             }
             continue;
         };
+        let right = standing.vote.in_place_of.unwrap_or(voter);
+        if !rights.insert(right) && once {
+            problems.push(Problem::RightUsedTwice { holder: right });
+        }
         check_vote(open, shape, standing, problems);
         if votes.iter().any(|other| shares_credential(other, standing)) {
             problems.push(Problem::SharedCredential { voter });
@@ -233,22 +239,28 @@ fn check_not_self(open: &Open, standing: &Standing, problems: &mut Vec<Problem>)
     if open.myself.contains(&voter) {
         problems.push(Problem::SelfApproval { voter });
     }
-    if standing
-        .vote
-        .issuer
-        .is_some_and(|issuer| open.myself.contains(&issuer))
+    if let Some(away) = standing.vote.in_place_of
+        && open.myself.contains(&away)
     {
+        problems.push(Problem::InPlaceOfSelf { voter, away });
+    }
+    if makers(&standing.vote).any(|maker| open.myself.contains(maker)) {
         problems.push(Problem::SelfIssuedCredential { voter });
     }
 }
 
-/// Whether one of two voters issued the other's credential, or one person issued both.
+/// Everybody who had a hand in the credential of a vote.
+pub(super) fn makers(vote: &ApprovalDecided) -> impl Iterator<Item = &Ref> {
+    vote.issuer.iter().chain(&vote.lineage)
+}
+
+/// Whether one of two voters had a hand in the other's credential, or one person in both.
 fn shares_credential(one: &Standing, other: &Standing) -> bool {
     let (one, other) = (&one.vote, &other.vote);
     one.voter != other.voter
-        && (one.issuer == Some(other.voter)
-            || other.issuer == Some(one.voter)
-            || (one.issuer.is_some() && one.issuer == other.issuer))
+        && (makers(one).any(|maker| *maker == other.voter)
+            || makers(other)
+                .any(|maker| *maker == one.voter || makers(one).any(|own| own == maker)))
 }
 
 fn check_times<'a>(

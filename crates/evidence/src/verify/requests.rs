@@ -178,7 +178,10 @@ impl Requests {
                 let beside = (held.as_slice(), &open.myself);
                 self.emergencies.lifted(&place.id, lift, beside, problems);
             }
-            (Body::SelfGrew(grown), _) => self.emergencies.grew(&place.id, &grown.refs),
+            (Body::SelfGrew(grown), _) => {
+                self.emergencies.grew(&place.id, &grown.refs);
+                self.grants.grew(&place.id, &grown.refs);
+            }
             (Body::EmergencyReviewed(review), _) => {
                 self.emergencies.reviewed(&place.id, review, problems);
             }
@@ -196,6 +199,9 @@ impl Requests {
                     self.hand_on(&place.id, &ended, closed, problems);
                 }
             }
+            // Its votes count on in what runs under its grant.
+            State::Finished
+                if matches!(leaf.body, Body::SelfGrew(_)) && self.grants.was_given(&place.id) => {}
             State::Finished => after_finish(&leaf.body, problems),
             State::Closed | State::Elsewhere => after_close(&leaf.body, problems),
         }

@@ -16,6 +16,7 @@ use toml::Spanned;
 
 use super::{
     channels::{self, RawChannel},
+    deployments::{self, RawDeployments},
     exposure,
     issuers::{self, RawIssuer},
     proofs::{self, RawProof, RawProofs},
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     channel::{Channel, is_address},
+    deployment::GitHub,
     machine::{Issuer, MachineSettings},
     masking::Masker,
     problem::{Problem, shown},
@@ -70,6 +72,7 @@ pub(crate) struct Configuration {
     pub(crate) machines: BTreeMap<SubjectId, MachineSettings>,
     pub(crate) streams: BTreeMap<String, Stream>,
     pub(crate) channels: BTreeMap<String, Channel>,
+    pub(crate) deployments: BTreeMap<String, GitHub>,
     pub(crate) retention: Retention,
     pub(crate) masker: Masker,
 }
@@ -119,6 +122,7 @@ struct Sections {
     issuers: Vec<Entry<RawIssuer>>,
     streams: Vec<Entry<RawStream>>,
     channels: Vec<Entry<RawChannel>>,
+    deployments: Vec<Entry<RawDeployments>>,
     retention: Option<Entry<Retention>>,
     secrets: Vec<Entry<RawSecret>>,
 }
@@ -189,6 +193,7 @@ pub(crate) fn read(text: &str, problems: &mut Vec<Problem>) -> Configuration {
     config.channels = channels
         .filter_map(|entry| channels::read(&mut reader, entry))
         .collect();
+    config.deployments = deployments::read(&mut reader, sections.deployments, &config);
     let retention = sections.retention;
     config.retention = retention
         .map(|entry| retention::read(&mut reader, entry))
@@ -239,12 +244,13 @@ fn sections(reader: &mut Reader<'_>) -> Sections {
             "stream" => sections.streams = reader.named(entry),
             "retention" => sections.retention = reader.read(entry),
             "secret" => sections.secrets = reader.named(entry),
+            "deployments" => sections.deployments = reader.named(entry),
             "channel" => sections.channels = channels::entries(reader, entry),
             other => reader.error(
                 entry.line,
                 format!("unknown table `{}`", shown(other)),
                 "use `server`, `store`, `target`, `person`, `group`, `agent`, `workload`, \
-                 `provider`, `issuer`, `channel`, `stream`, `retention` or `secret`",
+                 `provider`, `issuer`, `channel`, `deployments`, `stream`, `retention` or `secret`",
             ),
         }
     }

@@ -5,13 +5,16 @@
 //! Out of scope: reading the files; keeping the active bundle.
 //! Invariant: a [`Bundle`] exists only when no problem is an error.
 
+mod absence;
 mod approvals;
 mod channels;
 mod config;
+mod deployments;
 pub mod diff;
 mod email;
 mod exposure;
 mod issuers;
+mod machines;
 mod normal;
 pub(crate) mod people;
 mod proofs;
@@ -48,6 +51,7 @@ use self::{
 };
 use crate::{
     channel::Channel,
+    deployment::GitHub,
     machine::{Issuer, MachineSettings},
     masking::Masker,
     problem::{Problem, keep_causes, shown},
@@ -219,6 +223,14 @@ impl Bundle {
         &self.config.providers
     }
 
+    /// Who says who people are, where a provider does; every other one only signs in whose account is
+    /// linked.
+    #[must_use]
+    pub fn authority(&self) -> Option<(&ProviderId, &Provider)> {
+        let mut providers = self.config.providers.iter();
+        providers.find(|(_, provider)| provider.links.is_none())
+    }
+
     /// Who says which machine has a token, by name.
     #[must_use]
     pub fn issuers(&self) -> &BTreeMap<IssuerId, Issuer> {
@@ -241,6 +253,12 @@ impl Bundle {
     #[must_use]
     pub fn channels(&self) -> &BTreeMap<String, Channel> {
         &self.config.channels
+    }
+
+    /// Whose deployments ask here, by name.
+    #[must_use]
+    pub fn deployments(&self) -> &BTreeMap<String, GitHub> {
+        &self.config.deployments
     }
 
     /// The address that the files have for mails to a person.

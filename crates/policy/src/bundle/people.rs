@@ -18,7 +18,7 @@ use countersign_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Bundle, config::MachineEntry, provided, provisioned};
+use super::{Bundle, absence, config::MachineEntry, machines, provided, provisioned};
 
 impl Bundle {
     /// The directory of the files at `now`. Memberships that `previous` already has keep their
@@ -78,6 +78,7 @@ impl Bundle {
             people,
             agents: machines(&config.agents, &previous.agents),
             workloads: machines(&config.workloads, &previous.workloads),
+            absences: BTreeMap::new(),
             groups: config.groups.keys().cloned().collect(),
             provisioning: None,
             vouched: BTreeMap::new(),
@@ -190,6 +191,22 @@ pub enum DirectoryChange {
         /// What is otherwise now.
         rows: Rows,
     },
+    /// A person is away, and somebody signs in their place.
+    SetAbsence {
+        /// Who is away.
+        person: PersonId,
+        /// Who signs in their place.
+        stand_in: PersonId,
+        /// From when.
+        from: Timestamp,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A person is back.
+    EndAbsence {
+        /// Who.
+        person: PersonId,
+    },
     /// A new agent.
     AddAgent {
         /// Its name.
@@ -265,13 +282,19 @@ pub enum RefusedChange {
         /// The provider.
         provider: ProviderId,
     },
+    /// A stand-in who is the absent person.
+    #[error("`{0}` can't stand in for themselves; name somebody else")]
+    StandsInForThemselves(PersonId),
+    /// An absence without an end that comes after its beginning and soon enough.
+    #[error("an absence ends after it begins, and at most 180 days later")]
+    AbsenceTime,
     /// What a provider changes can't be understood.
     #[error("what `{0}` provisions does not fit what is known of it")]
     NotProvisioned(ProviderId),
     /// Nobody has that name.
     #[error("there is no {kind} `{name}`; check the name")]
     Unknown {
-        /// `person`, `group`, `agent`, `workload`, `membership` or `account with`.
+        /// `person`, `group`, `agent`, `workload`, `membership`, `absence of` or `account with`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -415,54 +438,15 @@ impl DirectoryChange {
             Self::Provision { provider, rows, .. } => {
                 provisioned::provision(directory, provider, rows)
             }
+            Self::SetAbsence { .. } | Self::EndAbsence { .. } => {
+                absence::apply(self, directory, (now, countersigned))
+            }
             Self::AddAgent { .. }
             | Self::StopAgent { .. }
             | Self::StartAgent { .. }
             | Self::AddWorkload { .. }
             | Self::StopWorkload { .. }
-            | Self::StartWorkload { .. } => self.apply_to_machines(directory),
-        }
-    }
-
-    fn apply_to_machines(&self, directory: &mut Directory) -> Result<(), RefusedChange> {
-        match self {
-            Self::AddAgent {
-                agent,
-                owner,
-                groups,
-            } => {
-                let new = machine(directory, owner, groups)?;
-                add(&mut directory.agents, agent, new, "agent")
-            }
-            Self::StopAgent { agent } => {
-                find(&mut directory.agents, agent, "agent").map(|found| found.disabled = true)
-            }
-            Self::StartAgent { agent } => {
-                find(&mut directory.agents, agent, "agent").map(|found| found.disabled = false)
-            }
-            Self::AddWorkload {
-                workload,
-                owner,
-                groups,
-            } => {
-                let new = machine(directory, owner, groups)?;
-                add(&mut directory.workloads, workload, new, "workload")
-            }
-            Self::StopWorkload { workload } => find(&mut directory.workloads, workload, "workload")
-                .map(|found| found.disabled = true),
-            Self::StartWorkload { workload } => {
-                find(&mut directory.workloads, workload, "workload")
-                    .map(|found| found.disabled = false)
-            }
-            Self::AddPerson { .. }
-            | Self::DisablePerson { .. }
-            | Self::KeepPerson { .. }
-            | Self::EnablePerson { .. }
-            | Self::AddMembership { .. }
-            | Self::RemoveMembership { .. }
-            | Self::ProvidePerson { .. }
-            | Self::Provision { .. }
-            | Self::UnlinkAccount { .. } => Ok(()),
+            | Self::StartWorkload { .. } => machines::apply(self, directory),
         }
     }
 }
@@ -532,20 +516,6 @@ pub(super) fn known_groups<'a>(
     }
 }
 
-fn machine(
-    directory: &mut Directory,
-    owner: &PersonId,
-    groups: &BTreeSet<GroupId>,
-) -> Result<Machine, RefusedChange> {
-    known_groups(directory, groups)?;
-    find(&mut directory.people, owner, "person")?;
-    Ok(Machine {
-        owner: Some(owner.clone()),
-        groups: groups.clone(),
-        disabled: false,
-    })
-}
-
 pub(super) fn find<'a, K: Ord + ToString, V>(
     map: &'a mut BTreeMap<K, V>,
     key: &K,
@@ -555,7 +525,7 @@ pub(super) fn find<'a, K: Ord + ToString, V>(
         .ok_or_else(|| unknown(kind, key.to_string()))
 }
 
-fn add<K: Ord + Clone + ToString, V>(
+pub(super) fn add<K: Ord + Clone + ToString, V>(
     map: &mut BTreeMap<K, V>,
     key: &K,
     value: V,

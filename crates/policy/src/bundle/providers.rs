@@ -2,8 +2,9 @@
 //!
 //! In scope: reading a provider's settings, and refusing those with which strangers would be people.
 //! Out of scope: whether it answers, and what it says there.
-//! Invariant: at most one provider says who is who. What it says goes over TLS, or stays on this
-//! machine.
+//! Invariant: at most one provider says who is who; others only sign in whose account is linked. What
+//! they say goes over TLS, or stays on this machine. No two are at one address, so that an account is in
+//! one place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +17,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
+    channels::signed_in,
     reading::{Entry, Reader},
     streams::refused_url,
     targets::RawSecret,
 };
 use crate::{
     problem::shown,
-    provider::{Provider, Scim},
+    provider::{Links, Provider, Scim},
 };
 
 /// How long a session lasts, unless configured otherwise: a working day, so that whoever was removed
@@ -30,6 +32,8 @@ use crate::{
 const SESSION: Span = Span::minutes(12 * 60);
 /// The longest session.
 const MAX_SESSION: Span = Span::minutes(7 * 24 * 60);
+/// The most providers.
+const MAX_PROVIDERS: usize = 20;
 /// The longest text of a setting that is sent or shown.
 const MAX_TEXT: usize = 200;
 /// Issuers where anybody can have an account, and the claim that says whose it is.
@@ -50,18 +54,19 @@ pub(super) struct RawProvider {
     client_secret: Spanned<RawSecret>,
     ca: Option<String>,
     scopes: Option<Spanned<Vec<String>>>,
-    #[serde(default = "yes")]
-    creates_people: bool,
+    creates_people: Option<bool>,
     #[serde(default = "email")]
     person_claim: String,
-    #[serde(default = "groups")]
-    groups_claim: String,
+    groups_claim: Option<String>,
     #[serde(default)]
     groups: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     require: BTreeMap<String, String>,
     session: Option<Spanned<Span>>,
     scim: Option<Spanned<RawScim>>,
+    #[serde(default)]
+    links_only: bool,
+    signed_in_within: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -72,16 +77,8 @@ struct RawScim {
     person: Named,
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn email() -> String {
     "email".into()
-}
-
-fn groups() -> String {
-    "groups".into()
 }
 
 /// Reads all providers.
@@ -93,17 +90,40 @@ pub(super) fn read(
     let mut providers = BTreeMap::new();
     for entry in entries {
         let line = entry.line;
-        if !providers.is_empty() {
-            let message = format!("`{}` is a second provider", shown(&entry.name));
-            let help = "keep the one that says who is who; people with an account elsewhere only \
-                        can't sign in yet";
-            reader.error(line, message, help);
-        }
         if let Some((id, provider)) = read_one(reader, known, entry) {
+            check_others(reader, (&id, &provider), &providers, line);
             providers.insert(id, provider);
         }
     }
     providers
+}
+
+/// Refuses a second provider that says who is who, and a second one at the same address.
+fn check_others(
+    reader: &mut Reader<'_>,
+    (id, provider): (&ProviderId, &Provider),
+    others: &BTreeMap<ProviderId, Provider>,
+    line: u32,
+) {
+    let says = |one: &Provider| one.links.is_none();
+    if says(provider) && others.values().any(says) {
+        let message = format!("`{id}` is a second provider that says who people are");
+        let help = "keep one that does, and give every other one `links_only = true`: it then signs in \
+                    people who have linked their account there";
+        reader.error(line, message, help);
+    }
+    if let Some((other, _)) = others
+        .iter()
+        .find(|(_, other)| other.issuer == provider.issuer)
+    {
+        let message = format!("`{id}` has the same issuer as `{other}`");
+        let help = "keep one of the two: an account there would be two";
+        reader.error(line, message, help);
+    }
+    if others.len() == MAX_PROVIDERS {
+        let message = format!("`{id}` is one provider more than {MAX_PROVIDERS}");
+        reader.error(line, message, "remove one that nobody needs");
+    }
 }
 
 fn read_one(
@@ -130,6 +150,13 @@ fn read_one(
     let issuer = issuer(reader, &raw);
     let client_id = text(reader, &raw.client_id);
     let title = raw.title.as_ref().map(|title| text(reader, title));
+    let links = match raw.links_only {
+        true => Some(links(reader, &raw, line)),
+        false => {
+            no_links(reader, &raw);
+            None
+        }
+    };
     let scopes = scopes(reader, raw.scopes);
     let groups = mapped(reader, known, raw.groups);
     let session = session(reader, raw.session);
@@ -144,15 +171,47 @@ fn read_one(
         client_secret: client_secret?,
         ca: raw.ca,
         scopes,
-        creates_people: raw.creates_people,
+        creates_people: raw.creates_people.unwrap_or(links.is_none()),
         person_claim: raw.person_claim,
-        groups_claim: raw.groups_claim,
+        groups_claim: raw.groups_claim.unwrap_or_else(|| "groups".into()),
         groups,
         require: raw.require,
         session,
         scim: scim?,
+        links,
     };
     Some((id, provider))
+}
+
+/// How a provider of linked accounts does it. What would have it say who people are is refused.
+fn links(reader: &mut Reader<'_>, raw: &RawProvider, line: u32) -> Links {
+    let says = [
+        ("creates_people", raw.creates_people == Some(true)),
+        ("groups", !raw.groups.is_empty()),
+        ("groups_claim", raw.groups_claim.is_some()),
+        ("scim", raw.scim.is_some()),
+    ];
+    for (key, _) in says.into_iter().filter(|(_, written)| *written) {
+        let message = format!("a provider that only links has no `{key}`");
+        let help = "remove it, or `links_only`: another provider says who people are";
+        reader.error(line, message, help);
+    }
+    Links {
+        signed_in_within: signed_in(reader, raw.signed_in_within.clone()),
+    }
+}
+
+/// Refuses what only a provider of linked accounts has.
+fn no_links(reader: &mut Reader<'_>, raw: &RawProvider) {
+    if let Some(written) = &raw.signed_in_within {
+        let help = "remove it, or add `links_only = true`";
+        let line = reader.line(written.span().start);
+        reader.error(
+            line,
+            "`signed_in_within` is for providers that only link",
+            help,
+        );
+    }
 }
 
 /// How it provisions; `None` where that was noted as a problem.

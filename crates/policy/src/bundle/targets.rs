@@ -118,13 +118,13 @@ pub(super) fn read(
         let help = "choose another name, without `/`";
         reader.error(line, format!("the target name `{name}` is reserved"), help);
     }
-    if raw.kind.get_ref() != "exec" {
+    if !["exec", "deployment"].contains(&raw.kind.get_ref().as_str()) {
         let line = reader.line(raw.kind.span().start);
         let message = format!(
             "targets of kind `{}` are not available yet",
             crate::problem::shown(raw.kind.get_ref())
         );
-        reader.error(line, message, "use kind `exec`");
+        reader.error(line, message, "use kind `exec` or `deployment`");
         return None;
     }
     let environment = read_environment(reader, &id, line, raw.environment.as_ref());
@@ -132,6 +132,9 @@ pub(super) fn read(
         .owner
         .as_ref()
         .and_then(|owner| known_person(reader, people, owner));
+    if raw.kind.get_ref() == "deployment" {
+        return deployment(reader, (id, line), environment?, owner, raw);
+    }
     let names = raw.env.allow.iter().chain(raw.variables.keys());
     for name in names.filter(|name| !is_variable(name)) {
         let message = format!("`{}` is not a variable's name", crate::problem::shown(name));
@@ -171,6 +174,46 @@ pub(super) fn read(
         owner,
         advisory: raw.advisory,
         kind: TargetKind::Exec(Box::new(exec)),
+        line,
+    })
+}
+
+/// A target that runs nothing has none of the settings of running.
+fn deployment(
+    reader: &mut Reader<'_>,
+    (id, line): (TargetId, u32),
+    environment: EnvironmentId,
+    owner: Option<PersonId>,
+    raw: RawTarget,
+) -> Option<Target> {
+    let runs = [
+        ("advisory", raw.advisory),
+        ("command", !raw.command.is_empty()),
+        ("workdir", raw.workdir.is_some()),
+        ("env", !raw.env.allow.is_empty()),
+        ("variables", !raw.variables.is_empty()),
+        ("credential", raw.credential.is_some()),
+        ("credentials", !raw.credentials.is_empty()),
+        ("inputs", raw.inputs.is_some()),
+        ("run_as", raw.run_as.is_some()),
+        ("timeout", raw.timeout.is_some()),
+        ("output_limit", raw.output_limit.is_some()),
+    ];
+    for (key, _) in runs.into_iter().filter(|(_, written)| *written) {
+        let message = format!("the target `{id}` runs nothing, and has `{key}`");
+        reader.error(
+            line,
+            message,
+            "leave it out: GitHub runs what is deployed there",
+        );
+    }
+    Some(Target {
+        id,
+        environment,
+        labels: raw.labels,
+        owner,
+        advisory: false,
+        kind: TargetKind::Deployment,
         line,
     })
 }

@@ -36,6 +36,8 @@ pub struct Target {
 pub enum TargetKind {
     /// Runs commands.
     Exec(Box<ExecTarget>),
+    /// An environment elsewhere that holds deployments until the gateway answers.
+    Deployment,
 }
 
 impl Target {
@@ -44,6 +46,7 @@ impl Target {
     pub fn exec(&self) -> Option<&ExecTarget> {
         match &self.kind {
             TargetKind::Exec(exec) => Some(exec),
+            TargetKind::Deployment => None,
         }
     }
 }
@@ -54,6 +57,7 @@ impl TargetKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Exec(_) => "exec",
+            Self::Deployment => "deployment",
         }
     }
 }

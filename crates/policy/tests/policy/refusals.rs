@@ -1,6 +1,7 @@
 //! What does not load, with the file and line that says so.
 
 mod channels;
+mod deployments;
 mod machines;
 mod providers;
 mod streams;

@@ -50,6 +50,12 @@ pub enum VaultError {
     /// It can't sign webhooks.
     #[error("the secret can't sign: write `whsec_` and the base64 of 24 to 64 random bytes")]
     NotSigning,
+    /// It is no private key.
+    #[error("the secret can't sign: write a private RSA key in PEM (`BEGIN RSA PRIVATE KEY`)")]
+    NotAKey,
+    /// It can be guessed.
+    #[error("the secret is short: use 16 random characters or more")]
+    TooShort,
     /// It can't be the value of a header.
     #[error("the secret can't stand in a header: write one line of plain characters")]
     NotAHeader,

@@ -13,8 +13,8 @@ use countersign_core::{
 
 use super::state::{Answer, Batch, Kept};
 use crate::{
-    ActiveBundle, CaseWrite, CredentialKind, StoreError, StoredCredential, Write,
-    row::{self, CaseRow, DANGLING, IDEMPOTENCY_KEPT},
+    ActiveBundle, CaseWrite, CredentialKind, Delivery, StoreError, StoredCredential, Write,
+    row::{self, CaseRow, DANGLING, DELIVERIES_KEPT, IDEMPOTENCY_KEPT},
 };
 
 fn refused(name: &str) -> StoreError {
@@ -73,6 +73,7 @@ impl Batch<'_> {
                 self.put(|s| &mut s.cards, key, Some(card));
                 Ok(())
             }
+            Write::PutDelivery(one) => self.put_delivery(one),
             Write::Provision { key, value } => {
                 self.put(|s| &mut s.provisioned, key, value);
                 Ok(())
@@ -89,6 +90,25 @@ impl Batch<'_> {
                 at,
             } => self.keep_answer((subject, key), Answer { body, answer, at }),
         }
+    }
+
+    fn put_delivery(&mut self, one: Delivery) -> Result<(), StoreError> {
+        let key = (one.gate.clone(), one.key.clone());
+        let before = self.state.deliveries.get(&key);
+        if before.is_some_and(|before| before.done) {
+            return Err(refused("delivery_was_answered"));
+        }
+        let at = before.map_or(one.at, |before| before.at);
+        let oldest = one.at.0.saturating_sub(DELIVERIES_KEPT);
+        let all = self.state.deliveries.iter();
+        let old = all.filter(|(_, one)| one.done && one.at.0 < oldest);
+        let old: Vec<_> = old.map(|(key, _)| key.clone()).collect();
+        for key in old {
+            self.put(|s| &mut s.deliveries, key, None);
+        }
+        let one = Delivery { at, ..one };
+        self.put(|s| &mut s.deliveries, key, Some(one));
+        Ok(())
     }
 
     fn insert_case(&mut self, write: CaseWrite) -> Result<(), StoreError> {

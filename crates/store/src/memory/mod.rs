@@ -27,8 +27,8 @@ use self::{
     state::{Batch, Kept, State},
 };
 use crate::{
-    ActiveBundle, Card, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page,
-    Store, StoreError, StoredCase, StoredCredential, Write, row,
+    ActiveBundle, Card, CaseFilter, CaseSummary, Delivery, DirectoryEntry, Forgetting, OutboxEntry,
+    Page, Store, StoreError, StoredCase, StoredCredential, Write, row,
 };
 
 /// Everything in this process, gone with it.
@@ -210,45 +210,24 @@ impl Store for MemoryStore {
 
     async fn refused_until(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        let state = self.state()?;
-        let denied = |row: &row::CaseRow| {
-            let fixed = &row.fixed;
-            row.phase == "denied" && fixed.requester == requester && fixed.target == target.as_str()
-        };
-        let rows = state.cases.values().map(|kept| &kept.row);
-        let mut found: Vec<_> = rows
-            .filter(|row| denied(row))
-            .filter_map(|row| row.refuse_until.filter(|until| *until > now))
-            .collect();
-        found.sort_unstable_by_key(|until| Reverse(*until));
-        found.truncate(count(limit));
-        Ok(found)
+        let found = self.state()?.denied(member, target, now, count(limit));
+        Ok(found.into_iter().map(|(until, _)| until).collect())
     }
 
     async fn denied(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<RequestId>, StoreError> {
-        let state = self.state()?;
-        let denied = |row: &&row::CaseRow| {
-            let fixed = &row.fixed;
-            row.phase == "denied" && fixed.requester == requester && fixed.target == target.as_str()
-        };
-        let rows = state.cases.values().map(|kept| &kept.row).filter(denied);
-        let mut found: Vec<_> = rows
-            .filter_map(|row| Some((row.refuse_until.filter(|until| *until > now)?, &row.id)))
-            .collect();
-        found.sort_by_key(|(until, _)| Reverse(*until));
-        found.truncate(count(limit));
-        Ok(found.into_iter().map(|(_, id)| id.clone()).collect())
+        let found = self.state()?.denied(member, target, now, count(limit));
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
     async fn granting(
@@ -368,6 +347,22 @@ impl Store for MemoryStore {
         let shown = cards.filter(|card| card.channel == channel).filter(shows);
         let requests: BTreeSet<_> = shown.map(|card| card.request.clone()).collect();
         Ok(requests.into_iter().collect())
+    }
+
+    async fn delivery(&self, gate: &str, key: &str) -> Result<Option<Delivery>, StoreError> {
+        let key = (gate.to_owned(), key.to_owned());
+        Ok(self.state()?.deliveries.get(&key).cloned())
+    }
+
+    async fn owed_deliveries(&self, gate: &str) -> Result<Vec<Delivery>, StoreError> {
+        let state = self.state()?;
+        let all = state.deliveries.values();
+        let mut owed: Vec<_> = all
+            .filter(|one| one.gate == gate && !one.done)
+            .cloned()
+            .collect();
+        owed.sort_by_key(|one| one.at);
+        Ok(owed)
     }
 
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -5,17 +5,20 @@
 //! Invariant: tables change only through [`Batch`], so whatever a failed commit changed can be
 //! put back, latest change first.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use countersign_core::{
     canonical::Hash,
     digest::AttachKey,
-    id::{CredentialId, PermitId, PersonId, RequestId},
+    id::{CredentialId, PermitId, PersonId, RequestId, TargetId},
     request::Case,
     time::Timestamp,
 };
 
-use crate::{ActiveBundle, Card, DirectoryEntry, StoreError, StoredCredential, row::CaseRow};
+use crate::{
+    ActiveBundle, Card, Delivery, DirectoryEntry, StoreError, StoredCredential,
+    row::{self, CaseRow},
+};
 
 /// A case with what it is found by.
 pub(super) struct Kept {
@@ -48,8 +51,33 @@ pub(super) struct State {
     pub(super) secrets: BTreeMap<Hash, CredentialId>,
     pub(super) unknown: BTreeMap<AttachKey, ()>,
     pub(super) cards: BTreeMap<(RequestId, String, String), Card>,
+    pub(super) deliveries: BTreeMap<(String, String), Delivery>,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) answers: BTreeMap<(String, String), Answer>,
+}
+
+impl State {
+    /// What a person denied to a subject at a target and refuses after `now`, the longest first.
+    pub(super) fn denied(
+        &self,
+        member: &str,
+        target: &TargetId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Vec<(Timestamp, RequestId)> {
+        let theirs = |kept: &&Kept| {
+            kept.row.fixed.target == target.as_str() && row::members(&kept.case).contains(member)
+        };
+        let refusing = |kept: &Kept| {
+            let until = kept.row.denied_until().filter(|until| *until > now)?;
+            Some((until, kept.row.id.clone()))
+        };
+        let theirs = self.cases.values().filter(theirs);
+        let mut found: Vec<_> = theirs.filter_map(refusing).collect();
+        found.sort_by_key(|(until, _)| Reverse(*until));
+        found.truncate(limit);
+        found
+    }
 }
 
 /// Chooses a table.

@@ -13,7 +13,7 @@ use countersign_core::{
 };
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query, query::Query, sqlite::SqliteArguments};
 
-use super::{cards, cases, credentials, error::writing};
+use super::{cards, cases, credentials, deliveries, error::writing};
 use crate::{ActiveBundle, DirectoryEntry, StoreError, Write, row::IDEMPOTENCY_KEPT};
 
 /// A statement with its values.
@@ -48,6 +48,7 @@ pub(super) async fn apply(
         }
         Write::ForgetUnknown { key } => run(connection, forget_unknown(key)).await,
         Write::PutCard(card) => cards::put(connection, card).await,
+        Write::PutDelivery(one) => deliveries::put(connection, one).await,
         Write::Set { key, value } => run(connection, set(key, value)).await,
         Write::Idempotent {
             subject,

@@ -3,11 +3,12 @@
 //! In scope: writing them, and every reading but the list.
 //! Out of scope: which phases may follow each other; the schema's triggers say so.
 //! Invariant: nothing is cached, and no query here looks at more rows than it returns, but for the
-//! ones of one attach key or one requester.
+//! ones of one attach key, or of one requester or member of a chain.
 
 use countersign_core::{
     digest::AttachKey,
     id::{PersonId, RequestId, TargetId},
+    request::Case,
     time::Timestamp,
 };
 use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
@@ -39,12 +40,12 @@ pub(super) const IN_PHASE: &str = "SELECT id FROM cases WHERE phase = $1 ORDER B
 pub(super) const OPEN_OF_REQUESTER: &str =
     "SELECT count(*) FROM cases WHERE requester = $1 AND deadline IS NOT NULL";
 pub(super) const REFUSED_UNTIL: &str = "\
-    SELECT refuse_until FROM cases \
-    WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
+    SELECT refuse_until FROM denials \
+    WHERE member = $1 AND target = $2 AND refuse_until > $3 \
     ORDER BY refuse_until DESC LIMIT $4";
 pub(super) const DENIED: &str = "\
-    SELECT id FROM cases \
-    WHERE requester = $1 AND target = $2 AND phase = 'denied' AND refuse_until > $3 \
+    SELECT request FROM denials \
+    WHERE member = $1 AND target = $2 AND refuse_until > $3 \
     ORDER BY refuse_until DESC LIMIT $4";
 pub(super) const GRANTING: &str =
     "SELECT id FROM cases WHERE grant_until > $1 ORDER BY grant_until, id";
@@ -96,6 +97,7 @@ pub(super) async fn swap(
         return Err(why_not_swapped(connection, &row).await);
     }
     note_emergency(connection, &row).await?;
+    note_denial(connection, &row, &write.case).await?;
     insert_envelopes(connection, &row.id, &write.envelopes).await
 }
 
@@ -115,6 +117,29 @@ async fn note_emergency(
     .bind(row.fixed.at.0)
     .bind(emergency.review_by.map(|at| at.0));
     run(connection, note).await
+}
+
+/// Keeps beside a denied case whom it was denied to.
+async fn note_denial(
+    connection: &mut SqliteConnection,
+    row: &CaseRow,
+    case: &Case,
+) -> Result<(), StoreError> {
+    let Some(until) = row.denied_until() else {
+        return Ok(());
+    };
+    for member in row::members(case) {
+        let note = query(
+            "INSERT INTO denials (member, target, refuse_until, request) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(member)
+        .bind(row.fixed.target.clone())
+        .bind(until.0)
+        .bind(row.id.as_str().to_owned());
+        run(connection, note).await?;
+    }
+    Ok(())
 }
 
 fn bind(statement: &'static str, row: &CaseRow, body: Vec<u8>) -> Result<Statement, StoreError> {
@@ -283,13 +308,13 @@ pub(super) async fn open_of_requester(
 /// See [`Store::refused_until`](crate::Store::refused_until).
 pub(super) async fn refused_until(
     readers: &SqlitePool,
-    requester: &str,
+    member: &str,
     target: &TargetId,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Timestamp>, StoreError> {
     let found: Vec<i64> = query_scalar(REFUSED_UNTIL)
-        .bind(requester)
+        .bind(member)
         .bind(target.as_str())
         .bind(now.0)
         .bind(limit)
@@ -302,13 +327,13 @@ pub(super) async fn refused_until(
 /// See [`Store::denied`](crate::Store::denied).
 pub(super) async fn denied(
     readers: &SqlitePool,
-    requester: &str,
+    member: &str,
     target: &TargetId,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<RequestId>, StoreError> {
     let found = query_scalar(DENIED)
-        .bind(requester)
+        .bind(member)
         .bind(target.as_str())
         .bind(now.0)
         .bind(limit);

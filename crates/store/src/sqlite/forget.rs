@@ -50,6 +50,7 @@ pub(super) async fn forget(
             "DELETE FROM permits WHERE request = $1",
             "DELETE FROM cards WHERE request = $1",
             "DELETE FROM emergencies WHERE request = $1",
+            "DELETE FROM denials WHERE request = $1",
             "DELETE FROM cases WHERE id = $1",
         ] {
             run(connection, statement, case.as_str()).await?;

@@ -12,6 +12,7 @@ mod cards;
 mod cases;
 mod copy;
 mod credentials;
+mod deliveries;
 mod error;
 mod forget;
 mod list;
@@ -40,8 +41,8 @@ use sqlx::{
 pub use self::copy::Copied;
 use self::{error::reading, writer::Writer};
 use crate::{
-    ActiveBundle, Card, CaseFilter, CaseSummary, DirectoryEntry, Forgetting, OutboxEntry, Page,
-    Store, StoreError, StoredCase, StoredCredential, Write,
+    ActiveBundle, Card, CaseFilter, CaseSummary, Delivery, DirectoryEntry, Forgetting, OutboxEntry,
+    Page, Store, StoreError, StoredCase, StoredCredential, Write,
 };
 
 /// Enough for the two cores of a small machine to read while pages are fetched.
@@ -143,22 +144,22 @@ impl Store for SqliteStore {
 
     async fn refused_until(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        cases::refused_until(&self.readers, requester, target, now, limit).await
+        cases::refused_until(&self.readers, member, target, now, limit).await
     }
 
     async fn denied(
         &self,
-        requester: &str,
+        member: &str,
         target: &TargetId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<RequestId>, StoreError> {
-        cases::denied(&self.readers, requester, target, now, limit).await
+        cases::denied(&self.readers, member, target, now, limit).await
     }
 
     async fn granting(
@@ -222,6 +223,14 @@ impl Store for SqliteStore {
 
     async fn carded(&self, channel: &str, message: &str) -> Result<Vec<RequestId>, StoreError> {
         cards::of_message(&self.readers, channel, message).await
+    }
+
+    async fn delivery(&self, gate: &str, key: &str) -> Result<Option<Delivery>, StoreError> {
+        deliveries::one(&self.readers, gate, key).await
+    }
+
+    async fn owed_deliveries(&self, gate: &str) -> Result<Vec<Delivery>, StoreError> {
+        deliveries::owed(&self.readers, gate).await
     }
 
     async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -25,11 +25,13 @@ use crate::StoreError;
 pub(super) const APPLICATION_ID: i64 = 0x4353_474e;
 
 /// One after the other; the schema's version is how many were applied.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_provisioned.sql"),
     include_str!("../../migrations/sqlite/0003_grants.sql"),
     include_str!("../../migrations/sqlite/0004_emergencies.sql"),
+    include_str!("../../migrations/sqlite/0005_deliveries.sql"),
+    include_str!("../../migrations/sqlite/0006_denials.sql"),
 ];
 
 /// How long to wait for another process, for example a backup.

@@ -3,7 +3,7 @@
 use countersign_core::{id::RequestId, time::Timestamp};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqliteStore, cards, cases, credentials, list};
+use super::{SqliteStore, cards, cases, credentials, deliveries, list};
 use crate::CaseFilter;
 
 async fn plan_of(store: &SqliteStore, statement: &str) -> Vec<String> {
@@ -37,8 +37,14 @@ async fn single_queries_use_their_index() {
         (cases::OPEN_OF_REQUESTER, "cases_open_by_requester"),
         (cases::GRANTING, "COVERING INDEX cases_granted"),
         (cases::GRANTING_OF, "COVERING INDEX cases_granting"),
-        (cases::REFUSED_UNTIL, "COVERING INDEX cases_denied"),
-        (cases::DENIED, "cases_denied"),
+        (
+            cases::REFUSED_UNTIL,
+            "denials USING PRIMARY KEY (member=? AND target=?",
+        ),
+        (
+            cases::DENIED,
+            "denials USING PRIMARY KEY (member=? AND target=?",
+        ),
         (cases::CASE, "sqlite_autoindex_cases_1"),
         (cases::CASE, "sqlite_autoindex_votes_1"),
         (credentials::BY_SECRET, "sqlite_autoindex_credentials_2"),
@@ -48,6 +54,8 @@ async fn single_queries_use_their_index() {
         (cards::OF_REQUEST, "PRIMARY KEY"),
         (cards::CHANGING, "COVERING INDEX cards_changing"),
         (cards::OF_MESSAGE, "COVERING INDEX cards_by_message"),
+        (deliveries::ONE, "PRIMARY KEY"),
+        (deliveries::OWED, "deliveries_owed"),
     ] {
         let plan = plan_of(&store, statement).await;
         let used = plan.iter().any(|step| step.contains(index));

@@ -10,6 +10,8 @@ use countersign_core::{
     time::{Span, Timestamp},
 };
 
+use countersign_store::Forgetting;
+
 use super::fixture::*;
 
 stores!(
@@ -19,6 +21,7 @@ stores!(
     phases_are_found_oldest_first,
     open_cases_are_counted_by_requester,
     denials_are_found_by_requester_and_target,
+    denials_are_found_by_every_member_of_the_chain,
     grants_in_use_are_found_until_they_are_over,
 );
 
@@ -223,6 +226,47 @@ async fn denials_are_found_by_requester_and_target(store: Any) {
     }
 }
 
+async fn denials_are_found_by_every_member_of_the_chain(store: Any) {
+    for (number, behalf, until) in [(1, Some("pat"), 20_000), (2, None, 10_000)] {
+        let case = held(&Ask {
+            number,
+            agent: "one",
+            behalf,
+            key: &number.to_string(),
+            target: "db",
+            ..Ask::default()
+        });
+        let over = closed(&case, denied(), until);
+        store
+            .commit(vec![insert(&case), swap(&over)])
+            .await
+            .unwrap();
+        // A word about it later is no second denial.
+        let later = stepped(&over, over.phase.clone());
+        store.commit(vec![swap(&later)]).await.unwrap();
+    }
+    let target = "db".parse().unwrap();
+    for (who, expected) in [
+        ("agent:one", &[20_000, 10_000][..]),
+        ("person:pat@example.com", &[20_000]),
+        ("person:olga@example.com", &[]),
+        ("agent:two", &[]),
+    ] {
+        let found = store.refused_until(who, &target, Timestamp(0), 9);
+        let expected: Vec<_> = expected.iter().copied().map(Timestamp).collect();
+        assert_eq!(found.await.unwrap(), expected, "{who}");
+        let found = store.denied(who, &target, Timestamp(0), 9).await.unwrap();
+        assert_eq!(found.len(), expected.len(), "{who}");
+    }
+    let what = Forgetting {
+        cases: vec![request_id(1)],
+        ..Forgetting::default()
+    };
+    store.forget(what).await.unwrap();
+    let left = store.refused_until("person:pat@example.com", &target, Timestamp(0), 9);
+    assert!(left.await.unwrap().is_empty());
+}
+
 async fn grants_in_use_are_found_until_they_are_over(store: Any) {
     for (number, agent, target, until, used, ended) in [
         (1, "one", "db", 30, 1, false),
@@ -277,6 +321,7 @@ fn grant(until: i64, used: u32, ended: bool) -> Grant {
         },
         until: Timestamp(until),
         used,
+        givers: std::collections::BTreeSet::new(),
         ended: ended.then(|| GrantEnd {
             by: SubjectId::Agent("one".parse().unwrap()),
             at: Timestamp(1),

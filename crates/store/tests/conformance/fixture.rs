@@ -236,10 +236,12 @@ pub(crate) fn denied() -> Closure {
 
 pub(crate) fn vote(case: &Case, voter: &str) -> Vote {
     Vote {
+        in_place_of: None,
         voter: person(voter),
         credential: Credential {
             id: CredentialId::from_bits(9),
             issued_by: None,
+            lineage: BTreeSet::new(),
             assurance: Assurance::Session,
         },
         verdict: Verdict::Approve,

@@ -1,7 +1,7 @@
 //! Settings, idempotency keys, actions of unknown outcome.
 
 use countersign_core::{canonical::Hash, request::Case, time::Timestamp};
-use countersign_store::{Card, CredentialKind, Forgetting, Write};
+use countersign_store::{Card, CredentialKind, Delivery, Forgetting, Write};
 
 use super::{
     credentials::{credential, issue},
@@ -10,6 +10,7 @@ use super::{
 
 stores!(
     settings_are_set,
+    deliveries_are_answered_once,
     rows_are_provisioned,
     an_answer_is_kept_for_a_day,
     unknown_actions_are_remembered,
@@ -106,6 +107,43 @@ async fn cards_of_somebody_go_with_their_credential(store: Any) {
     store.forget(what).await.unwrap();
     let left = store.cards("slack", &case(1).request.id).await.unwrap();
     assert_eq!(left, [card("C1".into())]);
+}
+
+async fn deliveries_are_answered_once(store: Any) {
+    let one = |gate: &str, key: &str, at: i64, done| Delivery {
+        gate: gate.into(),
+        key: key.into(),
+        at: Timestamp(at),
+        state: format!("{key} {done}"),
+        done,
+    };
+    let (late, early) = (one("a", "1", 20, false), one("a", "2", 10, false));
+    let other = one("b", "1", 5, false);
+    let writes = [&late, &early, &other].map(|one| Write::PutDelivery(one.clone()));
+    store.commit(writes.into()).await.unwrap();
+    assert_eq!(store.owed_deliveries("a").await.unwrap(), [early, late]);
+    let done = one("a", "1", 20, true);
+    let put = |one: &Delivery| vec![Write::PutDelivery(one.clone())];
+    store.commit(put(&done)).await.unwrap();
+    assert_eq!(store.delivery("a", "1").await.unwrap(), Some(done.clone()));
+    assert_eq!(store.delivery("a", "3").await.unwrap(), None);
+    assert_eq!(store.owed_deliveries("a").await.unwrap().len(), 1);
+    // What was answered is not owed again, and is forgotten only long after.
+    let again = store.commit(put(&one("a", "1", 20, false))).await;
+    assert_refused(again, "delivery_was_answered");
+    let days = 86_400_000;
+    store
+        .commit(put(&one("a", "4", 89 * days, false)))
+        .await
+        .unwrap();
+    assert!(store.delivery("a", "1").await.unwrap().is_some());
+    store
+        .commit(put(&one("a", "5", 91 * days, false)))
+        .await
+        .unwrap();
+    assert_eq!(store.delivery("a", "1").await.unwrap(), None);
+    assert_eq!(store.owed_deliveries("a").await.unwrap().len(), 3);
+    assert_eq!(store.owed_deliveries("b").await.unwrap(), [other]);
 }
 
 async fn settings_are_set(store: Any) {

@@ -100,11 +100,11 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         .close()
         .await
         .unwrap();
-    edit(&path, "PRAGMA user_version = 5").await.unwrap();
+    edit(&path, "PRAGMA user_version = 7").await.unwrap();
     let before = fs::read(&path).unwrap();
     match SqliteStore::open(&path).await.map(|_| ()) {
         Err(StoreError::Refused(text)) => {
-            assert!(text.contains("schema version 5"), "{text}");
+            assert!(text.contains("schema version 7"), "{text}");
             assert!(text.contains("newer program"), "{text}");
         }
         other => panic!("{other:?}"),

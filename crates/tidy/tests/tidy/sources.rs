@@ -29,6 +29,7 @@ const MAY_REACH_OUT: &[&str] = &[
     "crates/countersign/src/channels/teams/",
     "crates/countersign/src/cli/",
     "crates/countersign/src/demo/",
+    "crates/countersign/src/gates/deployments/github.rs",
     "crates/countersign/src/identity/issuers.rs",
     "crates/countersign/src/identity/provider/",
     "crates/countersign/src/outbound.rs",

@@ -72,6 +72,8 @@ impl Question<'_> {
         (0..votes.len()).any(|index| {
             let mut others = votes.to_vec();
             let vote = others.remove(index);
+            // Who is away and whoever signs for them are one.
+            others.retain(|other| right(other) != right(&vote));
             self.counts(&vote) && self.may(&vote, name, *stage) && self.can_fill(rest, &others)
         })
     }
@@ -110,7 +112,11 @@ impl Question<'_> {
             return false;
         }
         if rule.confirmation {
-            return self.is_represented(&vote.voter);
+            return vote.in_place_of.is_none() && self.is_represented(&vote.voter);
+        }
+        let stands_in = |away| self.stands_in(vote, away);
+        if !vote.in_place_of.as_ref().is_none_or(stands_in) {
+            return false;
         }
         let waited = vote.at.0 - self.request.at.0;
         let late = rule
@@ -121,7 +127,17 @@ impl Question<'_> {
             return false;
         };
         let mut named = stage.from.iter().chain(late.flat_map(|more| &more.to));
-        !self.myself.contains(&vote.voter) && named.any(|one| self.names(one, &vote.voter))
+        !self.myself.contains(&vote.voter) && named.any(|one| self.names(one, right(vote)))
+    }
+
+    fn stands_in(&self, vote: &Vote, away: &PersonId) -> bool {
+        let Some(absence) = self.directory.absences.get(away) else {
+            return false;
+        };
+        let known = absence.countersigned || absence.since < self.request.at;
+        let then = (absence.from..absence.until).contains(&vote.at);
+        let acts = !self.directory.people[away].disabled && !self.myself.contains(away);
+        absence.stand_in == vote.voter && known && then && acts
     }
 
     pub(super) fn is_represented(&self, voter: &PersonId) -> bool {
@@ -150,4 +166,9 @@ impl Question<'_> {
             },
         }
     }
+}
+
+/// Whose right a vote uses.
+pub(super) fn right(vote: &Vote) -> &PersonId {
+    vote.in_place_of.as_ref().unwrap_or(&vote.voter)
 }

@@ -20,10 +20,11 @@ use crate::scene::permit;
 type Result = std::result::Result<Step, Refusal>;
 
 /// The name of the invariant and a step that breaks it.
-const FAULTS: [(&str, StepFn); 22] = [
+const FAULTS: [(&str, StepFn); 23] = [
     ("quorum of others", permits_what_is_only_held),
     ("at most one permit", permits_again),
     ("self never counts", counts_self),
+    ("self never counts", counts_who_stands_in_for_self),
     ("one person one slot", counts_twice),
     ("own sessions", counts_shared_sessions),
     ("own sessions", counts_sessions_from_the_requester),
@@ -99,12 +100,22 @@ fn despite(
 
 fn take_vote(step: &mut Step, event: &Event, now: Timestamp) {
     let Event::Vote(ballot) = event else { return };
-    let vote = vote_of(ballot, now);
+    let vote = vote_of(ballot, &[], now);
     step.case.votes.push(vote.clone());
     step.facts.push(Fact::Voted {
         vote,
         could_fill: BTreeSet::new(),
     });
+}
+
+fn take_vote_for_the_requester(step: &mut Step, event: &Event, now: Timestamp) {
+    take_vote(step, event, now);
+    let requester = step.case.request.chain.requester.people().next().cloned();
+    for fact in &mut step.facts {
+        if let Fact::Voted { vote, .. } = fact {
+            vote.in_place_of.clone_from(&requester);
+        }
+    }
 }
 
 fn take_claim(step: &mut Step, event: &Event, now: Timestamp) {
@@ -128,6 +139,19 @@ pub(crate) fn permits_what_is_only_held(c: Case, e: Event, w: World<'_>, now: Ti
     despite(
         |why| matches!(why, Refusal::NotApproved(_)),
         take_claim,
+        (c, e, w, now),
+    )
+}
+
+pub(crate) fn counts_who_stands_in_for_self(
+    c: Case,
+    e: Event,
+    w: World<'_>,
+    now: Timestamp,
+) -> Result {
+    despite(
+        |why| matches!(why, Refusal::NotEligible(_)),
+        take_vote_for_the_requester,
         (c, e, w, now),
     )
 }
@@ -225,7 +249,7 @@ fn lets_anybody_break_the_glass(c: Case, e: Event, w: World<'_>, now: Timestamp)
         let Event::BreakGlass { rule, ballot } = event else {
             return;
         };
-        let (vote, review_by) = (vote_of(ballot, now), now);
+        let (vote, review_by) = (vote_of(ballot, &[], now), now);
         step.case.lifted.push(Lifted {
             rule: rule.clone(),
             vote: vote.clone(),

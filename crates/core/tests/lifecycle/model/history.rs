@@ -77,7 +77,7 @@ impl History {
         match event {
             Event::Vote(ballot) if ballot.verdict == Verdict::Approve => {
                 self.votes.retain(|vote| vote.voter != ballot.voter);
-                self.votes.push(vote_of(ballot, now));
+                self.votes.push(vote_of(ballot, &step.facts, now));
             }
             Event::Vote(_) => self.denied = true,
             Event::Withdraw { voter } => self.votes.retain(|vote| vote.voter != *voter),
@@ -146,8 +146,14 @@ impl History {
     }
 }
 
-pub(super) fn vote_of(ballot: &Ballot, at: Timestamp) -> Vote {
+/// The vote that a ballot is, by the right that it was taken for.
+pub(super) fn vote_of(ballot: &Ballot, facts: &[Fact], at: Timestamp) -> Vote {
+    let mut taken = facts.iter().filter_map(|fact| match fact {
+        Fact::Voted { vote, .. } => vote.in_place_of.clone(),
+        _ => None,
+    });
     Vote {
+        in_place_of: taken.next(),
         voter: ballot.voter.clone(),
         credential: ballot.credential.clone(),
         verdict: ballot.verdict,

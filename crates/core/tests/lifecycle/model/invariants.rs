@@ -12,7 +12,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use super::{Observation, history::vote_of, is_over};
+use super::{Observation, brute::right, history::vote_of, is_over};
 
 type Invariant = (&'static str, fn(&Observation) -> bool);
 
@@ -92,7 +92,10 @@ fn invariant_self_never_counts(seen: &Observation) -> bool {
     };
     let is_self = |vote: &Vote| seen.history.myself.contains(&vote.voter);
     let voted = facts(seen).all(|fact| match fact {
-        Fact::Voted { vote, .. } => !is_self(vote) || confirms(vote),
+        Fact::Voted { vote, .. } => {
+            let for_self = seen.history.myself.contains(right(vote));
+            !(is_self(vote) || for_self) || confirms(vote)
+        }
         _ => true,
     });
     let rules = &seen.history.first.request.rules;
@@ -113,6 +116,8 @@ fn invariant_one_person_one_slot(seen: &Observation) -> bool {
     let voters: BTreeSet<_> = after.votes.iter().map(|vote| &vote.voter).collect();
     let filled = progress(after, seen.world()).filled;
     let once: BTreeSet<_> = filled.values().collect();
+    let counted = after.votes.iter().filter(|vote| once.contains(&vote.voter));
+    let rights: BTreeSet<_> = counted.map(right).collect();
     let on_permit = facts(seen).all(|fact| match fact {
         Fact::Permitted { filled, .. } => {
             let people: BTreeSet<_> = filled.iter().map(|(_, person)| person).collect();
@@ -120,7 +125,8 @@ fn invariant_one_person_one_slot(seen: &Observation) -> bool {
         }
         _ => true,
     });
-    voters.len() == after.votes.len() && once.len() == filled.len() && on_permit
+    let once = once.len() == filled.len() && rights.len() == filled.len();
+    voters.len() == after.votes.len() && once && on_permit
 }
 
 fn linked(one: &Credential, of: &Vote, other: &Vote) -> bool {
@@ -152,7 +158,8 @@ fn invariant_only_the_eligible_decide(seen: &Observation) -> bool {
     let Event::Vote(ballot) = seen.event else {
         return true;
     };
-    let vote = vote_of(ballot, seen.now);
+    let facts = seen.step().map_or(&[][..], |step| &step.facts);
+    let vote = vote_of(ballot, facts, seen.now);
     let sets = seen.history.rule_sets(seen.stage);
     let may = |rules| seen.history.question(seen.stage, rules).may_any(&vote);
     let first = &seen.history.first.request;

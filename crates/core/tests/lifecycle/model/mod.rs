@@ -60,6 +60,8 @@ impl Observation<'_> {
 #[derive(Default)]
 struct Played {
     broken: BTreeSet<&'static str>,
+    /// Whether it ran with a vote in somebody's place.
+    stood_in: bool,
     phases: BTreeSet<&'static str>,
 }
 
@@ -96,6 +98,9 @@ fn play(plan: &Plan, step: StepFn) -> Played {
         };
         played.broken.extend(invariants::broken(&seen));
         played.phases.insert(seen.after().phase.name());
+        let ran = matches!(seen.after().phase, Phase::Running { .. });
+        let lent = |vote: &countersign_core::approval::Vote| vote.in_place_of.is_some();
+        played.stood_in |= ran && seen.after().votes.iter().any(lent);
         if let Ok(step) = result {
             case = step.case;
         }
@@ -131,9 +136,13 @@ fn random_lives_keep_every_promise() {
 fn random_lives_reach_every_phase() {
     let mut runner = TestRunner::deterministic();
     let mut phases = BTreeSet::new();
-    for _ in 0..400 {
-        phases.extend(play(&plan::sample(&mut runner), step).phases);
+    let mut stood_in = false;
+    for _ in 0..800 {
+        let played = play(&plan::sample(&mut runner), step);
+        phases.extend(played.phases);
+        stood_in |= played.stood_in;
     }
+    assert!(stood_in, "nothing ran on a stand-in's vote");
     let closures = ["denied", "expired", "unclaimed", "cancelled", "amended"];
     let others = [
         "held",

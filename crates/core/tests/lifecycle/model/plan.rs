@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use countersign_core::{
+    absence::Absence,
     approval::{
         ApprovalRule,
         rule::{Approver, Assurance, Emergency, Escalation, ReasonRequirement, Stage as RuleStage},
@@ -41,6 +42,8 @@ fn rule_name(number: u8) -> RuleName {
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     memberships: Vec<u8>,
+    /// Who is away from the beginning, and who stands in.
+    away: Option<(u8, u8)>,
     managers: Vec<Option<u8>>,
     rules: Vec<ApprovalRule>,
     by_person: bool,
@@ -109,6 +112,14 @@ pub(super) enum Word {
     },
     Owner {
         who: u8,
+        told: bool,
+    },
+    Away {
+        who: u8,
+        stand_in: u8,
+        wait: i64,
+        minutes: i64,
+        countersigned: bool,
         told: bool,
     },
     Rule(ApprovalRule),
@@ -235,6 +246,11 @@ fn words() -> impl Strategy<Value = Word> {
         ),
         2 => (who(), mostly).prop_map(|(who, told)| Word::Disable { who, told }),
         2 => (who(), mostly).prop_map(|(who, told)| Word::Owner { who, told }),
+        3 => (who(), who(), 0i64..10, 1i64..30, any::<bool>(), mostly).prop_map(
+            |(who, stand_in, wait, minutes, countersigned, told)| {
+                Word::Away { who, stand_in, wait, minutes, countersigned, told }
+            }
+        ),
         2 => rules().prop_map(Word::Rule),
         1 => (0u8..2).prop_map(Word::RuleGone),
         1 => (0u8..2).prop_map(Word::Suspend),
@@ -256,7 +272,10 @@ pub(super) fn plans() -> impl Strategy<Value = Plan> {
     let count = usize::from(PEOPLE);
     let someone = |chance| prop::option::weighted(chance, 0..PEOPLE);
     (
-        prop::collection::vec(0u8..8, count),
+        (
+            prop::collection::vec(0u8..8, count),
+            prop::option::weighted(0.4, (0..PEOPLE, 0..PEOPLE)),
+        ),
         prop::collection::vec(prop::option::weighted(0.5, 0..PEOPLE), count),
         prop_oneof![2 => prop::collection::vec(rules(), 1..2), 1 => prop::collection::vec(rules(), 2..3)],
         (prop::bool::weighted(0.4), someone(0.2), someone(0.2), someone(0.5)),
@@ -264,7 +283,8 @@ pub(super) fn plans() -> impl Strategy<Value = Plan> {
         prop::collection::vec(acts(), 1..40),
     )
         .prop_map(|(memberships, managers, rules, people, flags, acts)| Plan {
-            memberships,
+            memberships: memberships.0,
+            away: memberships.1,
             managers,
             rules,
             by_person: people.0,
@@ -349,6 +369,28 @@ impl Stage {
                 let machine = self.town.directory.agents.values_mut().next().unwrap();
                 machine.owner = Some(who(*one));
             }
+            Word::Away {
+                who: one,
+                stand_in,
+                wait,
+                minutes,
+                countersigned,
+                ..
+            } => {
+                let absences = &mut self.town.directory.absences;
+                // Nobody stands in for themselves.
+                if absences.remove(&who(*one)).is_none() && one != stand_in {
+                    let from = Timestamp(now.0 + wait * MINUTE);
+                    let absence = Absence {
+                        stand_in: who(*stand_in),
+                        from,
+                        until: Timestamp(from.0 + minutes * MINUTE),
+                        since: now,
+                        countersigned: *countersigned,
+                    };
+                    absences.insert(who(*one), absence);
+                }
+            }
             Word::Rule(rule) => drop(self.town.rules.insert(rule.name.clone(), rule.clone())),
             Word::RuleGone(number) => drop(self.town.rules.remove(&rule_name(*number))),
             Word::Suspend(number) => drop(self.town.due.insert(rule_name(*number), Timestamp(0))),
@@ -404,12 +446,16 @@ impl Stage {
                 credential: Credential {
                     id: CredentialId::from_bits(u128::from(*by)),
                     issued_by: None,
+                    lineage: BTreeSet::new(),
                     assurance: Assurance::Session,
                 },
                 note: "as they say".into(),
             },
             Word::Again => return self.last.clone(),
-            Word::Group { told, .. } | Word::Disable { told, .. } | Word::Owner { told, .. } => {
+            Word::Group { told, .. }
+            | Word::Disable { told, .. }
+            | Word::Owner { told, .. }
+            | Word::Away { told, .. } => {
                 return told.then_some(Event::WorldChanged);
             }
             Word::Told | Word::Rule(_) | Word::RuleGone(_) => Event::WorldChanged,
@@ -438,6 +484,7 @@ impl Stage {
             credential: Credential {
                 id: session.parse().unwrap(),
                 issued_by: slip.issuer.map(who),
+                lineage: BTreeSet::new(),
                 assurance: slip.assurance,
             },
             verdict: if slip.deny {
@@ -472,6 +519,16 @@ fn directory(plan: &Plan) -> Directory {
             ..Person::default()
         };
         directory.people.insert(who(number), found);
+    }
+    if let Some((one, stand_in)) = plan.away.filter(|(one, stand_in)| one != stand_in) {
+        let absence = Absence {
+            stand_in: who(stand_in),
+            from: Timestamp(0),
+            until: scene::START.after(Span::minutes(40)),
+            since: Timestamp(0),
+            countersigned: false,
+        };
+        directory.absences.insert(who(one), absence);
     }
     let machine = Machine {
         owner: Some(who(0)),

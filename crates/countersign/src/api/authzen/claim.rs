@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{Api, problem::ApiError},
-    engine::{EngineError, Input},
+    engine::EngineError,
     identity::Caller,
 };
 
@@ -51,10 +51,8 @@ pub(super) async fn claim(
         return Ok(no(Some(&id), reason, message));
     }
     let place = api.outstanding.reserve(&caller.subject.id)?;
-    let input = Input::Claim {
-        by: caller.subject.id.clone(),
-    };
-    match gateway.engine.step(id.clone(), input).await {
+    let by = caller.subject.id.clone();
+    match gateway.engine.claim(&id, by, caller.lineage()).await {
         Ok(stepped) => {
             let permit = stepped
                 .permit

@@ -20,6 +20,8 @@ mod outcome;
 mod present;
 mod question;
 mod task;
+
+pub(crate) use question::label_of;
 #[cfg(test)]
 mod tests;
 pub mod types;

@@ -174,7 +174,7 @@ fn places(arguments: &Value) -> BTreeMap<String, String> {
         .map(|(name, _)| {
             (
                 format!("/action/properties/{}", escaped(name)),
-                name.clone(),
+                label_of(name),
             )
         })
         .collect();
@@ -185,6 +185,12 @@ fn places(arguments: &Value) -> BTreeMap<String, String> {
         places.insert("/context/reason".into(), "stated reason".into());
     }
     places
+}
+
+/// What approvers read of a property whose name the caller chose: no name of its own can stand for another
+/// one, or for the stated reason.
+pub(crate) fn label_of(name: &str) -> String {
+    format!("property {name:?}")
 }
 
 fn effect(active: &Active, body: &EvaluationBody) -> Result<Effect, EngineError> {

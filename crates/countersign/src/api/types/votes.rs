@@ -80,6 +80,9 @@ pub struct SigningOptions {
 pub struct VoteLine {
     /// Who.
     pub voter: String,
+    /// The person who is away, where they voted in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<String>,
     /// `approve` or `deny`.
     #[schema(value_type = String)]
     pub verdict: Verdict,

@@ -164,6 +164,9 @@ impl Keeper {
                 .extend(open.iter().map(|case| case.request.id.clone()));
             self.dirty
                 .extend(store.changing_cards(&self.post.channel).await?);
+            // However their requests ended.
+            let due = store.awaiting_review().await?;
+            self.dirty.extend(due.into_iter().map(|(id, _)| id));
             for whom in std::mem::take(&mut self.nowhere) {
                 self.status.well(&whom);
             }
@@ -343,6 +346,8 @@ impl Keeper {
                     lists.entry(name.clone()).or_default().push(one);
                 }
                 Some(_) => mails.push(vec![one]),
+                // Whoever asks for much hides no emergency.
+                None if one.news.is_alarm() => mails.insert(0, vec![one]),
                 None => {
                     let requester = one.case.request.chain.requester.id.clone();
                     fresh.entry(requester).or_default().push(one);
@@ -472,8 +477,10 @@ fn fate(
             Some(left) => Fate::Wait(left),
             None => Fate::Send,
         },
-        News::Asked(_) if !wanted => Fate::Moot,
-        News::Asked(_) | News::Answered(_) | News::Over => Fate::Send,
+        News::Asked(_) | News::Lifted(_) | News::Overdue(_) if !wanted => Fate::Moot,
+        News::Asked(_) | News::Answered(_) | News::Over | News::Lifted(_) | News::Overdue(_) => {
+            Fate::Send
+        }
     }
 }
 

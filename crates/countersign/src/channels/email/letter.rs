@@ -3,7 +3,8 @@
 //! In scope: subject and parts, for one request or many, whole or as a mere pointer.
 //! Out of scope: headers ([`post`](super::post)); HTML and text of the parts (`countersign_console::mail`).
 //! Invariant: what others wrote is quoted, and no part of it reads as a link. The subject begins with
-//! what the gateway says. With `content = "link"` a mail names no person, target or action.
+//! what the gateway says, and nothing in it stands for other words. With `content = "link"` a mail names no
+//! person, target or action.
 
 use countersign_console::mail::{Line, Link, Mail, Part, unlinked};
 use countersign_core::{
@@ -20,7 +21,10 @@ use super::news::News;
 use crate::{
     active::Active,
     api::detail::{is_advisory, unusual_in},
-    channels::telling::{cut, rules, state},
+    channels::{
+        alarm::review,
+        telling::{cut, rules, state},
+    },
     gateway::Gateway,
 };
 
@@ -40,8 +44,8 @@ const LISTED: usize = 50;
 const MARK: &str = "[Countersign]";
 const DECIDES_NOTHING: &str = "Nothing can be decided by mail: the link leads to a page that asks who you are. \
                                Replies are not read.";
-const BRACKETS: &str = "So that nothing in what others wrote is a link, some of its dots, colons and at-signs stand \
-                        in square brackets here. The page has it as it was written.";
+const BRACKETS: &str = "So that nothing in what others wrote is a link, some of its dots, colons, slashes and \
+                        at-signs stand in square brackets here. The page has it as it was written.";
 
 /// A mail without its headers.
 pub(super) struct Letter {
@@ -78,7 +82,10 @@ pub(super) fn of(
     content: MailContent,
     (case, news): (&Case, &News),
 ) -> Letter {
-    let href = gateway.request_url(&case.request.id);
+    let href = match news.is_alarm() {
+        true => format!("{}#review", gateway.request_url(&case.request.id)),
+        false => gateway.request_url(&case.request.id),
+    };
     if content == MailContent::Link {
         return pointer(&case.request.id.to_string(), pointing(news), href);
     }
@@ -87,11 +94,14 @@ pub(super) fn of(
         News::Waits => waits(active, case, &mut words),
         News::Asked(id) | News::Answered(id) => said(case, id.as_str(), &mut words),
         News::Approved | News::Over | News::Ended => over(case, news, &mut words),
+        News::Lifted(nth) | News::Overdue(nth) => alarm(active, (case, *nth), &mut words),
     };
     let request = &case.request;
     let heading = match news {
         News::Asked(_) => "A reviewer asks you something".into(),
         News::Answered(_) => "Your question is answered".into(),
+        News::Lifted(_) => "EMERGENCY: a rule was lifted".into(),
+        News::Overdue(_) => "Overdue: nobody has reviewed an emergency".into(),
         _ => state(case),
     };
     let digest: String = request.digest.to_string().chars().take(DIGITS).collect();
@@ -100,11 +110,16 @@ pub(super) fn of(
     foot.push(format!("{} · digest {digest}", request.id));
     let text = match news {
         News::Waits => "Read it and decide, signed in",
+        News::Lifted(_) | News::Overdue(_) => "Read it and review it, signed in",
         _ => "Open its page",
     };
     let title = cut(&line(&request.presentation.title), TITLE);
+    let alarm = match news.is_alarm() {
+        true => "EMERGENCY, ",
+        false => "",
+    };
     Letter {
-        subject: format!("{MARK} {}: {title}", request.chain.requester.id),
+        subject: subject(&format!("{alarm}{}: {title}", request.chain.requester.id)),
         mail: Mail {
             heading,
             parts,
@@ -115,6 +130,12 @@ pub(super) fn of(
             foot,
         },
     }
+}
+
+/// A subject in which nothing is decoded to other words (RFC 2047): what is ASCII is sent as it is.
+fn subject(text: &str) -> String {
+    let text = text.replace("=?", "=[?]");
+    format!("{MARK} {text}")
 }
 
 /// A text on one line.
@@ -134,7 +155,7 @@ fn moment(at: Timestamp) -> String {
 /// That there is something, and where.
 fn pointer(name: &str, heading: &str, href: String) -> Letter {
     Letter {
-        subject: format!("{MARK} {name}"),
+        subject: subject(name),
         mail: Mail {
             heading: heading.into(),
             parts: Vec::new(),
@@ -155,6 +176,8 @@ fn pointing(news: &News) -> &'static str {
         News::Approved => "A request of yours is approved",
         News::Over => "A request does not wait for your signature any more",
         News::Ended => "A request of yours is over",
+        News::Lifted(_) => "EMERGENCY: a rule was lifted, and somebody must review it",
+        News::Overdue(_) => "Overdue: nobody has reviewed an emergency",
     }
 }
 
@@ -285,6 +308,26 @@ fn over(case: &Case, news: &News, words: &mut Words) -> Vec<Part> {
     parts
 }
 
+/// That a rule was lifted, why, and who looks at it.
+fn alarm(active: &Active, (case, nth): (&Case, usize), words: &mut Words) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if let Some(lift) = case.lifted.get(nth) {
+        parts.push(Part::Note(format!(
+            "{} lifted rule {}. Nobody countersigned for it.",
+            lift.by(),
+            lift.rule
+        )));
+        let why = cut(&reveal_lines(lift.reason()), LONG);
+        parts.push(words.quoted("Why, in their own words", &why));
+        parts.push(Part::Note(review(active, case, lift)));
+    }
+    let mut facts = who(case, words);
+    facts.push(("State".into(), line(&state(case))));
+    parts.push(Part::Facts(facts));
+    parts.extend(action(case, words));
+    parts
+}
+
 /// One mail about many requests of one requester.
 pub(super) fn list(gateway: &Gateway, content: MailContent, told: &[(&Case, &News)]) -> Letter {
     let requests = counted(told.len(), "request", "requests");
@@ -296,7 +339,9 @@ pub(super) fn list(gateway: &Gateway, content: MailContent, told: &[(&Case, &New
     let lines = told.iter().take(LISTED).map(|(case, news)| Line {
         title: words.of(&cut(&line(&case.request.presentation.title), SHORT)),
         state: match news {
-            News::Asked(_) | News::Answered(_) => pointing(news).into(),
+            News::Asked(_) | News::Answered(_) | News::Lifted(_) | News::Overdue(_) => {
+                pointing(news).into()
+            }
             _ => state(case),
         },
         name: case.request.id.to_string(),
@@ -314,7 +359,7 @@ pub(super) fn list(gateway: &Gateway, content: MailContent, told: &[(&Case, &New
     let mut foot = vec![DECIDES_NOTHING.to_owned()];
     foot.extend(words.changed.then(|| BRACKETS.to_owned()));
     Letter {
-        subject: format!("{MARK} {who}: {requests}"),
+        subject: subject(&format!("{who}: {requests}")),
         mail: Mail {
             heading: format!("{who}: {requests}"),
             parts,
@@ -324,5 +369,39 @@ pub(super) fn list(gateway: &Gateway, content: MailContent, told: &[(&Case, &New
             },
             foot,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Subjects.
+    //!
+    //! In scope: words that stand for others.
+    //! Out of scope: the rest of a mail; `integration/email` has real servers and readers.
+    //! Invariant: a mail program shows the characters that were written.
+
+    use super::*;
+
+    #[test]
+    fn no_subject_is_decoded_to_other_words() {
+        for (title, shown) in [
+            (
+                "echo =?utf-8?B?QXBwcm92ZWQ=?= x",
+                "echo =[?]utf-8?B?QXBwcm92ZWQ=[?]= x",
+            ),
+            ("==?=?x", "==[?]=[?]x"),
+            ("a = b ? c", "a = b ? c"),
+        ] {
+            let subject = subject(title);
+            assert_eq!(subject, format!("[Countersign] {shown}"));
+            let mail = lettre::Message::builder()
+                .from("a@example.com".parse().unwrap())
+                .to("b@example.com".parse().unwrap())
+                .subject(subject.clone())
+                .body(String::new())
+                .unwrap();
+            let mail = String::from_utf8(mail.formatted()).unwrap();
+            assert!(mail.contains(&format!("Subject: {subject}\r\n")), "{mail}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod board;
+mod bounded;
 mod letter;
 mod news;
 mod pace;

@@ -10,7 +10,7 @@ use countersign_core::{
     approval::myself::myself,
     id::{MessageId, PersonId},
     lifecycle,
-    request::{Case, Closure, MessageKind, Phase},
+    request::{Case, Closure, Lifted, MessageKind, Phase},
     subject::SubjectId,
     time::{Span, Timestamp},
 };
@@ -56,6 +56,17 @@ pub(super) enum News {
     Over,
     /// How it ended: to the requester's side.
     Ended,
+    /// A rule was lifted in an emergency, as the nth of the request: to those who may review it.
+    Lifted(usize),
+    /// Nobody reviewed that in time.
+    Overdue(usize),
+}
+
+impl News {
+    /// Whether it is of an emergency, which no list hides.
+    pub(super) fn is_alarm(&self) -> bool {
+        matches!(self, Self::Lifted(_) | Self::Overdue(_))
+    }
 }
 
 impl fmt::Display for News {
@@ -67,6 +78,8 @@ impl fmt::Display for News {
             Self::Approved => f.write_str("approved"),
             Self::Over => f.write_str("over"),
             Self::Ended => f.write_str("ended"),
+            Self::Lifted(nth) => write!(f, "lifted:{nth}"),
+            Self::Overdue(nth) => write!(f, "overdue:{nth}"),
         }
     }
 }
@@ -83,6 +96,8 @@ impl FromStr for News {
             "ended" => Self::Ended,
             "asked" => Self::Asked(message.parse().map_err(|_| ())?),
             "answered" => Self::Answered(message.parse().map_err(|_| ())?),
+            "lifted" => Self::Lifted(message.parse().map_err(|_| ())?),
+            "overdue" => Self::Overdue(message.parse().map_err(|_| ())?),
             _ => return Err(()),
         })
     }
@@ -106,7 +121,8 @@ pub(super) fn read(place: &str) -> Option<(Recipient, News)> {
 }
 
 /// Everything that is to be told of a case through a channel, as it stands now. How it ended is owed to
-/// the requester's side from the beginning, so that no crash forgets it.
+/// the requester's side from the beginning, so that no crash forgets it; emergencies until somebody has
+/// reviewed them.
 pub(super) fn of(
     channel: &str,
     active: &Active,
@@ -116,21 +132,33 @@ pub(super) fn of(
     let mut news = BTreeSet::new();
     let waits = matches!(case.phase, Phase::Held { .. });
     let mut in_private = false;
+    let mut addresses = BTreeSet::new();
     for notify in notifies(channel, active, case) {
         match notify.place {
-            Some(address) if waits => {
-                news.insert((Recipient::Place(address), News::Waits));
-            }
-            Some(_) => {}
+            Some(address) => drop(addresses.insert(address)),
             None => in_private = true,
         }
+    }
+    for address in &addresses {
+        let to = || Recipient::Place(address.clone());
+        news.extend(waits.then(|| (to(), News::Waits)));
+        let alarms = due(case).flat_map(|(nth, lift)| alarms(nth, lift));
+        news.extend(alarms.map(|alarm| (to(), alarm)));
     }
     if !in_private {
         return news;
     }
+    for (nth, lift) in due(case) {
+        let reviewers = lifecycle::reviewers(case, active.world(), &lift.rule);
+        for person in reviewers.into_iter().take(MAX_TOLD) {
+            let to = || Recipient::Person(person.clone());
+            news.extend(alarms(nth, lift).map(|alarm| (to(), alarm)));
+        }
+    }
     if waits {
         let people = lifecycle::eligible_voters(case, active.world(), now);
-        let people = people.into_iter().take(MAX_TOLD);
+        let here = |person: &PersonId| !active.directory.is_away(person, now);
+        let people = people.into_iter().filter(here).take(MAX_TOLD);
         news.extend(people.map(|person| (Recipient::Person(person), News::Waits)));
     }
     for person in side(active, case) {
@@ -139,6 +167,18 @@ pub(super) fn of(
     }
     news.extend(answers(case, now));
     news
+}
+
+/// What was lifted of a case and nobody has reviewed, with its place among all that was.
+fn due(case: &Case) -> impl Iterator<Item = (usize, &Lifted)> {
+    let lifted = case.lifted.iter().enumerate();
+    lifted.filter(|(_, lift)| lift.reviewed.is_none())
+}
+
+/// What is told of a lift that nobody has reviewed.
+fn alarms(nth: usize, lift: &Lifted) -> impl Iterator<Item = News> {
+    let overdue = lift.overdue.then_some(News::Overdue(nth));
+    std::iter::once(News::Lifted(nth)).chain(overdue)
 }
 
 /// What the rules of a case say of a channel today.

@@ -1,7 +1,7 @@
 //! Handing a mail to a server.
 //!
 //! In scope: one connection for one mail; telling apart what keeps it from being taken.
-//! Out of scope: what is sent, and when it is tried again.
+//! Out of scope: what is sent, and when it is tried again; how much is read ([`bounded`](super::bounded)).
 //! Invariant: a server beyond this machine hears neither a password nor a mail without TLS. A mail whose
 //! last byte was sent and not answered may have been taken, and is reported so.
 //! Specification: RFC 5321, RFC 3207 (`STARTTLS`), RFC 4954 (`AUTH`), RFC 8314
@@ -21,11 +21,15 @@ use lettre::{
         extension::ClientId,
     },
 };
-use tokio::time::timeout;
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
 
+use super::bounded::Bounded;
 use crate::outbound::{self, FreshSecret};
 
-/// How long reaching the server may take.
+/// How long reaching the server may take, at each of its addresses.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long everything may take until the server wants the mail itself.
 const OPENING: Duration = Duration::from_secs(60);
@@ -128,7 +132,7 @@ impl Smtp {
 
     /// A connection whose server waits for the mail itself.
     async fn open(&self, to: &Address) -> Result<AsyncSmtpConnection, SmtpError> {
-        let mut connection = self.greet().await.map_err(|error| of_server(&error))?;
+        let mut connection = self.greet().await?;
         if let Some((user, secret)) = &self.login {
             let password = secret.get(Secret::check_header).await;
             let password = password.and_then(|secret| secret.password());
@@ -152,19 +156,43 @@ impl Smtp {
         Ok(connection)
     }
 
-    async fn greet(&self) -> Result<AsyncSmtpConnection, Error> {
-        let implicit = match &self.tls {
-            Tls::Implicit(parameters) => Some(parameters.clone()),
-            Tls::Start(_) | Tls::None => None,
+    async fn greet(&self) -> Result<AsyncSmtpConnection, SmtpError> {
+        let bounded = Bounded::new(Box::new(self.connect().await?));
+        let greeted = async {
+            let hello = &self.hello;
+            match &self.tls {
+                Tls::Implicit(parameters) => {
+                    let encrypted = bounded.encrypted(parameters.clone()).await?;
+                    AsyncSmtpConnection::connect_with_transport(encrypted, hello).await
+                }
+                Tls::Start(parameters) => {
+                    let plain = Box::new(bounded);
+                    let connected = AsyncSmtpConnection::connect_with_transport(plain, hello);
+                    let mut connection = connected.await?;
+                    connection.starttls(parameters.clone(), hello).await?;
+                    Ok(connection)
+                }
+                Tls::None => {
+                    AsyncSmtpConnection::connect_with_transport(Box::new(bounded), hello).await
+                }
+            }
         };
-        let server = (self.host.as_str(), self.port);
-        let connected =
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, implicit, None);
-        let mut connection = connected.await?;
-        if let Tls::Start(parameters) = &self.tls {
-            connection.starttls(parameters.clone(), &self.hello).await?;
+        greeted.await.map_err(|error: Error| of_server(&error))
+    }
+
+    /// A connection to the first of the server's addresses that takes one.
+    async fn connect(&self) -> Result<TcpStream, SmtpError> {
+        let failed = |error: &std::io::Error| SmtpError::Server(reveal(&error.to_string()));
+        let found = lookup_host((self.host.as_str(), self.port)).await;
+        let mut last = SmtpError::Server("the server's name has no address".into());
+        for address in found.map_err(|error| failed(&error))? {
+            last = match timeout(CONNECT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed(&error),
+                Err(_) => SmtpError::Server("the server can't be reached".into()),
+            };
         }
-        Ok(connection)
+        Err(last)
     }
 }
 
@@ -197,4 +225,58 @@ fn of_mail(error: &Error) -> SmtpError {
 fn said(error: &Error) -> String {
     let said: String = error.to_string().chars().take(SAID).collect();
     reveal(&said)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Servers that never end.
+    //!
+    //! In scope: how much is read of them.
+    //! Out of scope: good servers; `integration/email` has those.
+    //! Invariant: what is read is bounded, whoever says it.
+
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::*;
+
+    /// Sends a mail to a server that greets and then repeats itself for ever.
+    async fn sent_to(greeting: &'static [u8], repeats: &str) -> (String, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let piece = repeats.repeat(100_000 / repeats.len());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(greeting).await.unwrap();
+            let mut written = 0;
+            while stream.write_all(piece.as_bytes()).await.is_ok() && written < 200 << 20 {
+                written += piece.len();
+            }
+            written
+        });
+        let smtp = Smtp {
+            host: "127.0.0.1".into(),
+            port,
+            tls: Tls::None,
+            login: None,
+            hello: ClientId::Domain("localhost".into()),
+            from: "gateway@example.com".parse().unwrap(),
+        };
+        let sent = smtp.send("dana@example.com", b"Subject: x\r\n\r\nx").await;
+        (sent.unwrap_err().to_string(), server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_server_is_read_for_ever() {
+        let line = format!("250-{}\r\n", "a".repeat(900));
+        for (greeting, repeats) in [
+            (&b"220-"[..], "a"),
+            (b"220 hi\r\n250-", "a"),
+            (b"220 hi\r\n", &line),
+        ] {
+            let (said, written) = sent_to(greeting, repeats).await;
+            assert!(said.contains("says too much"), "{said}");
+            // What fits into the buffers of two sockets is written and not read.
+            assert!(written < 32 << 20, "{written}");
+        }
+    }
 }

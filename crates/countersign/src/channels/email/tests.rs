@@ -21,6 +21,8 @@ fn places_say_what_is_told_to_whom() {
         News::Approved,
         News::Over,
         News::Ended,
+        News::Lifted(0),
+        News::Overdue(12),
     ];
     for recipient in &recipients {
         for one in &news {
@@ -38,6 +40,8 @@ fn places_say_what_is_told_to_whom() {
         "person:dana",
         "person:dana waits more",
         "cred_1 waits",
+        "person:dana lifted:x",
+        "person:dana overdue",
     ] {
         assert_eq!(read(nothing), None, "{nothing}");
     }

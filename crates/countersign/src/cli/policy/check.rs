@@ -28,6 +28,9 @@ use crate::{
     server,
 };
 
+/// What is done about what only this machine has.
+const PUT_RIGHT: &str = "put it right where the gateway runs; here it may stay as it is";
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   countersign policy check
@@ -39,7 +42,9 @@ pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Fai
     let Some(bundle) = bundle(&args.directory, output)? else {
         return Ok(GENERAL);
     };
-    for problem in of_this_machine(&bundle, &args.directory).await {
+    let mut problems = of_this_machine(&bundle, &args.directory).await;
+    problems.extend(of_deployments(&bundle, &args.directory).await);
+    for problem in problems {
         output.result(&problem, |problem, paint| {
             line(problem, &args.directory, paint)
         })?;
@@ -83,10 +88,7 @@ async fn of_provisioning(provider: &Provider, directory: &Path) -> Option<anyhow
 /// Files beside the configuration that the gateway would refuse to use. It may run elsewhere, so
 /// these are only warnings.
 async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
-    let warning = |message: String| {
-        let help = "put it right where the gateway runs; here it may stay as it is";
-        Problem::warning(MAIN_FILE, None, message, help)
-    };
+    let warning = |message: String| Problem::warning(MAIN_FILE, None, message, PUT_RIGHT);
     let mut problems = Vec::new();
     if let Some(files) = &bundle.server().tls
         && let Err(error) = server::check_tls(files, directory)
@@ -146,6 +148,27 @@ async fn of_this_machine(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
             problems.push(warning(format!(
                 "stream `{name}` would send nothing: {error:#}"
             )));
+        }
+    }
+    problems
+}
+
+/// The key and the secret of each App that could not be used.
+async fn of_deployments(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, github) in bundle.deployments() {
+        let key: (_, fn(&Secret) -> _) = (&github.private_key, Secret::check_rsa);
+        let hook: (_, fn(&Secret) -> _) = (&github.webhook_secret, Secret::check_long);
+        for (source, check) in [key, hook] {
+            let CredentialSource::File(file) = source else {
+                continue;
+            };
+            let secret = Source::File(directory.join(file)).fetch().await;
+            if let Err(error) = secret.and_then(|secret| check(&secret)) {
+                let error = anyhow::Error::from(error);
+                let message = format!("deployments `{name}` would get no answer: {error:#}");
+                problems.push(Problem::warning(MAIN_FILE, None, message, PUT_RIGHT));
+            }
         }
     }
     problems

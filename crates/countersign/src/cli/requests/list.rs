@@ -17,6 +17,7 @@ use crate::{
         output::Output,
         text::{self, Paint, Table},
     },
+    days::{DAY, start_of},
 };
 
 const EXAMPLES: &str = "\
@@ -61,27 +62,14 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// A day in milliseconds.
-const DAY: i64 = 86_400_000;
-
 /// Reads where a list begins: a span before now, a day, or a moment.
 pub(in crate::cli) fn since(text: &str) -> Result<Timestamp, String> {
-    day(text).map_or_else(|| moment(text), Ok)
+    start_of(text).map_or_else(|| moment(text), Ok)
 }
 
 fn until(text: &str) -> Result<Timestamp, String> {
-    let end = day(text).map(|start| Timestamp(start.0.saturating_add(DAY)));
+    let end = start_of(text).map(|start| start.after(DAY));
     end.map_or_else(|| moment(text), Ok)
-}
-
-/// The first moment of a day in UTC, as in the console.
-fn day(text: &str) -> Option<Timestamp> {
-    let date: jiff::civil::Date = text
-        .parse()
-        .ok()
-        .filter(|_| text.len() == "2026-03-01".len())?;
-    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp(start.timestamp().as_millisecond()))
 }
 
 /// A span before now, or a moment in RFC 3339.
@@ -223,8 +211,8 @@ mod tests {
         assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(Timestamp(1_000)));
         assert!(moment("2h").unwrap() < now());
         assert!(since("yesterday").is_err());
-        assert_eq!(since("1970-01-02"), Ok(Timestamp(DAY)));
-        assert_eq!(until("1970-01-02"), Ok(Timestamp(2 * DAY)));
+        assert_eq!(since("1970-01-02"), Ok(Timestamp(DAY.as_millis())));
+        assert_eq!(until("1970-01-02"), Ok(Timestamp(2 * DAY.as_millis())));
         assert_eq!(until("1970-01-01T00:00:01Z"), Ok(Timestamp(1_000)));
     }
 }

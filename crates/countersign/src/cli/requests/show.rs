@@ -282,8 +282,10 @@ fn vote(vote: &VoteLine, now: Timestamp, paint: Paint) -> String {
         true => String::new(),
         false => paint.red(" (does not count any more: the passkey was removed since)"),
     };
+    let in_place = vote.in_place_of.as_deref().map(shown);
+    let in_place = in_place.map_or_else(String::new, |away| format!(" in the place of {away}"));
     format!(
-        "  {} {verdict} {}{with}{void}{reason}",
+        "  {} {verdict}{in_place} {}{with}{void}{reason}",
         shown(&vote.voter),
         text::relative(vote.at, now)
     )
@@ -386,6 +388,7 @@ mod tests {
         };
         let line = VoteLine {
             voter: "lea@example.com".into(),
+            in_place_of: None,
             verdict: Verdict::Approve,
             reason: None,
             at: Timestamp(1_060_000),

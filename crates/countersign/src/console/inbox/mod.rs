@@ -18,7 +18,6 @@ use countersign_core::{
     directory::Directory,
     id::RequestId,
     request::{Case, GOING_ON},
-    time::Timestamp,
 };
 use countersign_store::CaseFilter;
 
@@ -33,6 +32,7 @@ use super::{
 use crate::{
     admin,
     api::{Api, narrowing::requester, problem::ApiError, requests::visible},
+    days::{DAY, start_of},
     engine::EngineError,
 };
 
@@ -40,9 +40,6 @@ use crate::{
 const PAGE: usize = 50;
 /// The most open requests that are counted.
 const COUNTED: u32 = 200;
-/// A day in milliseconds.
-const DAY: i64 = 86_400_000;
-
 pub(super) async fn show(State(api): State<Api>, session: Session, asked: Asked) -> Response {
     match page(&Viewer::new(&api, &session), &asked).await {
         Ok(page) => answer::page(StatusCode::OK, &page),
@@ -237,20 +234,15 @@ fn narrow(filter: &Filter, directory: &Directory) -> CaseFilter {
         target: text(&filter.target),
         text: text(&filter.text),
         since: start_of(&filter.from),
-        until: start_of(&filter.to).map(|start| Timestamp(start.0.saturating_add(DAY))),
+        until: start_of(&filter.to).map(|start| start.after(DAY)),
         ..CaseFilter::default()
     }
 }
 
-/// The first moment of a day in UTC.
-fn start_of(day: &str) -> Option<Timestamp> {
-    let date: jiff::civil::Date = day.parse().ok()?;
-    let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp(start.timestamp().as_millisecond()))
-}
-
 #[cfg(test)]
 mod tests {
+    use countersign_core::time::Timestamp;
+
     use super::*;
 
     #[test]
@@ -277,7 +269,7 @@ mod tests {
 
     #[test]
     fn days_begin_at_midnight_in_utc() {
-        assert_eq!(start_of("1970-01-02"), Some(Timestamp(DAY)));
+        assert_eq!(start_of("1970-01-02"), Some(Timestamp(DAY.as_millis())));
         for bad in ["", "1970-02-30", "yesterday"] {
             assert_eq!(start_of(bad), None, "{bad}");
         }

@@ -84,7 +84,7 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
     let before = lifecycle::progress(case, viewer.active.world());
     let mut after = before.clone();
     let electorate = waiting::electorate(viewer, case, &side);
-    electorate.count(&mut after, &viewer.session.person, viewer.now);
+    electorate.count_any(&mut after, &viewer.session.person, viewer.now);
     let slot = after
         .filled
         .keys()

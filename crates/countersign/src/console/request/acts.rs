@@ -249,8 +249,10 @@ async fn vote(
 
 /// What the form says is granted beside the action.
 fn wanted(fields: &Fields) -> Result<Option<GrantWanted>, ApiError> {
-    if fields.name("grant").is_empty() {
-        return Ok(None);
+    match fields.name("grant") {
+        "" => return Ok(None),
+        "shape" => {}
+        _ => return Err(ApiError::invalid("`grant` is `shape`, or left out")),
     }
     let unreadable = |what: &str| ApiError::invalid(format!("the grant's {what} can't be read"));
     let uses: u32 = fields

@@ -139,10 +139,19 @@ fn voted(viewer: &Viewer<'_>, (case, ways): (&Case, &Ways), vote: &Vote) -> Time
         at,
         Event {
             text: vote.reason.clone().unwrap_or_default(),
-            detail: ways.signed_with(&vote.voter).map(with).unwrap_or_default(),
+            detail: signed(vote, ways),
             ..event
         },
     )
+}
+
+/// In whose place and with what a vote was cast.
+fn signed(vote: &Vote, ways: &Ways) -> String {
+    let away = vote.in_place_of.as_ref();
+    let in_place = away.map(|away| format!("in the place of {away}, who is away"));
+    let with = ways.signed_with(&vote.voter).map(with);
+    let parts: Vec<_> = in_place.into_iter().chain(with).collect();
+    parts.join(", ")
 }
 
 /// The passkey that signed a vote, in words.

@@ -277,7 +277,10 @@ async fn an_amendment_becomes_a_request_that_its_editor_can_not_sign() {
         .says("\\e\ntwo\\nlines\nC:\\\\x\n\\u{202e}");
     let bad = page.form(&[("arguments", "echo\r\n\\q"), ("text", "")]);
     let refused = site.post(&format!("{path}/amend"), &sam, bad).await;
-    refused.is(400).says("Line 2 has `\\q`").says("echo\n\\q");
+    refused
+        .is(400)
+        .says("Line 2 has <code>\\q</code>")
+        .says("echo\n\\q");
     let good = page.form(&[
         ("arguments", "echo\r\n\\e\r\nbetter\\nso\r\n"),
         ("text", "safer"),

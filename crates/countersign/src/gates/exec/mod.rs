@@ -38,7 +38,7 @@ use crate::{
         types::{RunEvent, RunRequest},
         ways::Ways,
     },
-    engine::{Admitted, Asked, EngineError, Input},
+    engine::{Admitted, Asked, EngineError},
     gateway::{Gateway, check_claimant},
     identity::Caller,
     names::Names,
@@ -391,10 +391,8 @@ impl Run {
         // Before, so that nothing is claimed that can't run.
         let secrets = self.gateway.secrets.of(request).await?;
         let place = self.place(&caller.subject.id)?;
-        let input = Input::Claim {
-            by: caller.subject.id.clone(),
-        };
-        let stepped = match self.gateway.engine.step(id.clone(), input).await {
+        let (by, behind) = (caller.subject.id.clone(), caller.lineage());
+        let stepped = match self.gateway.engine.claim(id, by, behind).await {
             Err(error) => {
                 // Somebody else of the requester's was faster, which its own record says.
                 if let Some(code) = error.refusal().filter(|code| *code != "not_open") {

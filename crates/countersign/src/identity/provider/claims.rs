@@ -66,21 +66,44 @@ pub(super) fn wants_more(told: &Map<String, Value>, provider: &Provider) -> bool
         .any(|claim| !told.contains_key(claim))
 }
 
+/// The longest name of an account that is shown, in characters.
+const MAX_CALLED: usize = 200;
+
+/// Which account the claims are of, as the provider identifies it, and what it is called there, which may
+/// be nothing.
+///
+/// # Errors
+/// [`Refused`] when it is not one of those that are meant.
+pub(super) fn account(
+    told: &Map<String, Value>,
+    provider: &Provider,
+) -> Result<(String, String), Refused> {
+    check_required(told, provider)?;
+    let text = |claim: &str| told.get(claim).and_then(Value::as_str).unwrap_or_default();
+    let called = text(&provider.person_claim).chars().take(MAX_CALLED);
+    Ok((text("sub").to_owned(), called.collect()))
+}
+
+fn check_required(told: &Map<String, Value>, provider: &Provider) -> Result<(), Refused> {
+    let differs = |(claim, value): &(&String, &String)| {
+        told.get(*claim).and_then(Value::as_str) != Some(value.as_str())
+    };
+    match provider.require.iter().find(differs) {
+        Some((claim, _)) => Err(Refused::NotMeant {
+            provider: provider.title.clone(),
+            claim: claim.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Whom the claims mean.
 ///
 /// # Errors
 /// [`Refused`] when that can be nobody.
 pub(super) fn vouched(told: &Map<String, Value>, provider: &Provider) -> Result<Vouched, Refused> {
     let title = || provider.title.clone();
-    let differs = |(claim, value): &(&String, &String)| {
-        told.get(*claim).and_then(Value::as_str) != Some(value.as_str())
-    };
-    if let Some((claim, _)) = provider.require.iter().find(differs) {
-        return Err(Refused::NotMeant {
-            provider: title(),
-            claim: claim.clone(),
-        });
-    }
+    check_required(told, provider)?;
     let claim = &provider.person_claim;
     let name = told.get(claim).and_then(Value::as_str);
     let name = name.ok_or_else(|| Refused::NoName {

@@ -23,21 +23,27 @@ use std::{
 use anyhow::Context;
 use countersign_core::{
     directory::AccountId,
-    id::{GroupId, PersonId, ProviderId},
+    id::{CredentialId, GroupId, PersonId, ProviderId},
     time::Timestamp,
 };
 use countersign_policy::Provider;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 pub use claims::Refused;
 use speaking::Connection;
 
-use super::challenge::{Challenges, StaleChallenge};
+use super::{
+    challenge::{Challenges, StaleChallenge},
+    further::FurtherAccount,
+};
 
 /// Sign-ins that a provider is asked about at once. Strangers can begin any number.
 const AT_ONCE: usize = 32;
 /// What separates the parts of what a browser keeps.
 const SEPARATOR: char = '~';
+/// The last part, where it left to link an account.
+const TO_LINK: &str = "link";
 
 /// Why nobody was signed in.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,41 @@ pub struct Vouched {
     pub groups: BTreeMap<GroupId, String>,
 }
 
+/// What a browser leaves for. An answer to one is none to another.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose<'a> {
+    /// To sign in, and to go to this address then.
+    SignIn(&'a str),
+    /// To link an account to whoever has this session.
+    Link(&'a CredentialId),
+}
+
+impl Purpose<'_> {
+    /// What its challenge is made for: a return under other settings is none.
+    fn text(&self, (id, provider): (&ProviderId, &Provider)) -> anyhow::Result<String> {
+        let settings = provider.settings()?;
+        Ok(match self {
+            Self::SignIn(next) => format!("provider\0{id}\0{settings}\0{next}"),
+            Self::Link(session) => format!("link\0{id}\0{settings}\0{session}"),
+        })
+    }
+
+    /// What the browser keeps of it.
+    fn kept(&self) -> String {
+        match self {
+            Self::SignIn(next) => encode(next.as_bytes()),
+            Self::Link(_) => format!("{SEPARATOR}{TO_LINK}"),
+        }
+    }
+}
+
+/// Whether a browser that kept this left to link an account. Nothing is believed by it.
+#[must_use]
+pub fn is_to_link(kept: &str) -> bool {
+    let mut parts = kept.split(SEPARATOR).skip(1);
+    parts.next() == Some("") && parts.next() == Some(TO_LINK)
+}
+
 /// A browser that leaves for a provider.
 #[derive(Debug)]
 pub struct Leaving {
@@ -137,15 +178,15 @@ impl Providers {
         })
     }
 
-    /// Sends a browser to a provider. `back` is the address that it returns to, `next` where it wants
-    /// to go from there. With `again` the provider is to ask who it is, whoever is signed in there.
+    /// Sends a browser to a provider. `back` is the address that it returns to. With `again` the provider
+    /// is to ask who it is, whoever is signed in there.
     ///
     /// # Errors
     /// [`SignInError`] when the provider can't be asked where.
     pub async fn leave(
         &self,
         (id, provider): (&ProviderId, &Provider),
-        (back, next, again): (&str, &str, bool),
+        (back, wants, again): (&str, Purpose<'_>, bool),
         now: Timestamp,
     ) -> Result<Leaving, SignInError> {
         let unreachable = |why| SignInError::Unreachable {
@@ -154,7 +195,7 @@ impl Providers {
         };
         let connection = self.connection(id, provider).map_err(unreachable)?;
         let metadata = connection.metadata().await.map_err(unreachable)?;
-        let purpose = purpose((id, provider), next).map_err(unreachable)?;
+        let purpose = wants.text((id, provider)).map_err(unreachable)?;
         let made = self.challenges.make(&purpose, now).map_err(unreachable)?;
         let mut to = metadata.authorization_endpoint.0.clone();
         to.query_pairs_mut()
@@ -171,23 +212,74 @@ impl Providers {
         }
         Ok(Leaving {
             to: to.into(),
-            keeps: format!("{made}{SEPARATOR}{}", encode(next.as_bytes())),
+            keeps: format!("{made}{SEPARATOR}{}", wants.kept()),
         })
     }
 
-    /// Takes a browser back: whom the provider vouches for, and where it wants to go.
+    /// Takes a browser back that left to sign in: whom the provider vouches for, and where it wants to go.
     ///
     /// # Errors
     /// [`SignInError`].
     pub async fn take_back(
         &self,
-        (id, provider): (&ProviderId, &Provider),
+        which: (&ProviderId, &Provider),
         back: &str,
         brought: &Return<'_>,
         now: Timestamp,
     ) -> Result<(Vouched, String), SignInError> {
-        let (made, next) = brought.kept.split_once(SEPARATOR).ok_or(StaleChallenge)?;
-        let next = decode(next).ok_or(StaleChallenge)?;
+        let next = wanted(brought)?;
+        let wants = Purpose::SignIn(&next);
+        let told = self.told(which, (back, wants), brought, now).await?;
+        Ok((claims::vouched(&told, which.1)?, next))
+    }
+
+    /// Takes a browser back that left to sign in with a linked account: which one, and where it wants to
+    /// go.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn take_linked(
+        &self,
+        which: (&ProviderId, &Provider),
+        back: &str,
+        brought: &Return<'_>,
+        now: Timestamp,
+    ) -> Result<(FurtherAccount, String), SignInError> {
+        let next = wanted(brought)?;
+        let wants = Purpose::SignIn(&next);
+        let told = self.told(which, (back, wants), brought, now).await?;
+        Ok((further_of(which, &told)?.0, next))
+    }
+
+    /// Takes a browser back that left to link an account to whoever has this session: which account, and
+    /// what it is called there.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn take_to_link(
+        &self,
+        which: (&ProviderId, &Provider),
+        (back, session): (&str, &CredentialId),
+        brought: &Return<'_>,
+        now: Timestamp,
+    ) -> Result<(FurtherAccount, String), SignInError> {
+        let wants = Purpose::Link(session);
+        let told = self.told(which, (back, wants), brought, now).await?;
+        further_of(which, &told)
+    }
+
+    /// What the provider says of whoever comes back.
+    async fn told(
+        &self,
+        (id, provider): (&ProviderId, &Provider),
+        (back, wants): (&str, Purpose<'_>),
+        brought: &Return<'_>,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, SignInError> {
+        let (made, kept) = brought.kept.split_once(SEPARATOR).ok_or(StaleChallenge)?;
+        if kept != wants.kept() {
+            return Err(StaleChallenge.into());
+        }
         let state = self.challenges.derived(made, "state");
         if !super::same_secret(&state, brought.state) {
             return Err(StaleChallenge.into());
@@ -202,7 +294,7 @@ impl Providers {
             provider: title(),
             why,
         };
-        let purpose = purpose((id, provider), &next).map_err(unreachable)?;
+        let purpose = wants.text((id, provider)).map_err(unreachable)?;
         self.challenges.spend(made, &purpose, now)?;
         let connection = self.connection(id, provider).map_err(unreachable)?;
         let metadata = connection.metadata().await.map_err(unreachable)?;
@@ -228,7 +320,7 @@ impl Providers {
             let more = connection.user_info(&metadata, &tokens).await;
             id_token::complete(&mut told, more.map_err(unreachable)?).map_err(disbelieved)?;
         }
-        Ok((claims::vouched(&told, provider)?, next))
+        Ok(told)
     }
 
     /// Where people sign out of the provider, where it has such a page and has said so lately. Nobody
@@ -256,9 +348,31 @@ impl Providers {
     }
 }
 
-/// What a browser leaves for: a return under other settings is none.
-fn purpose((id, provider): (&ProviderId, &Provider), next: &str) -> anyhow::Result<String> {
-    Ok(format!("provider\0{id}\0{}\0{next}", provider.settings()?))
+/// Where a browser that left to sign in wants to go.
+fn wanted(brought: &Return<'_>) -> Result<String, StaleChallenge> {
+    let (_, next) = brought.kept.split_once(SEPARATOR).ok_or(StaleChallenge)?;
+    decode(next).ok_or(StaleChallenge)
+}
+
+/// The account that is told of, and what it is called there.
+fn further_of(
+    (id, provider): (&ProviderId, &Provider),
+    told: &Map<String, Value>,
+) -> Result<(FurtherAccount, String), SignInError> {
+    let (subject, called) = claims::account(told, provider)?;
+    let settings = provider
+        .settings()
+        .map_err(|error| SignInError::Unreachable {
+            provider: provider.title.clone(),
+            why: error.into(),
+        })?;
+    let account = FurtherAccount {
+        provider: id.clone(),
+        issuer: provider.issuer.clone(),
+        subject,
+        settings,
+    };
+    Ok((account, called))
 }
 
 fn scope(provider: &Provider) -> String {

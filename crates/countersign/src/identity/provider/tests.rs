@@ -6,16 +6,21 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
-use countersign_core::time::Span;
+use countersign_core::{
+    id::{CredentialId, ProviderId},
+    time::{Span, Timestamp},
+};
 use countersign_policy::{Provider, target::exec::CredentialSource};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode as sign, jwk::JwkSet};
 use serde_json::{Map, Value, json};
 
 use super::{
+    Providers, Purpose, Return, SEPARATOR, SignInError, TO_LINK,
     claims::{self, Refused},
     discovery::Metadata,
     encode,
     id_token::{self, Expected},
+    is_to_link,
 };
 use crate::identity::signed;
 
@@ -279,6 +284,7 @@ fn provider() -> Provider {
         require: BTreeMap::from([("tenant".to_owned(), "t-1".to_owned())]),
         session: Span::minutes(60),
         scim: None,
+        links: None,
     }
 }
 
@@ -444,4 +450,116 @@ fn a_discovery_document_is_the_issuers_own() {
     ] {
         assert!(document(other.clone()).is_err(), "{other}");
     }
+}
+
+/// What a browser brings back that left for this.
+fn answer(
+    providers: &Providers,
+    wants: Purpose<'_>,
+    which: (&ProviderId, &Provider),
+) -> [String; 2] {
+    let text = wants.text(which).unwrap();
+    let made = providers.challenges.make(&text, Timestamp(1_000)).unwrap();
+    let state = providers.challenges.derived(&made, "state");
+    [format!("{made}{SEPARATOR}{}", wants.kept()), state]
+}
+
+#[tokio::test]
+async fn an_answer_is_one_to_what_was_left_for_in_the_session_that_left() {
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let providers = Providers::new(folder.path().into()).unwrap();
+    let provider = Provider {
+        // Nobody answers there, which is met after everything that is tried here.
+        issuer: "http://127.0.0.1:1".into(),
+        ..provider()
+    };
+    let (id, other) = ("partner".parse().unwrap(), "other".parse().unwrap());
+    let [mine, theirs] = [1, 2].map(CredentialId::from_bits);
+    let stale = async |wants, took: Purpose<'_>, from: &ProviderId| {
+        let [kept, state] = answer(&providers, wants, (&id, &provider));
+        let brought = Return {
+            kept: &kept,
+            state: &state,
+            code: "c",
+            ..Return::default()
+        };
+        let which = (from, &provider);
+        let now = Timestamp(2_000);
+        let result = match took {
+            Purpose::SignIn(_) => {
+                let plain = providers
+                    .take_back(which, "b", &brought, now)
+                    .await
+                    .map(drop);
+                let linked = providers
+                    .take_linked(which, "b", &brought, now)
+                    .await
+                    .map(drop);
+                // It is good once.
+                assert!(matches!(linked, Err(SignInError::Stale(_))));
+                plain
+            }
+            Purpose::Link(session) => {
+                let back = ("b", session);
+                let first = providers
+                    .take_to_link(which, back, &brought, now)
+                    .await
+                    .map(drop);
+                let again = providers.take_to_link(which, back, &brought, now).await;
+                assert!(matches!(again, Err(SignInError::Stale(_))));
+                first
+            }
+        };
+        matches!(result.unwrap_err(), SignInError::Stale(_))
+    };
+    let (link, sign_in) = (Purpose::Link(&mine), Purpose::SignIn("/inbox"));
+    assert!(!stale(link, link, &id).await && !stale(sign_in, sign_in, &id).await);
+    assert!(stale(link, Purpose::Link(&theirs), &id).await);
+    assert!(stale(link, sign_in, &id).await && stale(sign_in, link, &id).await);
+    assert!(stale(link, link, &other).await && stale(sign_in, sign_in, &other).await);
+    // What the browser keeps says nothing that is believed.
+    let [kept, state] = answer(&providers, sign_in, (&id, &provider));
+    let (made, _) = kept.split_once(SEPARATOR).unwrap();
+    let forged = format!("{made}{SEPARATOR}{SEPARATOR}{TO_LINK}");
+    assert!(is_to_link(&forged) && !is_to_link(&kept) && !is_to_link(""));
+    let brought = Return {
+        kept: &forged,
+        state: &state,
+        code: "c",
+        ..Return::default()
+    };
+    let forged = providers.take_to_link((&id, &provider), ("b", &mine), &brought, Timestamp(2_000));
+    assert!(matches!(forged.await, Err(SignInError::Stale(_))));
+}
+
+#[test]
+fn a_linked_account_is_what_the_provider_identifies_and_never_its_name() {
+    let provider = provider();
+    let told = |more: Value| {
+        let told = claims_with(more);
+        claims::account(told.as_object().unwrap(), &provider)
+    };
+    let of = |called: &str| Ok(("248".to_owned(), called.to_owned()));
+    let meant = |more: Value| {
+        let mut all = json!({ "tenant": "t-1" });
+        all.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        told(all)
+    };
+    assert_eq!(meant(json!({})), of("ann@example.com"));
+    assert_eq!(
+        meant(json!({ "email": "\u{430}nn@example.com", "email_verified": false })),
+        of("\u{430}nn@example.com")
+    );
+    assert_eq!(meant(json!({ "email": null })), of(""));
+    assert_eq!(
+        meant(json!({ "email": "x".repeat(900) })),
+        of(&"x".repeat(200))
+    );
+    assert!(matches!(
+        told(json!({ "tenant": "t-2" })),
+        Err(Refused::NotMeant { .. })
+    ));
 }

@@ -14,16 +14,14 @@ use countersign_policy::target::exec::CredentialSource;
 use countersign_runner::vault::{Secret, VaultError};
 use reqwest::{
     RequestBuilder, StatusCode, Url,
-    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_TYPE, USER_AGENT},
 };
 
-use crate::outbound::{self, FreshSecret};
+use crate::outbound::{self, FreshSecret, retry_after};
 
 /// How long a receiver is left alone that did not answer in time. One that goes on sending
 /// preliminary answers (status 103) keeps this end busy as long as an attempt lasts.
 const HUNG: Duration = Duration::from_secs(30);
-/// The longest pause that a receiver can ask for.
-const LONGEST: Duration = Duration::from_secs(3_600);
 /// How much of an answer is read; also so that the connection can be used again.
 const READ: usize = 64 << 10;
 
@@ -135,50 +133,4 @@ pub(in crate::streams) async fn send(post: RequestBuilder) -> Result<Answered, A
         after: retry_after(answer.headers()),
         body,
     })
-}
-
-/// How long a receiver wants to be left alone: seconds, or a date by its own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let after = text(RETRY_AFTER)?;
-    let seconds = match after.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok();
-            let (then, now) = (date(after)?, date(text(DATE)?)?);
-            let seconds = then.timestamp().as_second() - now.timestamp().as_second();
-            u64::try_from(seconds).unwrap_or(0)
-        }
-    };
-    Some(Duration::from_secs(seconds).min(LONGEST))
-}
-
-#[cfg(test)]
-mod tests {
-    use reqwest::header::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn receivers_say_when_to_come_back() {
-        let date = "Sat, 21 Nov 2026 07:00:00 GMT";
-        for (after, now, expected) in [
-            ("7", None, Some(7)),
-            (" 7 ", None, Some(7)),
-            ("999999", None, Some(3_600)),
-            ("Sat, 21 Nov 2026 07:00:30 GMT", Some(date), Some(30)),
-            ("Sat, 21 Nov 2026 06:00:00 GMT", Some(date), Some(0)),
-            ("Sat, 21 Nov 2026 07:00:30 GMT", None, None),
-            ("soon", Some(date), None),
-            ("-1", None, None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
-            if let Some(now) = now {
-                headers.insert(DATE, HeaderValue::from_static(now));
-            }
-            let found = retry_after(&headers).map(|after| after.as_secs());
-            assert_eq!(found, expected, "{after}");
-        }
-    }
 }

@@ -166,6 +166,8 @@ fn bodies() -> Vec<Body> {
             digest,
             emergency,
             envelope: bundle,
+            in_place_of: None,
+            lineage: Vec::new(),
             issuer: Some(by),
             slots: Vec::new(),
             verdict,

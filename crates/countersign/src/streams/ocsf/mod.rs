@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use countersign_policy::{TargetKind, stream::OcsfFile};
+use countersign_policy::{TargetKind, deployment::GITHUB_DEPLOY, stream::OcsfFile};
 use serde::{Deserialize, Serialize};
 
 use self::{about::Open, event::Around, file::Lines};
@@ -214,8 +214,9 @@ fn groups(active: &Active) -> BTreeMap<String, String> {
     let targets = active.bundle.targets().values();
     let commands = targets.flat_map(|target| match &target.kind {
         TargetKind::Exec(exec) => exec.commands.as_slice(),
+        TargetKind::Deployment => &[],
     });
-    commands
-        .map(|command| (command.action.to_string(), command.group.clone()))
-        .collect()
+    let named = commands.map(|command| (command.action.to_string(), command.group.clone()));
+    let deploys = (GITHUB_DEPLOY.to_owned(), "execute".to_owned());
+    named.chain([deploys]).collect()
 }

@@ -123,6 +123,8 @@ pub(super) fn vote(verdict: Verdict) -> Body {
         digest: ActionDigest(Hash::of(b"d")),
         emergency: false,
         envelope: Hash::of(b"envelope"),
+        in_place_of: None,
+        lineage: Vec::new(),
         issuer: None,
         slots: Vec::new(),
         verdict,

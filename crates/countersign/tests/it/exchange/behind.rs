@@ -237,6 +237,160 @@ async fn whoever_proposed_a_proof_does_not_approve_what_is_asked_with_it() {
     shop.lab.verify().await;
 }
 
+/// Whoever proposed how an issuer is believed, or gave a machine the key of another, could be that machine.
+#[tokio::test]
+async fn whoever_changed_how_a_machine_is_believed_does_not_approve_what_it_asks() {
+    let shop = Shop::new().await;
+    let fresh = Signer::new("fresh");
+    let (own, new) = (shop.own.jwk().to_string(), fresh.jwk().to_string());
+    let change = |files: &mut std::collections::BTreeMap<String, String>| {
+        let config = files.get_mut("countersign.toml").unwrap();
+        for (from, to) in [
+            (
+                "algorithms = [\"ES256\"]".to_owned(),
+                "algorithms = [\"ES256\", \"ES384\"]".to_owned(),
+            ),
+            (
+                "[issuer.cluster]\n".into(),
+                "[issuer.cluster]\naudience = \"https://rays.example\"\n".into(),
+            ),
+            (own.clone(), new.clone()),
+            (
+                "[agent.staging]\n".into(),
+                format!("[agent.staging]\nkeys = ['{own}']\n"),
+            ),
+        ] {
+            assert!(config.contains(&from), "{from}");
+            *config = config.replacen(&from, &to, 1);
+        }
+    };
+    shop.lab.apply_by("ray", change).await;
+    let (ray, bob) = (shop.lab.session("ray").await, shop.lab.session("bob").await);
+    let job = shop.bot().await;
+    let pod = shop
+        .cluster
+        .sign(&shop.pod(json!({ "aud": "https://rays.example" })));
+    let pod = shop.caller_of(&shop.exchange(&pod).await);
+    let moved = shop.own.sign(&shop.assertion("agent:staging", json!({})));
+    let moved = shop.caller_of(&shop.assert(&moved).await);
+    for (what, machine) in [("algorithms", &job), ("audience", &pod), ("moved", &moved)] {
+        let id = machine.held(&format!("./tally one {what}")).await;
+        ray.vote(&id, "approve")
+            .await
+            .refused(what, 403, "own_request");
+        bob.approve(&id).await;
+    }
+    shop.lab.verify().await;
+}
+
+/// A request is also whose it becomes: everybody who had a hand in a token that waits for it, or claims it.
+#[tokio::test]
+async fn whoever_is_behind_another_token_does_not_approve_what_it_runs() {
+    let shop = Shop::new().await;
+    let lab = &shop.lab;
+    let (bot, bobs) = (
+        lab.bot().await,
+        lab.token_from("agent:bot", Some("bob")).await,
+    );
+    let (ann, bob) = (lab.session("ann").await, lab.session("bob").await);
+    // While it waits, and once it is approved.
+    let waits = bot.held("./tally one waits").await;
+    assert_eq!(bobs.held("./tally one waits").await, waits);
+    bob.vote(&waits, "approve")
+        .await
+        .refused("attached", 403, "own_request");
+    let attached = bot.held("./tally one attached").await;
+    bob.approve(&attached).await;
+    assert_eq!(lab.state(&attached).await, "approved");
+    assert_eq!(bobs.held("./tally one attached").await, attached);
+    assert_eq!(
+        lab.state(&attached).await,
+        "held",
+        "bob's vote is their own"
+    );
+    // Claimed without asking again.
+    let claimed = bot.held("./tally one claimed").await;
+    bob.approve(&claimed).await;
+    let refused = bobs.claim(&claimed, "./tally one claimed").await;
+    assert_ne!(refused["event"], "exited", "{refused}");
+    assert_eq!(lab.state(&claimed).await, "held");
+    lab.nothing_ran().await;
+    // Nobody else is kept from deciding, and whoever was behind it anyway is recorded once.
+    let again = bot.held("./tally one again").await;
+    assert_eq!(bot.held("./tally one again").await, again);
+    assert!(lab.stored(&again).await.self_grown.is_empty());
+    for (id, command) in [
+        (&waits, "./tally one waits"),
+        (&attached, "./tally one attached"),
+        (&claimed, "./tally one claimed"),
+    ] {
+        ann.approve(id).await;
+        assert_eq!(bobs.claim(id, command).await["event"], "exited");
+    }
+    lab.verify().await;
+}
+
+/// A change that ada proposed and abe approved is not applied from a session that abe had a hand in.
+#[tokio::test]
+async fn a_change_is_not_applied_by_whom_its_approver_let_in() {
+    let shop = Shop::new().await;
+    let lab = &shop.lab;
+    let (ada, abe) = (lab.session("ada").await, lab.session("abe").await);
+    let mut files = lab.gateway.active().bundle.files().clone();
+    files
+        .get_mut("countersign.toml")
+        .unwrap()
+        .push_str("\n# x\n");
+    let change = json!({ "files": files });
+    let id = ada.propose("bundle-apply", change).await.text("request");
+    abe.approve(&id).await;
+    let path = format!("/v1/requests/{id}/claim");
+    let other = lab.session_from("ada", Some("abe")).await;
+    let applied = other.post(&path, &json!({})).await;
+    assert_ne!(applied.text("state"), "succeeded", "{applied:?}");
+    assert_eq!(lab.state(&id).await, "held");
+    lab.session("ray").await.approve(&id).await;
+    let applied = other.post(&path, &json!({})).await;
+    assert_eq!(applied.text("state"), "succeeded", "{applied:?}");
+}
+
+/// Nobody has another machine ask again for them, nor asks again for whom one asked.
+#[tokio::test]
+async fn a_denial_holds_for_everybody_in_the_chain() {
+    let shop = Shop::new().await;
+    let assertion = shop.own.sign(&shop.assertion("agent:signer", json!({})));
+    let signer = shop.caller_of(&shop.assert(&assertion).await);
+    let bot = shop.bot_for(&signer).await;
+    let pod = shop.cluster.sign(&shop.pod(json!({})));
+    let pod = shop.caller_of(&shop.exchange(&pod).await);
+    let denied = async |caller: &Caller, command: &str| {
+        let events = caller.run(command, 0).await;
+        let refused = event(&events, "refused").unwrap_or_else(|| panic!("{events:?}"));
+        assert_eq!(refused["code"], "denied", "{command}: {refused}");
+    };
+    let deny = async |caller: &Caller, command: &str| {
+        let id = caller.held(command).await;
+        let ann = shop.lab.session("ann").await;
+        ann.vote(&id, "deny").await.expect(200);
+    };
+    deny(&signer, "./tally one through").await;
+    denied(&bot, "./tally one through").await;
+    deny(&bot, "./tally one back").await;
+    denied(&signer, "./tally one back").await;
+    denied(&shop.bot().await, "./tally one back").await;
+    // In other words, too often.
+    for word in ["a", "b", "c"] {
+        deny(&signer, &format!("./tally one {word}")).await;
+    }
+    denied(&signer, "./tally one other").await;
+    denied(&bot, "./tally one other").await;
+    // Whoever is in none of these chains is asked about.
+    pod.held("./tally one through").await;
+    shop.bot().await.held("./tally one other").await;
+    shop.lab.nothing_ran().await;
+    shop.lab.verify().await;
+}
+
 /// What was denied to a machine was denied to it, for whomever it asks.
 #[tokio::test]
 async fn another_chain_is_not_asked_again() {

@@ -41,6 +41,11 @@ impl Shop {
     }
 }
 
+/// Until proofs are made in a second in which no gateway started.
+async fn next_second() {
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+}
+
 async fn get(caller: &Caller, path: &str, scheme: &str, proofs: &[&str]) -> Answer {
     let mut request = client().get(format!("{}{path}", caller.url));
     request = request.header("authorization", format!("{scheme} {}", caller.secret));
@@ -66,6 +71,7 @@ async fn get(caller: &Caller, path: &str, scheme: &str, proofs: &[&str]) -> Answ
 #[tokio::test]
 async fn a_bound_token_counts_with_a_proof_only() {
     let shop = Shop::new().await;
+    next_second().await;
     let key = Signer::new("dpop");
     let given = shop.exchange_bound(&key).await.expect(200);
     assert_eq!(given.text("token_type"), "DPoP");
@@ -219,6 +225,7 @@ async fn a_bound_token_counts_with_a_proof_only() {
 #[tokio::test]
 async fn a_machine_can_be_made_to_bind_its_tokens() {
     let shop = Shop::new().await;
+    next_second().await;
     let (key, plain) = (Signer::new("dpop"), shop.bot().await);
     let bound = shop.caller_of(&shop.exchange_bound(&key).await);
     let here = format!("{}/oauth/token", shop.lab.url);
@@ -278,4 +285,29 @@ async fn a_machine_can_be_made_to_bind_its_tokens() {
     let ada = shop.lab.session("ada").await;
     let issued = ada.propose("agent-token", json!({ "agent": "shop" })).await;
     issued.refused("a token of its own", 422, "invalid_proposal");
+}
+
+/// Of the second in which a gateway started it can't know what was used before.
+#[tokio::test]
+async fn a_used_proof_does_not_count_after_a_restart_in_the_same_second() {
+    let shop = Shop::new().await;
+    next_second().await;
+    let key = Signer::new("dpop");
+    let made = json!({ "iat": now(), "jti": "once" });
+    let proof = |shop: &Shop| {
+        let here = format!("{}/oauth/token", shop.lab.url);
+        let claims = proof_of("POST", &here, None, made.clone());
+        prove(&key, &claims, json!({}))
+    };
+    let given = shop.exchange_with(&[("dpop", &proof(&shop))]).await;
+    given.expect(200);
+    // The address is another one then, and the proof is the same but for that.
+    let shop = Shop {
+        lab: shop.lab.restart().await,
+        ..shop
+    };
+    let again = shop.exchange_with(&[("dpop", &proof(&shop))]).await;
+    refused("again", &again, 400, "invalid_dpop_proof", "started");
+    next_second().await;
+    shop.exchange_bound(&key).await.expect(200);
 }

@@ -209,6 +209,8 @@ pub(super) fn statement(
         digest: digest(request),
         emergency: false,
         grant: None,
+        in_place_of: None,
+        lineage: Vec::new(),
         issuer: None,
         reason: Some("checked".into()),
         request: RequestId::from_bits(request),

@@ -13,7 +13,7 @@ use super::{
     tamper::{Row, Scene},
     *,
 };
-use crate::body::{GrantEnded, GrantGiven, GrantUsed, OutcomeStatus, Phase};
+use crate::body::{GrantEnded, GrantGiven, GrantUsed, OutcomeStatus, Phase, SelfGrew};
 
 /// What Dana granted with.
 const GRANTING: u128 = 20;
@@ -184,6 +184,18 @@ fn over() -> Vec<Row> {
             "a request under a grant whose first action ended unknown",
             sealed(|log| log.draft(GRANTING, 6).ending().status = OutcomeStatus::Unknown),
             "was over, used up or ended",
+        ),
+        (
+            "a request under a grant of somebody who has joined its side since",
+            sealed(|log| {
+                let refs = vec![person(DANA)];
+                let grew = Body::SelfGrew(SelfGrew {
+                    refs,
+                    why: "policy".into(),
+                });
+                log.before(USES[1], 0, of(GRANTING, 5 * MINUTE, grew));
+            }),
+            "is on the requester's side and cannot countersign",
         ),
         (
             "a request run on a grant's votes after that grant was taken from it",

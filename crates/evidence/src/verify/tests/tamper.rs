@@ -75,6 +75,13 @@ fn instead_of_dana(log: &mut Log, name: &str) {
     *log.draft(HELD, 5) = permitted(HELD, 3 * MINUTE, &["dba"], fills);
 }
 
+/// Dana signs in the place of somebody who is away.
+fn dana_signs_for(log: &mut Log, away: &str) {
+    let mut stated = statement(HELD, MINUTE, DANA, "dba", 0);
+    stated.in_place_of = Some(person(away));
+    *log.draft(HELD, 2) = vote(HELD, MINUTE, &stated);
+}
+
 /// An attack, the scene after it, and words of one finding.
 pub(super) type Row = (&'static str, Scene, &'static str);
 
@@ -356,6 +363,24 @@ fn about_people() -> Vec<Row> {
             "one person in two slots",
             sealed(|log| log.draft(HELD, 5).permission().fills[1].voter = person(DANA)),
             "is counted in more than one slot",
+        ),
+        (
+            "somebody's own right in one slot, and their stand-in with it in another",
+            sealed(|log| dana_signs_for(log, ERIN)),
+            "is counted in more than one slot",
+        ),
+        (
+            "approved in the place of the owner of the agent that asks",
+            sealed(|log| dana_signs_for(log, OLGA)),
+            "who is on the requester's side",
+        ),
+        (
+            "a vote in somebody's place recorded as the voter's own",
+            sealed(|log| {
+                dana_signs_for(log, FINN);
+                log.draft(HELD, 2).approval().in_place_of = None;
+            }),
+            "`in_place_of` is not what was signed",
         ),
         (
             "too few people",

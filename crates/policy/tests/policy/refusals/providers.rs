@@ -84,7 +84,42 @@ fn providers() {
         (
             format!("{GOOD}{}", with("corp", "other")),
             5,
-            "`other` is a second provider",
+            "`other` is a second provider that says who people are",
+        ),
+        (
+            format!("{GOOD}{}links_only = true\n", with("corp", "other")),
+            5,
+            "`other` has the same issuer as `corp`",
+        ),
+        (
+            more("signed_in_within = \"1d\""),
+            5,
+            "`signed_in_within` is for providers that only link",
+        ),
+        (
+            more("links_only = true\nsigned_in_within = \"91d\""),
+            6,
+            "`signed_in_within` is 91d",
+        ),
+        (
+            more("links_only = true\ncreates_people = true"),
+            1,
+            "a provider that only links has no `creates_people`",
+        ),
+        (
+            more("links_only = true\ngroups = { \"a\" = \"agents\" }"),
+            1,
+            "a provider that only links has no `groups`",
+        ),
+        (
+            more("links_only = true\ngroups_claim = \"g\""),
+            1,
+            "a provider that only links has no `groups_claim`",
+        ),
+        (
+            more("links_only = true\nscim = { token = { env = \"A\" } }"),
+            1,
+            "a provider that only links has no `scim`",
         ),
     ] {
         let mut files = files("");
@@ -96,6 +131,49 @@ fn providers() {
         let said = |one: &String| one.starts_with(&at) && one.contains(message);
         assert!(lines.iter().any(said), "{written}: {lines:#?}");
     }
+}
+
+#[test]
+fn any_number_of_others_only_link() {
+    let other = |name: &str, at: &str| {
+        let table = GOOD.replace("corp", name).replace("a.example", at);
+        format!("{table}links_only = true\n")
+    };
+    let read = |text: &str| {
+        let mut files = files("@id(\"all\") permit (principal, action, resource);");
+        files.insert("countersign.toml".into(), format!("{MAIN}\n{text}"));
+        countersign_policy::Bundle::from_files(&files).unwrap()
+    };
+    let three = format!(
+        "{GOOD}{}{}",
+        other("b", "b.example"),
+        other("c", "c.example")
+    );
+    let bundle = read(&three);
+    assert_eq!(bundle.providers().len(), 3);
+    let (name, authority) = bundle.authority().unwrap();
+    assert_eq!((name.as_str(), authority.creates_people), ("corp", true));
+    let linked = bundle
+        .providers()
+        .values()
+        .filter_map(|one| Some((one, one.links?)));
+    for (provider, links) in linked {
+        assert!(!provider.creates_people && provider.groups.is_empty());
+        assert_eq!(links.signed_in_within.to_string(), "7d");
+    }
+    // What was believed as the one is not believed as the other.
+    let alone = read(&other("corp", "a.example"));
+    assert!(alone.authority().is_none());
+    let settings = |bundle: &countersign_policy::Bundle| {
+        let provider = &bundle.providers()[&"corp".parse().unwrap()];
+        provider.settings().unwrap()
+    };
+    assert_ne!(settings(&alone), settings(&bundle));
+    let longer = read(&format!(
+        "{}signed_in_within = \"8d\"\n",
+        other("corp", "a.example")
+    ));
+    assert_ne!(settings(&alone), settings(&longer));
 }
 
 #[test]
