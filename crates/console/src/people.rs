@@ -67,12 +67,10 @@ pub struct PersonRow {
 /// That somebody is away.
 #[derive(Debug, Clone, Default)]
 pub struct Absence {
-    /// From when.
-    pub from: Moment,
-    /// Until when.
-    pub until: Moment,
-    /// Whether it has begun.
-    pub now: bool,
+    /// From when, for example `2026-12-21`; empty when it has begun.
+    pub from: String,
+    /// `through 2027-01-03 (UTC)`, or `until` a time.
+    pub end: String,
     /// Who signs in their place.
     pub stand_in: String,
     /// Whether somebody else countersigned it.
@@ -166,6 +164,10 @@ impl PeoplePage {
         let people = self.people.iter().map(|row| ("person", row.name.as_str()));
         let machines = self.machines.iter();
         people.chain(machines.map(|row| (row.kind.name(), row.name.as_str())))
+    }
+
+    fn away_people(&self) -> impl Iterator<Item = &PersonRow> {
+        self.active_people().filter(|row| row.absence.is_some())
     }
 
     fn active_people(&self) -> impl Iterator<Item = &PersonRow> {

@@ -298,6 +298,8 @@ fn proof(
 
 async fn proven(gateway: &Gateway, keys: &Keys) -> anyhow::Result<()> {
     let here = format!("{}{HERE}", gateway.url());
+    // In the first seconds proofs must say a nonce.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     let first = proof(keys, "POST", &here, None, 0)?;
     let token = keys.token(gateway.url(), "job-0", Algorithm::ES256)?;
     let given = exchange(gateway, &token, Some(&first)).await?;
@@ -339,8 +341,6 @@ async fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let keys = Arc::new(Keys::new()?);
     let gateway = opened(dir.path(), &keys).await?;
-    // Proofs name whole seconds, and none from before the start counts.
-    tokio::time::sleep(Duration::from_secs(1)).await;
     refused(&gateway, &keys, Algorithm::ES256).await?;
     refused(&gateway, &keys, Algorithm::RS256).await?;
     proven(&gateway, &keys).await?;

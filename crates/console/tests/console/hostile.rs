@@ -488,9 +488,8 @@ impl Fill<'_> {
                 manager: self.s(),
                 disabled: false,
                 absence: Some(Absence {
-                    from: self.moment(),
-                    until: self.moment(),
-                    now: false,
+                    from: self.s(),
+                    end: self.s(),
                     stand_in: self.s(),
                     countersigned: false,
                 }),

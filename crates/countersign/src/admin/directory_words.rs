@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use countersign_core::id::{GroupId, PersonId};
 use countersign_policy::DirectoryChange;
 
+use crate::days::{end_in_words, first_in_words};
+
 /// A change of the directory in one line.
 pub(super) fn title_of(change: &DirectoryChange) -> String {
     match change {
@@ -97,8 +99,7 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
         } => vec![
             ("person", person.to_string()),
             ("stand-in", stand_in.to_string()),
-            ("from", from.to_string()),
-            ("until", until.to_string()),
+            ("away", format!("from {} {}", first_in_words(*from), end_in_words(*until))),
         ],
         DirectoryChange::AddMembership { person, group }
         | DirectoryChange::RemoveMembership { person, group } => {

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     active::Active,
     api::types::ProposalBody,
+    days::DAY,
     identity::{
         SignedInWith,
         account::Linked,
@@ -290,7 +291,7 @@ impl Proposal {
         self
     }
 
-    /// Refuses what would be over before it began.
+    /// Refuses what would be over before it began, or should have begun days ago.
     ///
     /// # Errors
     /// [`InvalidProposal::Arguments`].
@@ -298,10 +299,13 @@ impl Proposal {
         match self {
             Self::Directory {
                 name,
-                change: DirectoryChange::SetAbsence { until, .. },
-            } if *until <= now => {
-                let over = "that time is over already".into();
-                Err(InvalidProposal::Arguments(name.clone(), over))
+                change: DirectoryChange::SetAbsence { from, until, .. },
+            } if *until <= now || from.after(DAY) <= now => {
+                let why = match *until <= now {
+                    true => "that time is over already",
+                    false => "it can't begin in the past; leave the first day out to begin now",
+                };
+                Err(InvalidProposal::Arguments(name.clone(), why.into()))
             }
             _ => Ok(()),
         }

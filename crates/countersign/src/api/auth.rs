@@ -15,7 +15,10 @@ use serde_json::json;
 use super::{Api, problem::ApiError};
 use crate::{
     gateway::Gateway,
-    identity::{Caller, IdentityError, dpop},
+    identity::{
+        Caller, IdentityError,
+        dpop::{self, NotProven},
+    },
     log::Record,
 };
 
@@ -96,7 +99,9 @@ async fn check_key(
     let proof = bound.then(|| proof_of(&parts.headers).unwrap_or_default());
     let checked = api.gateway.identity.check_key(caller, proof, &request);
     if let Err(error) = checked {
-        record_refused(api, "unproven_key", Some(&caller.subject.id)).await;
+        if !matches!(error, NotProven::NeedsNonce(_)) {
+            record_refused(api, "unproven_key", Some(&caller.subject.id)).await;
+        }
         return Err(IdentityError::Key(error).into());
     }
     Ok(())

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::identity::{
     IdentityError,
-    dpop::ALGORITHMS,
+    dpop::{ALGORITHMS, NotProven},
     exchange::{ExchangeError, Exchanged, Presented, Showing, Turn},
 };
 
@@ -68,6 +68,8 @@ struct Refused {
     status: StatusCode,
     error: &'static str,
     why: String,
+    /// What the next proof of a key must say (RFC 9449, section 8).
+    nonce: Option<String>,
 }
 
 fn refused(error: &'static str, why: impl Into<String>) -> Refused {
@@ -75,6 +77,7 @@ fn refused(error: &'static str, why: impl Into<String>) -> Refused {
         status: StatusCode::BAD_REQUEST,
         error,
         why: why.into(),
+        nonce: None,
     }
 }
 
@@ -99,6 +102,12 @@ impl IntoResponse for Refused {
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             let soon = HeaderValue::from_static("5");
             response.headers_mut().insert(header::RETRY_AFTER, soon);
+        }
+        if let Some(nonce) = self
+            .nonce
+            .and_then(|nonce| HeaderValue::try_from(nonce).ok())
+        {
+            response.headers_mut().insert("dpop-nonce", nonce);
         }
         unkept(response)
     }
@@ -325,6 +334,13 @@ fn check_wanted(form: &BTreeMap<String, String>, url: &str) -> Result<(), Refuse
 /// not let strangers fill the log.
 async fn said(api: &Api, machine: Showing<'_>, error: ExchangeError) -> Refused {
     let why = crate::explain(&error);
+    // Nothing is wrong: the protocol's first step after a start.
+    if let ExchangeError::Proof(NotProven::NeedsNonce(nonce)) = error {
+        return Refused {
+            nonce: Some(nonce),
+            ..refused("use_dpop_nonce", why)
+        };
+    }
     let (holder, code) = match &error {
         ExchangeError::Disbelieved(_) => (None, "token_refused"),
         ExchangeError::Stopped { machine, .. } => (Some(machine.clone()), "disabled"),

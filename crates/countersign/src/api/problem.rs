@@ -13,42 +13,51 @@ use crate::{
     engine::EngineError,
     explain,
     gates::{advisory::TooManyOutstanding, exec::ExecError},
-    identity::IdentityError,
+    identity::{IdentityError, dpop::NotProven},
     secrets::{MaskError, SecretFileError},
     uploads::UploadError,
 };
 
 /// How a token that is bound to a key is sent (RFC 9449, section 7.1).
 const DPOP: &str = "DPoP algs=\"ES256 EdDSA PS256 RS256\"";
+/// The same, to whoever must say a nonce first (section 9).
+const NEEDS_NONCE: &str = "DPoP error=\"use_dpop_nonce\", algs=\"ES256 EdDSA PS256 RS256\"";
 
 /// An answer that says what was wrong.
 #[derive(Debug)]
-pub struct ApiError(Box<Problem>);
+pub struct ApiError {
+    problem: Box<Problem>,
+    /// What the next proof of a key must say.
+    nonce: Option<String>,
+}
 
 impl ApiError {
     /// An answer of this status with a stable name and a text for people.
     #[must_use]
     pub fn new(status: StatusCode, kind: &str, title: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
-            kind: kind.into(),
-            status: status.as_u16(),
-            title: title.into(),
-            detail: None,
-            request: None,
-        }))
+        Self {
+            problem: Box::new(Problem {
+                kind: kind.into(),
+                status: status.as_u16(),
+                title: title.into(),
+                detail: None,
+                request: None,
+            }),
+            nonce: None,
+        }
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.detail = Some(detail.into());
+        self.problem.detail = Some(detail.into());
         self
     }
 
     /// Names the request concerned.
     #[must_use]
     pub fn about(mut self, request: &RequestId) -> Self {
-        self.0.request = Some(request.clone());
+        self.problem.request = Some(request.clone());
         self
     }
 
@@ -61,20 +70,27 @@ impl ApiError {
     /// The problem itself.
     #[must_use]
     pub fn problem(&self) -> &Problem {
-        &self.0
+        &self.problem
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut response = (status, Json(*self.0)).into_response();
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = (status, Json(*self.problem)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         if status == StatusCode::UNAUTHORIZED {
             let headers = response.headers_mut();
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
-            headers.append("www-authenticate", HeaderValue::from_static(DPOP));
+            let nonce = self
+                .nonce
+                .and_then(|nonce| HeaderValue::try_from(nonce).ok());
+            let challenge = if nonce.is_some() { NEEDS_NONCE } else { DPOP };
+            headers.append("www-authenticate", HeaderValue::from_static(challenge));
+            if let Some(nonce) = nonce {
+                headers.insert("dpop-nonce", nonce);
+            }
         }
         response
     }
@@ -182,6 +198,10 @@ impl From<IdentityError> for ApiError {
                     "Sign in with the account. Where that is not possible any more, an administrator \
                      unlinks it first: countersign people unlink PERSON PROVIDER.",
                 ),
+            IdentityError::Key(NotProven::NeedsNonce(nonce)) => Self {
+                nonce: Some(nonce),
+                ..Self::new(StatusCode::UNAUTHORIZED, "use_dpop_nonce", text)
+            },
             IdentityError::Key(_) => Self::new(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", text)
                 .with_detail("Make a new proof for every request, with the key that the token is bound to."),
             IdentityError::Store(error) => EngineError::from(error).into(),

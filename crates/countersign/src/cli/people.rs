@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::types::{AbsenceLine, DirectoryInfo, PasskeyLine, PersonLine},
-    days::{DAY, start_of},
+    days::{DAY, end_in_words, first_in_words, start_of},
 };
 
 const ADD_EXAMPLES: &str = "\
@@ -55,6 +55,9 @@ Examples:
   countersign people away dana@example.com --stand-in lea@example.com \\
     --from 2026-12-21 --until 2027-01-03 --reason holidays
   countersign people back dana@example.com";
+const BACK_EXAMPLES: &str = "\
+Examples:
+  countersign people back dana@example.com --reason 'back early'";
 
 /// Subcommands of `countersign people`.
 #[derive(Debug, Subcommand)]
@@ -119,7 +122,7 @@ pub(crate) enum Command {
         waiting: Waiting,
     },
     /// Propose that a person is back
-    #[command(after_help = AWAY_EXAMPLES)]
+    #[command(after_help = BACK_EXAMPLES)]
     Back(One),
     /// Propose that a person's account with a provider is theirs no more
     #[command(after_help = UNLINK_EXAMPLES)]
@@ -279,18 +282,14 @@ fn table(people: &[PersonLine], paint: Paint) -> String {
     table.to_text(paint)
 }
 
-/// `, away until 2027-01-04, lea signs`.
+/// `, away through 2027-01-03 (UTC), lea signs`.
 fn away(absence: &AbsenceLine) -> String {
-    let day = |at: Timestamp| at.to_string().chars().take(10).collect::<String>();
     let from = match absence.from <= clock::now() {
         true => String::new(),
-        false => format!(" from {}", day(absence.from)),
+        false => format!(" from {}", first_in_words(absence.from)),
     };
-    format!(
-        ", away{from} until {}, {} signs",
-        day(absence.until),
-        absence.stand_in
-    )
+    let end = end_in_words(absence.until);
+    format!(", away{from} {end}, {} signs", absence.stand_in)
 }
 
 /// `laptop (cred_…)`.

@@ -34,6 +34,7 @@ use crate::{
         problem::ApiError,
         requests::visible,
     },
+    days::{end_in_words, first_in_words},
     engine::EngineError,
     identity::{ended, is_long_lived, parse_subject},
 };
@@ -140,9 +141,11 @@ fn person_row(
             })
             .collect(),
         absence: absence_of(&viewer.active.directory, id, viewer.now).map(|absence| Absence {
-            from: viewer.moment(absence.from),
-            until: viewer.moment(absence.until),
-            now: absence.from <= viewer.now,
+            from: match absence.from <= viewer.now {
+                true => String::new(),
+                false => first_in_words(absence.from),
+            },
+            end: end_in_words(absence.until),
             stand_in: absence.stand_in,
             countersigned: absence.countersigned,
         }),

@@ -3,9 +3,9 @@
 //! In scope: believing one proof, for one request, once.
 //! Out of scope: which tokens are bound, and to which key.
 //! Invariant: a proof counts for one method and address, with one token, within a minute, and no second
-//! time; also not after this process started again, unless it says that it was made after that. Nonces of
-//! the server are not asked for.
-//! Specification: RFC 9449, sections 4 and 7; RFC 7638.
+//! time; also not after this process started again: what could be of before then must say this process's
+//! nonce.
+//! Specification: RFC 9449, sections 4, 7, 8 and 9; RFC 7638.
 
 use axum::http::Uri;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,6 +17,7 @@ use super::{
     replay::{Again, Shown},
     signed::Token,
 };
+use crate::keys::random_bytes;
 
 /// Signatures of proofs that are believed.
 pub const ALGORITHMS: [&str; 4] = ["ES256", "EdDSA", "PS256", "RS256"];
@@ -47,6 +48,11 @@ pub enum NotProven {
     /// It is of another key.
     #[error("the proof was made with another key than the token is bound to")]
     OtherKey,
+    /// It could have been shown before this process started. Holds what a new one must say.
+    #[error(
+        "the gateway has just started: send a new proof that says the nonce in the header `DPoP-Nonce`"
+    )]
+    NeedsNonce(String),
     /// It is not believed.
     #[error("the proof in the header `DPoP` is not believed: {0}")]
     Disbelieved(String),
@@ -72,15 +78,21 @@ pub(super) struct Proofs {
     shown: Shown,
     /// What was shown before can't be told from what was not.
     since: Timestamp,
+    /// Whoever says it made their proof after this process started, whatever their clock says.
+    nonce: String,
 }
 
 impl Proofs {
     /// For proofs that are made after this.
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The system's random generator failed.
+    pub(super) fn new(now: Timestamp) -> anyhow::Result<Self> {
+        Ok(Self {
             shown: Shown::default(),
             since: now,
-        }
+            nonce: encode(&random_bytes::<16>()?),
+        })
     }
 
     /// The fingerprint of the key with which a proof was made for this request. It is used up.
@@ -93,20 +105,30 @@ impl Proofs {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Result<String, NotProven> {
-        let (key, what) = read(proof, request, (now, self.since))
+        let read = read(proof, request, now)
             .map_err(|error| NotProven::Disbelieved(format!("{error:#}")))?;
+        // Clocks may be ahead, so that what was made a little later could have been shown before.
+        let later = read.made.0 > self.since.0.saturating_add(AHEAD);
+        if !later && read.nonce.as_deref() != Some(&self.nonce) {
+            return Err(NotProven::NeedsNonce(self.nonce.clone()));
+        }
         let until = now.0.saturating_add(AGE + AHEAD);
-        self.shown.once(what, Timestamp(until), now)?;
-        Ok(key)
+        self.shown.once(read.what, Timestamp(until), now)?;
+        Ok(read.key)
     }
 }
 
-/// The key of a proof, and what is remembered of it.
-fn read(
-    proof: &str,
-    request: &Request<'_>,
-    (now, since): (Timestamp, Timestamp),
-) -> anyhow::Result<(String, Hash)> {
+/// What a proof says that is believed.
+struct Read {
+    /// The fingerprint of its key.
+    key: String,
+    /// What is remembered of it.
+    what: Hash,
+    made: Timestamp,
+    nonce: Option<String>,
+}
+
+fn read(proof: &str, request: &Request<'_>, now: Timestamp) -> anyhow::Result<Read> {
     use anyhow::{Context, ensure};
     let token = Token::read(proof)?;
     ensure!(token.kind() == "dpop+jwt", "its `typ` is not `dpop+jwt`");
@@ -145,11 +167,6 @@ fn read(
         made.0 >= now.0.saturating_sub(AGE),
         "it is older than a minute (`iat`)"
     );
-    // Proofs name whole seconds: of the second of the start it can't be told whether they were shown before.
-    ensure!(
-        made > since,
-        "it was made before the gateway started, or in the same second (`iat`); make a new one"
-    );
     let hash = request
         .token
         .map(|token| encode(&Hash::of(token.as_bytes()).0));
@@ -166,8 +183,12 @@ fn read(
         !name.is_empty() && name.len() <= MAX_NAME,
         "its name (`jti`) is missing or too long"
     );
-    let what = Hash::of_parts(&[identity.as_bytes(), b"\0", name.as_bytes()]);
-    Ok((encode(&Hash::of(identity.as_bytes()).0), what))
+    Ok(Read {
+        key: encode(&Hash::of(identity.as_bytes()).0),
+        what: Hash::of_parts(&[identity.as_bytes(), b"\0", name.as_bytes()]),
+        made,
+        nonce: token.text("nonce").map(str::to_owned),
+    })
 }
 
 /// Whether two addresses are the same but for query and fragment, and for how a host is spelt.

@@ -205,6 +205,18 @@ impl Identity {
         if self.rates.check_key(&machine.to_string()).is_err() {
             return Err(ExchangeError::TooMany(machine));
         }
+        let request = Request {
+            method: "POST",
+            address: here,
+            token: None,
+        };
+        let bound_to = match presented.proof {
+            Some(proof) => Some(self.proofs.spend(proof, &request, now)?),
+            None => None,
+        };
+        if bound_to.is_none() && settings.require_dpop {
+            return Err(NotProven::Missing.into());
+        }
         // Only now: what is not answered can be shown again, and takes no room.
         if let Some(once) = &proven.once {
             let spent = self.spend(once, now);
@@ -220,18 +232,6 @@ impl Identity {
             Some(secret) => Some(self.delegation(&machine, secret, now).await?),
             None => None,
         };
-        let request = Request {
-            method: "POST",
-            address: here,
-            token: None,
-        };
-        let bound_to = match presented.proof {
-            Some(proof) => Some(self.proofs.spend(proof, &request, now)?),
-            None => None,
-        };
-        if bound_to.is_none() && settings.require_dpop {
-            return Err(NotProven::Missing.into());
-        }
         let until = delegation.as_ref().map(|(found, _)| found.expires);
         let ends = [proven.until, until].into_iter().flatten().min();
         let left = ends.map_or(i64::MAX, |ends| ends.millis_since(now));

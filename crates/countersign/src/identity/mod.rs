@@ -285,7 +285,7 @@ impl Identity {
         (config, delegations, changing): (&Path, Delegations, Arc<RwLock<()>>),
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            proofs: Arc::new(Proofs::new(clock.now())),
+            proofs: Arc::new(Proofs::new(clock.now())?),
             assertions: Arc::default(),
             delegations,
             changing,

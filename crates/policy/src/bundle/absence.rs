@@ -11,7 +11,7 @@ use countersign_core::{
     time::Timestamp,
 };
 
-use super::people::{DirectoryChange, RefusedChange, find, unknown};
+use super::people::{DirectoryChange, RefusedChange, find};
 
 /// Makes a change that says so, or not any more; no other one.
 ///
@@ -68,5 +68,5 @@ fn set(
 
 fn end(directory: &mut Directory, person: &PersonId) -> Result<(), RefusedChange> {
     let ended = directory.absences.remove(person).map(drop);
-    ended.ok_or_else(|| unknown("absence of", person))
+    ended.ok_or_else(|| RefusedChange::NotAway(person.clone()))
 }

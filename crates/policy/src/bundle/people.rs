@@ -285,6 +285,9 @@ pub enum RefusedChange {
     /// A stand-in who is the absent person.
     #[error("`{0}` can't stand in for themselves; name somebody else")]
     StandsInForThemselves(PersonId),
+    /// The end of an absence that is not there.
+    #[error("`{0}` is not away")]
+    NotAway(PersonId),
     /// An absence without an end that comes after its beginning and soon enough.
     #[error("an absence ends after it begins, and at most 180 days later")]
     AbsenceTime,
@@ -294,7 +297,7 @@ pub enum RefusedChange {
     /// Nobody has that name.
     #[error("there is no {kind} `{name}`; check the name")]
     Unknown {
-        /// `person`, `group`, `agent`, `workload`, `membership`, `absence of` or `account with`.
+        /// `person`, `group`, `agent`, `workload`, `membership` or `account with`.
         kind: &'static str,
         /// Its name.
         name: String,

@@ -15,16 +15,71 @@ fn proof_of(method: &str, address: &str, token: Option<&str>, more: Value) -> Va
     with(with(claims, json!({ "ath": ath })), more)
 }
 
-fn prove(key: &Signer, claims: &Value, more: Value) -> String {
+/// A key for proofs, and the nonce that a gateway which has just started wants in them.
+struct Key {
+    signer: Signer,
+    nonce: Option<String>,
+}
+
+impl Key {
+    /// One that knows what the gateway wants.
+    async fn of(shop: &Shop) -> Self {
+        let mut key = Self {
+            signer: Signer::new("dpop"),
+            nonce: None,
+        };
+        let here = format!("{}/oauth/token", shop.lab.url);
+        let proof = prove(&key, &proof_of("POST", &here, None, json!({})), json!({}));
+        let (answer, nonce) = shop.exchange_for_nonce(&proof).await;
+        refused(
+            "no nonce",
+            &answer,
+            400,
+            "use_dpop_nonce",
+            "has just started",
+        );
+        key.nonce = nonce;
+        key
+    }
+
+    /// Another key with the same nonce.
+    fn other(&self) -> Self {
+        Self {
+            signer: Signer::new("dpop"),
+            nonce: self.nonce.clone(),
+        }
+    }
+}
+
+fn prove(key: &Key, claims: &Value, more: Value) -> String {
     let head = with(
-        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk() }),
+        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": key.signer.jwk() }),
         more,
     );
-    key.sign_text(&head.to_string(), &claims.to_string())
+    let claims = with(json!({ "nonce": key.nonce }), claims.clone());
+    key.signer.sign_text(&head.to_string(), &claims.to_string())
 }
 
 impl Shop {
-    async fn exchange_bound(&self, key: &Signer) -> Answer {
+    /// An answer, and the nonce that it asks for.
+    async fn exchange_for_nonce(&self, proof: &str) -> (Answer, Option<String>) {
+        let token = self.job_token();
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", &token),
+            ("subject_token_type", JWT),
+        ];
+        let request = client()
+            .post(format!("{}/oauth/token", self.lab.url))
+            .form(&form)
+            .header("dpop", proof);
+        let response = request.send().await.unwrap();
+        let nonce = response.headers().get("dpop-nonce");
+        let nonce = nonce.map(|nonce| nonce.to_str().unwrap().to_owned());
+        (Answer::of(response).await, nonce)
+    }
+
+    async fn exchange_bound(&self, key: &Key) -> Answer {
         let here = format!("{}/oauth/token", self.lab.url);
         let proof = prove(key, &proof_of("POST", &here, None, json!({})), json!({}));
         self.exchange_with(&[("dpop", &proof)]).await
@@ -39,11 +94,6 @@ impl Shop {
         ];
         self.ask_with(&form, headers).await
     }
-}
-
-/// Until proofs are made in a second in which no gateway started.
-async fn next_second() {
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
 }
 
 async fn get(caller: &Caller, path: &str, scheme: &str, proofs: &[&str]) -> Answer {
@@ -71,8 +121,7 @@ async fn get(caller: &Caller, path: &str, scheme: &str, proofs: &[&str]) -> Answ
 #[tokio::test]
 async fn a_bound_token_counts_with_a_proof_only() {
     let shop = Shop::new().await;
-    next_second().await;
-    let key = Signer::new("dpop");
+    let key = Key::of(&shop).await;
     let given = shop.exchange_bound(&key).await.expect(200);
     assert_eq!(given.text("token_type"), "DPoP");
     let bot = shop.caller_of(&given);
@@ -112,14 +161,8 @@ async fn a_bound_token_counts_with_a_proof_only() {
         ("a moment ago", json!({ "iat": now() - 50 })),
         ("a clock that is ahead", json!({ "iat": now() + 3 })),
     ] {
-        // Nothing from before the gateway started counts.
-        let early = what == "a moment ago";
         let answer = get(&bot, path, "DPoP", &[&sign(more)]).await;
-        assert_eq!(
-            answer.status,
-            if early { 401 } else { 200 },
-            "{what}: {answer:?}"
-        );
+        assert_eq!(answer.status, 200, "{what}: {answer:?}");
     }
     for (what, more) in [
         ("another method", json!({ "htm": "POST" })),
@@ -157,23 +200,36 @@ async fn a_bound_token_counts_with_a_proof_only() {
             "{what}"
         );
     }
-    let other = Signer::new("dpop");
+    for (what, more) in [
+        ("an empty nonce", json!({ "nonce": "" })),
+        ("another nonce", json!({ "nonce": encode(&[7; 16]) })),
+        ("no text", json!({ "nonce": 7 })),
+        (
+            "a clock that is ahead",
+            json!({ "nonce": "", "iat": now() + 3 }),
+        ),
+    ] {
+        let answer = get(&bot, path, "DPoP", &[&sign(more)]).await;
+        assert_eq!(said(&answer), (401, "use_dpop_nonce".to_owned()), "{what}");
+    }
+    let other = key.other();
     let claims = || good(json!({}));
-    let with_private = with(key.jwk(), json!({ "d": encode(&[1; 32]) }));
+    let with_private = with(key.signer.jwk(), json!({ "d": encode(&[1; 32]) }));
     let hmac = {
         let head =
             json!({ "typ": "dpop+jwt", "alg": "HS256", "jwk": { "kty": "oct", "k": "AAAA" } });
-        key.sign_text(&head.to_string(), &claims().to_string())
+        key.signer
+            .sign_text(&head.to_string(), &claims().to_string())
     };
     for (what, proof) in [
         ("another key", prove(&other, &claims(), json!({}))),
         (
             "another's key, our signature",
-            prove(&key, &claims(), json!({ "jwk": other.jwk() })),
+            prove(&key, &claims(), json!({ "jwk": other.signer.jwk() })),
         ),
         (
             "our key, another's signature",
-            prove(&other, &claims(), json!({ "jwk": key.jwk() })),
+            prove(&other, &claims(), json!({ "jwk": key.signer.jwk() })),
         ),
         (
             "a private key",
@@ -225,8 +281,7 @@ async fn a_bound_token_counts_with_a_proof_only() {
 #[tokio::test]
 async fn a_machine_can_be_made_to_bind_its_tokens() {
     let shop = Shop::new().await;
-    next_second().await;
-    let (key, plain) = (Signer::new("dpop"), shop.bot().await);
+    let (key, plain) = (Key::of(&shop).await, shop.bot().await);
     let bound = shop.caller_of(&shop.exchange_bound(&key).await);
     let here = format!("{}/oauth/token", shop.lab.url);
     for (what, proof) in [
@@ -287,13 +342,13 @@ async fn a_machine_can_be_made_to_bind_its_tokens() {
     issued.refused("a token of its own", 422, "invalid_proposal");
 }
 
-/// Of the second in which a gateway started it can't know what was used before.
+/// A gateway that has just started can't know what was used before.
 #[tokio::test]
-async fn a_used_proof_does_not_count_after_a_restart_in_the_same_second() {
+async fn a_used_proof_does_not_count_after_a_restart() {
     let shop = Shop::new().await;
-    next_second().await;
-    let key = Signer::new("dpop");
-    let made = json!({ "iat": now(), "jti": "once" });
+    let key = Key::of(&shop).await;
+    // Of a clock that is ahead, so that it says it was made after the restart.
+    let made = json!({ "iat": now() + 4, "jti": "once" });
     let proof = |shop: &Shop| {
         let here = format!("{}/oauth/token", shop.lab.url);
         let claims = proof_of("POST", &here, None, made.clone());
@@ -306,8 +361,21 @@ async fn a_used_proof_does_not_count_after_a_restart_in_the_same_second() {
         lab: shop.lab.restart().await,
         ..shop
     };
-    let again = shop.exchange_with(&[("dpop", &proof(&shop))]).await;
-    refused("again", &again, 400, "invalid_dpop_proof", "started");
-    next_second().await;
+    let (again, nonce) = shop.exchange_for_nonce(&proof(&shop)).await;
+    refused("again", &again, 400, "use_dpop_nonce", "has just started");
+    assert_ne!(nonce, key.nonce, "each start has its own");
+    let key = Key { nonce, ..key };
     shop.exchange_bound(&key).await.expect(200);
+}
+
+/// After the first seconds, what was made since can't be of before.
+#[tokio::test]
+async fn nonces_are_not_asked_for_later() {
+    let shop = Shop::new().await;
+    let mut key = Key::of(&shop).await;
+    tokio::time::sleep(std::time::Duration::from_millis(6_100)).await;
+    for nonce in [None, Some("of before".into())] {
+        key.nonce = nonce;
+        shop.exchange_bound(&key).await.expect(200);
+    }
 }
