@@ -78,6 +78,7 @@ fn dba(stage: Stage) -> Rule {
                     people: vec!["kim@example.com".into(), "sam@example.com".into()],
                     more: 3,
                     mine: false,
+                    in_place_of: String::new(),
                 }],
             },
         ],
@@ -93,6 +94,7 @@ fn open_stage(mine: bool) -> Stage {
             people: vec!["ana@example.com".into(), "lee@example.com".into()],
             more: 0,
             mine,
+            in_place_of: String::new(),
         }],
     }
 }
@@ -102,6 +104,7 @@ fn signed(by: &str, mine: bool) -> Stage {
         state: StageState::Complete,
         slots: vec![Slot::Filled(Signature {
             by: by.into(),
+            in_place_of: String::new(),
             at: ago(70),
             assurance: "passkey".into(),
             mine,
@@ -411,6 +414,7 @@ pub(crate) fn confirmation() -> RequestPage {
                 people: vec!["dana@example.com".into()],
                 more: 0,
                 mine: true,
+                in_place_of: String::new(),
             }],
         }],
         ..Rule::default()

@@ -30,6 +30,7 @@ pub mod sample;
 mod scim;
 pub mod secrets;
 pub mod server;
+mod status;
 pub mod streams;
 pub mod uploads;
 pub mod vault;

@@ -6,7 +6,7 @@
 //! none of that to work, and a name is what somebody who wants to press or deceive a person starts
 //! with. The person who answers for the machine sees the names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::{approval::ApprovalRule, id::PersonId, lifecycle, subject::SubjectId};
 
@@ -63,24 +63,34 @@ impl Names {
         }
     }
 
-    /// Who can satisfy rules: the people that `can_sign` now, and whom the rules name.
+    /// Who can satisfy rules: the people that `can_sign` now, each with whoever they stand in for, and whom
+    /// the rules name.
     #[must_use]
-    pub fn approvers(self, rules: &[ApprovalRule], can_sign: &BTreeSet<PersonId>) -> Approvers {
+    pub fn approvers(
+        self,
+        rules: &[ApprovalRule],
+        can_sign: &BTreeMap<PersonId, Option<PersonId>>,
+    ) -> Approvers {
         let from: BTreeSet<_> = lifecycle::electorate_names(rules)
             .iter()
             .map(|entry| self.entry(entry))
             .collect();
-        let people = match self {
-            Self::Given => can_sign
-                .iter()
-                .take(NAMED)
-                .map(ToString::to_string)
-                .collect(),
-            Self::Withheld => Vec::new(),
+        let named = match self {
+            Self::Given => NAMED,
+            Self::Withheld => 0,
         };
+        let named = || can_sign.iter().take(named);
+        let standing_in = named().filter_map(|(person, away)| Some((person, away.as_ref()?)));
+        let rights: BTreeSet<_> = can_sign
+            .iter()
+            .map(|(person, away)| away.as_ref().unwrap_or(person))
+            .collect();
         Approvers {
-            count: u64::try_from(can_sign.len()).unwrap_or(u64::MAX),
-            people,
+            count: u64::try_from(rights.len()).unwrap_or(u64::MAX),
+            people: named().map(|(person, _)| person.to_string()).collect(),
+            standing_in: standing_in
+                .map(|(person, away)| (person.to_string(), away.to_string()))
+                .collect(),
             from: from.into_iter().collect(),
             hindered: Vec::new(),
         }

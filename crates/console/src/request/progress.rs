@@ -88,6 +88,8 @@ pub enum Slot {
         more: u32,
         /// Whether the viewer could sign it now.
         mine: bool,
+        /// The person who is away, where the viewer could sign in their place; empty otherwise.
+        in_place_of: String,
     },
 }
 
@@ -102,6 +104,8 @@ impl Slot {
 pub struct Signature {
     /// Who.
     pub by: String,
+    /// The person who was away, where they signed in their place; empty otherwise.
+    pub in_place_of: String,
     /// When.
     pub at: Moment,
     /// How strongly they identified: `session`, `passkey`, …

@@ -64,6 +64,10 @@ pub enum EventKind {
     Reviewed,
     /// Nobody reviewed an emergency in time.
     Overdue,
+    /// Its like was granted with it.
+    Granted,
+    /// Somebody ended that before its time.
+    GrantEnded,
     /// Every rule is satisfied.
     Satisfied,
     /// The rules are no longer satisfied.
@@ -103,6 +107,8 @@ impl EventKind {
             Self::Lifted => "lifted a rule in an emergency:",
             Self::Reviewed => "reviewed the emergency:",
             Self::Overdue => "Nobody had reviewed the emergency in time:",
+            Self::Granted => "Its like was granted:",
+            Self::GrantEnded => "ended the grant",
             Self::Satisfied => "Every rule is satisfied.",
             Self::Reopened => "The rules are no longer satisfied.",
             Self::Redecided => "At the claim, policy decided again:",
@@ -128,9 +134,15 @@ impl EventKind {
             | Self::Unknown
             | Self::Closed
             | Self::Refused => "bad",
-            Self::Decided | Self::Escalated | Self::Reopened | Self::Redecided => "hold",
+            Self::Decided | Self::Escalated | Self::Reopened | Self::Redecided | Self::Granted => {
+                "hold"
+            }
             Self::Comment | Self::Question | Self::Answer | Self::Amendment => "said",
-            Self::Requested | Self::Withdrawn | Self::SelfGrew | Self::Reviewed => "quiet",
+            Self::Requested
+            | Self::Withdrawn
+            | Self::SelfGrew
+            | Self::Reviewed
+            | Self::GrantEnded => "quiet",
         }
     }
 }

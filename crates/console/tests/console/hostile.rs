@@ -331,6 +331,7 @@ impl Fill<'_> {
     fn rule(&self) -> Rule {
         let signature = Signature {
             by: self.s(),
+            in_place_of: self.s(),
             at: self.moment(),
             assurance: self.s(),
             mine: true,
@@ -342,6 +343,7 @@ impl Fill<'_> {
             people: self.list(),
             more: 2,
             mine: true,
+            in_place_of: self.s(),
         };
         let stage = |slots| Stage {
             state: StageState::Open,

@@ -221,17 +221,18 @@ impl Electorate<'_> {
         std::iter::once(Signer::themselves(person)).chain(others.map(in_place_of))
     }
 
-    /// Whether `person` may sign `stage` of `rule` with a vote cast `at`, by whosever right.
+    /// By whose right `person` may sign `stage` of `rule` with a vote cast `at`, their own first; `None`
+    /// when they may not.
     #[must_use]
-    pub fn may_sign(
-        &self,
-        person: &PersonId,
+    pub fn signer_of<'p>(
+        &'p self,
+        person: &'p PersonId,
         rule: &ApprovalRule,
         stage: u32,
         at: Timestamp,
-    ) -> bool {
+    ) -> Option<Signer<'p>> {
         self.signers(person, at)
-            .any(|signer| self.signs(signer, rule, stage, at))
+            .find(|signer| self.signs(*signer, rule, stage, at))
     }
 
     /// Whether somebody may sign any stage of any rule.
@@ -338,10 +339,15 @@ impl Electorate<'_> {
         })
     }
 
-    /// Adds an approval of `person` by the first right of theirs that fills anything.
-    pub fn count_any(&self, tally: &mut Tally, person: &PersonId, at: Timestamp) -> bool {
+    /// Adds an approval of `person` by the first right of theirs that fills anything, and says by whose.
+    pub fn count_any<'p>(
+        &'p self,
+        tally: &mut Tally,
+        person: &'p PersonId,
+        at: Timestamp,
+    ) -> Option<Signer<'p>> {
         self.signers(person, at)
-            .any(|signer| self.count(tally, signer, at))
+            .find(|signer| self.count(tally, *signer, at))
     }
 
     /// The slots that stay empty even if everybody who may sign does, escalations included. A stand-in

@@ -86,7 +86,7 @@ pub enum Refusal {
         hours: String,
     },
     /// The request is over or running.
-    #[error("the request is {0}; nothing more can be decided about it")]
+    #[error("the request is {0}; nothing more can be decided or done about it")]
     NotOpen(&'static str),
     /// The request is not approved yet.
     #[error("the request is {0}, not approved")]

@@ -4,7 +4,7 @@
 //! Invariant: what counts is computed afresh from all votes each time, under the rules as they
 //! were and as they are, so nothing stale is ever relied on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Ballot, Fact, Refusal, World, emergency::standing_lifts, grant, step::Progress};
 use crate::{
@@ -129,18 +129,22 @@ pub fn progress(case: &Case, world: World<'_>) -> Tally {
     tally(case, &as_was, world)
 }
 
-/// The people who could sign an open stage at `now`, for showing and telling.
+/// The people who could sign an open stage at `now`, for showing and telling, each with the person in
+/// whose place they would.
 #[must_use]
-pub fn eligible_voters(case: &Case, world: World<'_>, now: Timestamp) -> BTreeSet<PersonId> {
+pub fn eligible_voters(
+    case: &Case,
+    world: World<'_>,
+    now: Timestamp,
+) -> BTreeMap<PersonId, Option<PersonId>> {
     let people = world.directory.people.keys();
-    eligible_of(case, world, now, people).cloned().collect()
+    eligible_of(case, world, now, people)
 }
 
 /// Whether one person could sign an open stage at `now`.
 #[must_use]
 pub fn is_eligible(case: &Case, world: World<'_>, now: Timestamp, person: &PersonId) -> bool {
-    let mut found = eligible_of(case, world, now, std::iter::once(person)).peekable();
-    found.peek().is_some()
+    !eligible_of(case, world, now, std::iter::once(person)).is_empty()
 }
 
 fn eligible_of<'p>(
@@ -148,7 +152,7 @@ fn eligible_of<'p>(
     world: World<'_>,
     now: Timestamp,
     people: impl Iterator<Item = &'p PersonId>,
-) -> impl Iterator<Item = &'p PersonId> {
+) -> BTreeMap<PersonId, Option<PersonId>> {
     let [as_was, _] = rule_sets(case, world);
     let myself = myself(case, world.directory);
     let electorate = Electorate {
@@ -162,12 +166,12 @@ fn eligible_of<'p>(
         .filter(|person| electorate.may_sign_any(person, now))
         .collect();
     let so_far = (!people.is_empty()).then(|| tally(case, &as_was, world));
-    let helps = |person: &&PersonId| {
+    let helps = |person: &PersonId| {
         let mut so_far = so_far.clone().unwrap_or_default();
-        electorate.count_any(&mut so_far, person, now)
+        let signer = electorate.count_any(&mut so_far, person, now)?;
+        Some((person.clone(), signer.in_place_of.cloned()))
     };
-    let found: Vec<_> = people.into_iter().filter(helps).collect();
-    found.into_iter()
+    people.into_iter().filter_map(helps).collect()
 }
 
 /// What the rules name as approvers, for showing: `group:dba`, `user:dana@example.com`, …

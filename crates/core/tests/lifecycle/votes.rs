@@ -144,7 +144,7 @@ fn an_owner_by_the_directory_is_self_before_any_event() {
     assert!(owned_by_ann(&["r: 1 user:ann"]).is_err());
     let scene = owned_by_ann(&["r: 1 user:ann user:dan"]).ok().unwrap();
     let told = eligible_voters(&scene.case, scene.town.world(), scene.now);
-    assert_eq!(told, [person("dan")].into());
+    assert_eq!(told, [(person("dan"), None)].into());
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn those_who_are_told_are_those_who_can_vote() {
         let mut scene = Scene::new(rules);
         scene.play(script);
         let told = eligible_voters(&scene.case, scene.town.world(), scene.now);
-        let names: Vec<_> = told.iter().map(|id| id.as_str()).collect();
+        let names: Vec<_> = told.keys().map(|id| id.as_str()).collect();
         assert_eq!(names.join(" "), expected, "{rules:?} {script}");
         for name in names {
             let before = scene.case.clone();

@@ -99,7 +99,10 @@ fn pairs_of(change: &DirectoryChange) -> Vec<(&'static str, String)> {
         } => vec![
             ("person", person.to_string()),
             ("stand-in", stand_in.to_string()),
-            ("away", format!("from {} {}", first_in_words(*from), end_in_words(*until))),
+            (
+                "away",
+                format!("from {} {}", first_in_words(*from), end_in_words(*until)),
+            ),
         ],
         DirectoryChange::AddMembership { person, group }
         | DirectoryChange::RemoveMembership { person, group } => {

@@ -41,9 +41,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Health> {
     let unreadable = held.as_ref().err().map(ToString::to_string);
     let fault = gateway.log.fault().or(unreadable).or(gateway.clock.fault());
     let mut notices = gateway.notices().await;
-    notices.extend(api.streams.notices());
-    notices.extend(api.channels.notices());
-    notices.extend(api.deployments.notices());
+    notices.extend(api.notices_of_parts());
     Json(Health {
         status: fault.unwrap_or_else(|| "ok".into()),
         version: env!("CARGO_PKG_VERSION").into(),

@@ -136,6 +136,14 @@ impl Api {
         }
     }
 
+    /// What anybody may know of what is wrong with what the gateway talks to.
+    pub(crate) fn notices_of_parts(&self) -> Vec<String> {
+        let mut notices = self.streams.notices();
+        notices.extend(self.channels.notices());
+        notices.extend(self.deployments.notices());
+        notices
+    }
+
     /// Takes one request off the caller's allowance.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ pub fn issuer_on_side(
 /// Who could sign a case now, who could not for what they have, and what signed its votes.
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
-    able: BTreeSet<PersonId>,
+    able: BTreeMap<PersonId, Option<PersonId>>,
     hindered: BTreeMap<PersonId, Refusal>,
     signed_with: BTreeMap<PersonId, SignedWith>,
 }
@@ -179,7 +179,7 @@ impl Ways {
         let mut ways = Self::default();
         if case.phase.is_open() {
             let people = lifecycle::eligible_voters(case, active.world(), judge.now);
-            for (place, person) in people.into_iter().enumerate() {
+            for (place, (person, away)) in people.into_iter().enumerate() {
                 // Looking everybody up would take long where a rule names a large group.
                 let refused = match place < LOOKED_UP {
                     true => hindrance(gateway, &judge, case, &person).await?,
@@ -187,7 +187,7 @@ impl Ways {
                 };
                 match refused {
                     Some(refusal) => drop(ways.hindered.insert(person, refusal)),
-                    None => drop(ways.able.insert(person)),
+                    None => drop(ways.able.insert(person, away)),
                 }
             }
         }
@@ -199,9 +199,9 @@ impl Ways {
         Ok(ways)
     }
 
-    /// People who could sign an open stage now.
+    /// People who could sign an open stage now, each with the person in whose place they would.
     #[must_use]
-    pub fn able(&self) -> &BTreeSet<PersonId> {
+    pub fn able(&self) -> &BTreeMap<PersonId, Option<PersonId>> {
         &self.able
     }
 

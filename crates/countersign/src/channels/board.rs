@@ -313,7 +313,7 @@ impl<M: Messenger> Keeper<M> {
             let now = self.app.chat().api.gateway.clock.now();
             let people = lifecycle::eligible_voters(case, active.world(), now);
             let here = people
-                .iter()
+                .keys()
                 .filter(|person| !active.directory.is_away(person, now));
             let known = here.filter_map(|person| self.accounts.of_person(person));
             places.extend(known.take(MAX_TOLD));

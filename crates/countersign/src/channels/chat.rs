@@ -18,11 +18,8 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    board::{Board, Wish},
-    status::Status,
-};
-use crate::{api::Api, identity::account::ChatAccount};
+use super::board::{Board, Wish};
+use crate::{api::Api, identity::account::ChatAccount, status::Status};
 
 /// How long ago what a chat sends may have been sent, in seconds.
 pub(super) const FRESH: i64 = 300;

@@ -14,7 +14,6 @@ pub(crate) mod email;
 mod messenger;
 mod sending;
 pub(crate) mod slack;
-pub(crate) mod status;
 pub(crate) mod teams;
 mod telling;
 
@@ -36,8 +35,7 @@ use countersign_policy::Channel;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::status::Status;
-use crate::api::Api;
+use crate::{api::Api, status::Status};
 
 /// The largest thing that is taken from a chat.
 const MAX_POST: usize = 1 << 20;

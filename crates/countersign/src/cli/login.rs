@@ -31,6 +31,8 @@ the shell's history when they are pasted.";
 
 /// How the secret of a token begins.
 const TOKEN_PREFIX: &str = "cst_";
+/// The beginning of a link's secret.
+const LINK_PREFIX: &str = "csl_";
 
 /// The longest link, in bytes.
 const MAX_LINK: u64 = 8 << 10;
@@ -126,12 +128,16 @@ fn read(output: &mut Output) -> Result<String, Failure> {
 /// The gateway and the secret of a link. A bare secret belongs to the configured gateway.
 fn take_apart(text: &str, sources: &Sources) -> Result<(Url, String), Failure> {
     let nothing = || {
-        Failure::usage("there is no sign-in link").next(
-            "ask an administrator for one (`countersign people link NAME`), and give it whole",
+        Failure::usage("that is neither a sign-in link nor a token").next(
+            "take a token from the console (People and agents, Your command line), or ask an \
+             administrator for a link (`countersign people link NAME`); give it whole",
         )
     };
     if !text.contains("://") {
-        let fits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());
+        let known = [TOKEN_PREFIX, LINK_PREFIX]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+        let fits = known && text.bytes().all(|c| c.is_ascii_graphic());
         let secret = fits.then(|| text.to_owned()).ok_or_else(nothing)?;
         return Ok((sources.settings()?.url, secret));
     }
@@ -205,7 +211,8 @@ mod tests {
                 "http://127.0.0.1:8372/",
                 "abc",
             ),
-            ("abc", "https://here.example/", "abc"),
+            ("csl_abc", "https://here.example/", "csl_abc"),
+            ("cst_abc", "https://here.example/", "cst_abc"),
         ] {
             let (found_url, found) = take_apart(link, &configured).unwrap();
             assert_eq!(
@@ -217,13 +224,15 @@ mod tests {
         for bad in [
             "",
             "a b",
+            "abc",
+            "csl_ a",
             "http://gate.example.com/sign-in/abc",
             "https://x.example/sign-in/",
             "https://x.example/sign-in",
         ] {
             assert!(take_apart(bad, &configured).is_err(), "{bad}");
         }
-        assert!(take_apart("abc", &Sources::default()).is_err());
+        assert!(take_apart("csl_abc", &Sources::default()).is_err());
     }
 
     #[tokio::test]

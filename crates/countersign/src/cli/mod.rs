@@ -175,6 +175,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match read {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && wants_json(&args) {
+                let failure = misread(&error);
+                Output::of_process(true).failure(&failure);
+                return ExitCode::from(failure.exit);
+            }
             // Help and versions are errors to clap that belong on standard output.
             let _ = error.print();
             if let Some(meant) =
@@ -215,6 +220,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         output.failure(&failure);
         failure.exit
     }))
+}
+
+/// Whether problems are to be JSON, before anything else of the line is known.
+fn wants_json(args: &[OsString]) -> bool {
+    let ours = args.iter().take_while(|arg| *arg != "--");
+    ours.into_iter().any(|arg| arg == "--json")
+}
+
+/// What clap says of a line: its first paragraph is what was wrong, the rest what to do.
+fn misread(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let (title, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let title = title.trim_start_matches("error: ").trim_end();
+    Failure::usage(title).next(rest.trim())
 }
 
 /// Words that other programs have for our commands.

@@ -108,6 +108,14 @@ impl<'a> Viewer<'a> {
         if let Some(fault) = gateway.clock.fault() {
             banners.push(Banner::clock_fault(format!("{}.", words::sentence(&fault))));
         }
+        if let Some(fault) = gateway.log.fault() {
+            banners.push(Banner {
+                gravity: Gravity::Danger,
+                title: format!("Nothing is done: {fault}."),
+                text: "The gateway's own log says more; tell whoever runs it.".into(),
+                link: None,
+            });
+        }
         for change in self.active.stops.unrecorded() {
             let who = admin::subject_of(change);
             banners.push(Banner {
@@ -122,6 +130,14 @@ impl<'a> Viewer<'a> {
                 gravity: Gravity::Danger,
                 title,
                 text: String::new(),
+                link: None,
+            });
+        }
+        for title in self.api.notices_of_parts() {
+            banners.push(Banner {
+                gravity: Gravity::Warning,
+                title,
+                text: "The gateway's own log says why; tell whoever runs it.".into(),
                 link: None,
             });
         }

@@ -31,6 +31,11 @@ async fn a_stand_in_signs_and_the_record_says_for_whom() {
     lab.change_by("ada", "absence-set", away(&lab, "ann", "sid"))
         .await;
     let id = bot.held("./tally one x").await;
+    let able = sid.see(&id).await["can_sign"].clone();
+    assert_eq!(able["standing_in"], json!({ "sid": "ann" }), "{able}");
+    // One of the two signs, so that they are one to the agent.
+    let (count, names) = (&able["count"], able["people"].as_array().unwrap());
+    assert_eq!(count.as_u64().unwrap() + 1, names.len() as u64, "{able}");
     sid.approve(&id).await;
     let votes = lab.session("bob").await.see(&id).await["votes"].clone();
     assert_eq!(votes[0]["in_place_of"], "ann", "{votes}");

@@ -29,6 +29,8 @@ use super::{
 };
 use crate::problem::{Problem, shown};
 
+/// The longest time that a review of an emergency may take: what waits longer is not a review.
+const MAX_REVIEW: Span = Span::minutes(30 * 24 * 60);
 /// The longest time that a grant can be for.
 const MAX_GRANT: Span = Span::minutes(24 * 60);
 
@@ -189,6 +191,10 @@ fn read_emergency(
     if raw.review_within.as_millis() == 0 {
         let help = "write how long somebody else has to look at it: `review_within = \"24h\"`";
         reader.error(at, "an emergency that is overdue at once", help);
+    }
+    if raw.review_within > MAX_REVIEW {
+        let help = "let somebody else look at it within 30 days at most";
+        reader.error(at, "an emergency that nobody has to review soon", help);
     }
     if confirmation {
         let help = "remove `emergency`: whoever confirms needs nobody else";

@@ -33,7 +33,7 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDeployments {
     kind: Spanned<String>,
-    app: Spanned<u64>,
+    app: Spanned<AppId>,
     private_key: Spanned<RawSecret>,
     webhook_secret: Spanned<RawSecret>,
     api: Option<Spanned<String>>,
@@ -41,6 +41,16 @@ pub(super) struct RawDeployments {
     people: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
     repository: Vec<Spanned<RawRepository>>,
+}
+
+/// The number of an App; apps also have a Client ID, which is no number.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`app` is not the App ID, which is a number; the Client ID is something else"
+)]
+enum AppId {
+    Number(u64),
 }
 
 #[derive(Deserialize)]
@@ -98,7 +108,8 @@ fn one(
             format!("add `[[deployments.{name}.repository]]`"),
         );
     }
-    let app = number(reader, &value.app, "app");
+    let AppId::Number(app) = *value.app.get_ref();
+    let app = number(reader, &Spanned::new(value.app.span(), app), "app");
     let private_key = secret(reader, value.private_key, "private_key");
     let webhook_secret = secret(reader, value.webhook_secret, "webhook_secret");
     let api = address(reader, ("api", value.api), API);

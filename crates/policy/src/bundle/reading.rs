@@ -113,7 +113,13 @@ impl<'a> Reader<'a> {
     fn syntax(&mut self, error: &toml::de::Error, fallback: usize) {
         let line = self.line(error.span().map_or(fallback, |span| span.start));
         let message = error.message().trim().replace('\n', "; ");
-        let help = "correct or remove it";
+        let missing = message
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split_once('`'));
+        let help = match missing {
+            Some((field, _)) => format!("add `{field} = …`; docs/configuration.md says what"),
+            None => "correct or remove it".into(),
+        };
         self.problems
             .push(Problem::error(self.file, line, message, help));
     }

@@ -277,7 +277,7 @@ fn read_credential(
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "expected `{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
+    expecting = "`{ env = \"…\" }`, `{ file = \"…\" }` or `{ command = […] }`"
 )]
 pub(super) struct RawSecret {
     env: Option<String>,

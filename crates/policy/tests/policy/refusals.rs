@@ -431,6 +431,10 @@ fn approval_rules() {
             "approvals.toml:3: error: an emergency that is overdue at once",
         ),
         (
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nemergency = { from = [\"group:dba\"], review_within = \"31d\" }",
+            "approvals.toml:3: error: an emergency that nobody has to review soon",
+        ),
+        (
             "[aproval.x]\n",
             "approvals.toml:1: error: unknown table `aproval`",
         ),

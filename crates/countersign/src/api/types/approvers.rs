@@ -1,6 +1,6 @@
 //! Who could countersign a request now.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use countersign_core::count::counted;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,13 @@ use utoipa::ToSchema;
 /// Who could countersign a request now, as the caller may hear it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Approvers {
-    /// How many people can.
+    /// How many can. Somebody who is away and whoever stands in for them count once: one of the two signs.
     pub count: u64,
     /// Some of them by name, ten at most; none for callers who are machines.
     pub people: Vec<String>,
+    /// Of those, who would sign in the place of somebody who is away, and of whom.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub standing_in: BTreeMap<String, String>,
     /// Whom the rules name, such as `group:dba`.
     pub from: Vec<String>,
     /// Why others that the rules name can't with what they have, a sentence each; people only.
@@ -39,7 +42,12 @@ impl Approvers {
             (0, _) => write!(f, "nobody now (the rules name {from})"),
             (many, 0) => write!(f, "{from} ({} now)", counted(many, "person", "people")),
             (many, _) => {
-                f.write_str(&self.people.join(", "))?;
+                let said = |person: &String| match self.standing_in.get(person) {
+                    Some(away) => format!("{person} in the place of {away}"),
+                    None => person.clone(),
+                };
+                let people: Vec<_> = self.people.iter().map(said).collect();
+                f.write_str(&people.join(", "))?;
                 match many.saturating_sub(named) {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
@@ -62,7 +70,7 @@ mod tests {
                 count,
                 people,
                 from,
-                hindered: Vec::new(),
+                ..Approvers::default()
             }
             .to_string()
         };

@@ -29,7 +29,7 @@ use super::{
     post::Post,
     smtp::SmtpError,
 };
-use crate::{active::Active, channels::status::Status, gateway::Gateway};
+use crate::{active::Active, gateway::Gateway, status::Status};
 
 /// How long the server is left alone after a failure, at first and at most.
 const SERVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));

@@ -25,8 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{board::Keeper, news::Recipient, post::Post};
-use super::status::Status;
-use crate::api::Api;
+use crate::{api::Api, status::Status};
 
 /// Starts a channel, which runs until `stop`.
 ///

@@ -158,7 +158,7 @@ pub(super) fn of(
     if waits {
         let people = lifecycle::eligible_voters(case, active.world(), now);
         let here = |person: &PersonId| !active.directory.is_away(person, now);
-        let people = people.into_iter().filter(here).take(MAX_TOLD);
+        let people = people.into_keys().filter(here).take(MAX_TOLD);
         news.extend(people.map(|person| (Recipient::Person(person), News::Waits)));
     }
     for person in side(active, case) {

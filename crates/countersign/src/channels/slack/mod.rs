@@ -35,9 +35,8 @@ use self::{incoming::Read, web::Web};
 use super::{
     board::Keeper,
     chat::{Chat, Kind},
-    status::Status,
 };
-use crate::{api::Api, outbound::FreshSecret};
+use crate::{api::Api, outbound::FreshSecret, status::Status};
 
 /// The command in Slack.
 pub(crate) const COMMAND: &str = "/countersign";

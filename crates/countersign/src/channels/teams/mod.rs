@@ -39,9 +39,11 @@ use self::{
 use super::{
     board::Keeper,
     chat::{Chat, Kind},
+};
+use crate::{
+    api::{Api, strict},
     status::Status,
 };
-use crate::api::{Api, strict};
 
 /// What Microsoft calls Teams among what bots are reached through.
 const CHANNEL: &str = "msteams";

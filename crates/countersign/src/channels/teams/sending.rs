@@ -106,7 +106,7 @@ impl App {
         let people = lifecycle::eligible_voters(sight.case, sight.active.world(), now);
         let mut views = Vec::new();
         let began = Instant::now();
-        for person in people {
+        for person in people.into_keys() {
             let account = sight.accounts.of_person(&person);
             let user = account.and_then(|account| sight.accounts.users.get(&account));
             if let Some((_, user)) = user

@@ -44,8 +44,8 @@ pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Fai
     };
     let mut problems = of_this_machine(&bundle, &args.directory).await;
     problems.extend(of_deployments(&bundle, &args.directory).await);
-    for problem in problems {
-        output.result(&problem, |problem, paint| {
+    for problem in &problems {
+        output.result(problem, |problem, paint| {
             line(problem, &args.directory, paint)
         })?;
     }
@@ -54,7 +54,7 @@ pub(super) async fn run(args: &Directory, output: &mut Output) -> Result<u8, Fai
         "statements": bundle.statements().len(),
         "rules": bundle.rules().len(),
         "targets": bundle.targets().len(),
-        "warnings": bundle.warnings().len(),
+        "warnings": bundle.warnings().len() + problems.len(),
     });
     output.result(&value, |_, paint| {
         format!(
@@ -174,20 +174,31 @@ async fn of_deployments(bundle: &Bundle, directory: &Path) -> Vec<Problem> {
     problems
 }
 
-/// Rules that ask for passkeys at an address for which browsers make none.
-fn no_passkeys(bundle: &Bundle) -> Option<Problem> {
-    let asks = |rule: &&ApprovalRule| rule.assurance == Assurance::Passkey;
-    let rule = bundle.rules().values().find(asks)?;
+/// Rules that ask for passkeys, to sign or to be lifted, at an address for which browsers make none.
+fn no_passkeys(bundle: &Bundle) -> Vec<Problem> {
     let url = opening::url(None, bundle.server());
-    passkey::site(&url).is_err().then(|| {
+    if passkey::site(&url).is_ok() {
+        return Vec::new();
+    }
+    let first = |asks: fn(&&ApprovalRule) -> bool, what: &str| {
+        let rule = bundle.rules().values().find(asks)?;
         let message = format!(
-            "rule `{}` asks for passkeys, and browsers make none for {url}",
+            "rule `{}` {what}, and browsers make none for {url}",
             rule.name
         );
         let help =
             "give `[server]` a `public_url` with a name and TLS, or `http://localhost` to try it";
-        Problem::warning(MAIN_FILE, None, message, help)
-    })
+        Some(Problem::warning(MAIN_FILE, None, message, help))
+    };
+    let signs = first(
+        |rule| rule.assurance == Assurance::Passkey,
+        "asks for passkeys",
+    );
+    let lifts = first(
+        |rule| rule.emergency.is_some(),
+        "can be lifted in an emergency only with a passkey",
+    );
+    signs.into_iter().chain(lifts).collect()
 }
 
 /// Reads and checks a directory, printing every problem; nothing when it can't be used.
@@ -311,7 +322,8 @@ mod tests {
     #[tokio::test]
     async fn passkeys_need_an_address_that_has_them() {
         let rule = "[approval.two]\nstages = [{ from = [\"group:admins\"], count = 1 }]\n\
-                    assurance = \"passkey\"\n";
+                    assurance = \"passkey\"\n\
+                    emergency = { from = [\"group:admins\"], review_within = \"1d\" }\n";
         let groups = "[group.admins]\n";
         let named = format!("[server]\npublic_url = \"http://localhost:7780\"\n{groups}");
         for (main, warned) in [(groups, true), (named.as_str(), false)] {
@@ -323,7 +335,9 @@ mod tests {
             let (mut output, out, _) = captured(false, false);
             assert_eq!(run(&args, &mut output).await, Ok(0), "{}", out.text());
             let text = out.text();
-            assert_eq!(text.contains("asks for passkeys"), warned, "{text}");
+            for what in ["asks for passkeys", "only with a passkey"] {
+                assert_eq!(text.contains(what), warned, "{text}");
+            }
         }
     }
 

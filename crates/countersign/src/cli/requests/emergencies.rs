@@ -5,6 +5,8 @@
 //! Out of scope: lifting, which takes a passkey in a browser, and reviewing, which takes a session.
 //! Invariant: nothing here changes a request.
 
+use std::collections::BTreeMap;
+
 use clap::builder::PossibleValuesParser;
 use countersign_core::{
     id::{RequestId, RuleName},
@@ -29,14 +31,15 @@ Examples:
   countersign requests emergencies --state overdue
   countersign requests emergencies --json";
 pub(super) const LIFT_EXAMPLES: &str = "\
-Example:
-  countersign requests emergency req_01j9… --rule dba
+Examples:
+  countersign requests emergency req_01j9…
+  countersign requests emergency req_01j9… --rule dba    # where several rules can be lifted
 
 Lifting a rule takes your passkey and a reason, on the request's page: this command says what it
 means, and opens the page.";
 pub(super) const REVIEW_EXAMPLES: &str = "\
 Example:
-  countersign requests review req_01j9… --rule dba
+  countersign requests review req_01j9…
 
 A review takes your session in the browser: this command shows and opens the page.";
 
@@ -60,9 +63,9 @@ pub(crate) struct Args {
     /// The request
     #[arg(value_name = "REQUEST")]
     request: RequestId,
-    /// The rule
+    /// The rule, where there is more than one
     #[arg(long, value_name = "RULE")]
-    rule: RuleName,
+    rule: Option<RuleName>,
     /// Only show the address
     #[arg(long)]
     no_open: bool,
@@ -143,10 +146,13 @@ pub(super) async fn break_glass(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let detail = detail(&args, sources).await?;
-    let rule = args.rule.as_str();
-    let found = detail.rules.iter().find(|one| one.name == rule);
-    let Some(terms) = found.and_then(|one| one.emergency.clone()) else {
-        let title = format!("rule {rule} of {} has no emergency", args.request);
+    let rules = detail.rules.iter();
+    let can = rules.filter_map(|one| Some((&one.name, (one, one.emergency.as_ref()?))));
+    let Some((found, terms)) = only(&args, can)? else {
+        let title = match &args.rule {
+            Some(rule) => format!("rule {rule} of {} has no emergency", args.request),
+            None => format!("no rule of {} has an emergency", args.request),
+        };
         return Err(Failure::new("no_emergency", title)
             .next(format!(
                 "see its rules: countersign requests show {}",
@@ -162,7 +168,7 @@ pub(super) async fn break_glass(
     }
     output.result(&detail, |detail, paint| {
         format!(
-            "{}\n  by {}\n{}\n{}\nTo lift rule {}, open\n  {}",
+            "{}\n  by {}\n{}\n{}\nTo lift rule {} with a passkey, open\n  {}",
             paint.bold(&shown(&detail.line.title)),
             shown(&detail.chain.join(", for ")),
             paint.red("This is an emergency, and no approval: it is recorded for good and told to everybody."),
@@ -171,7 +177,7 @@ pub(super) async fn break_glass(
                 text::list(&terms.from),
                 shown(&terms.review_within)
             ),
-            shown(rule),
+            shown(&found.name),
             paint.bold(&shown(&page(detail, "emergency")))
         )
     })?;
@@ -185,10 +191,11 @@ pub(super) async fn review(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let detail = detail(&args, sources).await?;
-    let rule = args.rule.as_str();
-    let due = |one: &&LiftLine| one.rule == rule && one.reviewed.is_none();
-    let Some(of) = detail.lifted.iter().find(due).cloned() else {
-        let title = format!("no emergency use of rule {rule} of {} is due", args.request);
+    let due = detail.lifted.iter().filter(|one| one.reviewed.is_none());
+    let Some(of) = only(&args, due.map(|one| (&one.rule, one)))?.cloned() else {
+        let of = args.rule.as_ref().map(|rule| format!("rule {rule} of "));
+        let of = of.unwrap_or_default();
+        let title = format!("no emergency use of {of}{} is due", args.request);
         let failure = Failure::new("nothing_to_review", title).next(
             "see what is due: countersign requests emergencies --state due (or overdue)".to_owned(),
         );
@@ -204,6 +211,25 @@ pub(super) async fn review(
     })?;
     lead_to(&page(&detail, "review"), args.no_open, output);
     Ok(0)
+}
+
+/// The one that is meant: of the rule that is named, or the only one there is.
+fn only<'a, T>(
+    args: &Args,
+    found: impl Iterator<Item = (&'a String, T)>,
+) -> Result<Option<T>, Failure> {
+    let named = |rule: &String| {
+        args.rule
+            .as_ref()
+            .is_none_or(|wanted| rule == wanted.as_str())
+    };
+    let found: BTreeMap<_, _> = found.filter(|(rule, _)| named(rule)).collect();
+    if found.len() > 1 {
+        let names: Vec<_> = found.into_keys().cloned().collect();
+        let title = format!("{} has several: {}", args.request, text::list(&names));
+        return Err(Failure::usage(title).next("name one with --rule"));
+    }
+    Ok(found.into_values().next())
 }
 
 async fn detail(args: &Args, sources: &Sources) -> Result<RequestDetail, Failure> {
@@ -234,7 +260,7 @@ mod tests {
     fn args(rule: &str) -> Args {
         Args {
             request: "req_1".parse().unwrap(),
-            rule: rule.parse().unwrap(),
+            rule: rule.parse().ok(),
             no_open: true,
         }
     }
@@ -282,7 +308,7 @@ mod tests {
               by agent:bot (owner olga@example.com)
             This is an emergency, and no approval: it is recorded for good and told to everybody.
             It is for group:sre, and somebody else reviews it within 24h; overdue, nobody can lift the rule again.
-            To lift rule dba, open
+            To lift rule dba with a passkey, open
               https://gate.example.com/requests/req_1#emergency
         "#]]
         .assert_eq(&out.text());

@@ -181,12 +181,13 @@ fn grants(detail: &RequestDetail, now: Timestamp) -> Vec<(&'static str, String)>
     }
     if let Some(grant) = &detail.grant {
         let until = text::relative(grant.until, now);
-        let ended = match &grant.ended_by {
-            Some(by) => format!(", ended by {}", shown(by)),
-            None => format!(", ends {until}"),
+        let (label, ended) = match (&grant.ended_by, grant.live) {
+            (Some(by), _) => ("was granted", format!(", ended by {}", shown(by))),
+            (None, true) => ("granted", format!(", ends {until}")),
+            (None, false) => ("was granted", ", over".into()),
         };
         let words = shown(&grant.words);
-        values.push(("granted", format!("{words}\n{} used{ended}", grant.used)));
+        values.push((label, format!("{words}\n{} used{ended}", grant.used)));
     }
     values
 }

@@ -82,7 +82,11 @@ fn expected(viewer: &Viewer<'_>, case: &Case) -> String {
         let stages = (0u32..).zip(stage_counts(rule));
         stages
             .into_iter()
-            .any(|(stage, _)| electorate.may_sign(&viewer.session.person, rule, stage, viewer.now))
+            .filter_map(|(stage, _)| {
+                electorate.signer_of(&viewer.session.person, rule, stage, viewer.now)
+            })
+            .next()
+            .is_some()
     };
     let (confirmed, signed): (Vec<_>, Vec<_>) = case
         .request

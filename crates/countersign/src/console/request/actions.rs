@@ -84,19 +84,21 @@ fn approve(viewer: &Viewer<'_>, case: &Case, typed: &Typed) -> ApproveForm {
     let before = lifecycle::progress(case, viewer.active.world());
     let mut after = before.clone();
     let electorate = waiting::electorate(viewer, case, &side);
-    electorate.count_any(&mut after, &viewer.session.person, viewer.now);
+    let signer = electorate.count_any(&mut after, &viewer.session.person, viewer.now);
+    let away = signer.and_then(|signer| signer.in_place_of);
     let slot = after
         .filled
         .keys()
         .find(|slot| !before.filled.contains_key(slot));
-    let signs = slot.map(
-        |slot| match rules.iter().find(|rule| rule.name == slot.rule) {
-            Some(rule) if rule.stages.len() > 1 => {
-                format!("rule {}, stage {}", slot.rule, slot.stage + 1)
-            }
-            _ => format!("rule {}", slot.rule),
-        },
-    );
+    let signs = slot.map(|slot| {
+        let rule = rules.iter().find(|rule| rule.name == slot.rule);
+        let stage = match rule {
+            Some(rule) if rule.stages.len() > 1 => format!(", stage {}", slot.stage + 1),
+            _ => String::new(),
+        };
+        let in_place = away.map(|away| format!(" in the place of {away}"));
+        format!("rule {}{stage}{}", slot.rule, in_place.unwrap_or_default())
+    });
     let required = |rule: &ApprovalRule| rule.reason == ReasonRequirement::Required;
     ApproveForm {
         reason_required: rules.iter().any(required),

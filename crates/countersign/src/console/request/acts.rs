@@ -249,7 +249,13 @@ async fn vote(
 
 /// What the form says is granted beside the action.
 fn wanted(fields: &Fields) -> Result<Option<GrantWanted>, ApiError> {
+    let differs = || fields.with_prefix("grant_open_").next().is_some();
     match fields.name("grant") {
+        // What others proposed stands there already ticked.
+        "" if differs() && fields.name("grant_proposed").is_empty() => {
+            let title = "tick “Grant its like, too” as well, or nothing of what may differ";
+            return Err(ApiError::invalid(title));
+        }
         "" => return Ok(None),
         "shape" => {}
         _ => return Err(ApiError::invalid("`grant` is `shape`, or left out")),

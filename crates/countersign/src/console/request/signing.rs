@@ -13,7 +13,7 @@ use countersign_core::{
     approval::{
         ApprovalRule,
         myself::myself,
-        quorum::{Electorate, Slot, Tally, stage_counts},
+        quorum::{Electorate, Signer, Slot, Tally, stage_counts},
         rule::ReasonRequirement,
     },
     id::PersonId,
@@ -140,6 +140,10 @@ impl Signing<'_> {
                 .map(|vote| assurance(vote.credential.assurance))
                 .unwrap_or_default()
                 .into(),
+            in_place_of: vote
+                .and_then(|vote| vote.in_place_of.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             mine: *person == self.viewer.session.person,
             passkey: with.and_then(|with| with.label.clone()).unwrap_or_default(),
             void: with.is_some_and(|with| !with.counts),
@@ -153,31 +157,36 @@ impl Signing<'_> {
             None => vec!["the person it acts for".into()],
         };
         let signed: BTreeSet<_> = self.tally.filled.values().collect();
-        let could = |person: &&PersonId| {
+        let could = |person| {
             let counts = match state {
-                StageState::Open => self.ways.able().contains(*person),
-                StageState::NotYet => self.case.phase.is_open() && !signed.contains(*person),
+                StageState::Open => self.ways.able().contains_key(person),
+                StageState::NotYet => self.case.phase.is_open() && !signed.contains(person),
                 StageState::Complete => false,
             };
-            counts
-                && self
-                    .electorate
-                    .may_sign(person, rule, stage, self.viewer.now)
+            let now = self.viewer.now;
+            let signer = self.electorate.signer_of(person, rule, stage, now);
+            signer.filter(|_| counts)
         };
-        let people: Vec<_> = self
-            .viewer
-            .active
-            .directory
-            .people
-            .keys()
-            .filter(could)
-            .collect();
+        let everybody = self.viewer.active.directory.people.keys();
+        let people: Vec<_> = everybody.filter_map(could).collect();
         let open = state == StageState::Open;
+        let viewer = &self.viewer.session.person;
+        let own = people.iter().find(|signer| signer.person == viewer);
+        let in_place_of = own.and_then(|signer| signer.in_place_of);
         Shown::Empty {
             from,
-            mine: open && self.mine && people.contains(&&self.viewer.session.person),
+            mine: open && self.mine && own.is_some(),
+            in_place_of: in_place_of.map(ToString::to_string).unwrap_or_default(),
             more: words::count(people.len().saturating_sub(NAMED)),
-            people: people.iter().take(NAMED).map(ToString::to_string).collect(),
+            people: people.iter().take(NAMED).map(|one| said(*one)).collect(),
         }
+    }
+}
+
+/// Somebody who could sign, and for whom.
+fn said(signer: Signer<'_>) -> String {
+    match signer.in_place_of {
+        Some(away) => format!("{} in the place of {away}", signer.person),
+        None => signer.person.to_string(),
     }
 }

@@ -1,6 +1,6 @@
 //! What happened to a request, as far as its case holds it.
 //!
-//! In scope: asking, deciding, votes, conversation, escalations, emergencies, the end.
+//! In scope: asking, deciding, votes, conversation, escalations, emergencies, grants, the end.
 //! Out of scope: withdrawn votes and refused attempts; they are in the log only.
 
 use countersign_console::{
@@ -42,6 +42,7 @@ pub(super) fn timeline(viewer: &Viewer<'_>, case: &Case, ways: &Ways) -> Vec<Eve
     events.extend(case.votes.iter().map(voted));
     events.extend(case.conversation.iter().map(|message| said(case, message)));
     events.extend(emergencies(case));
+    events.extend(granted(case));
     events.extend(redecided(case));
     events.extend(ending(case));
     // Stable: what happened at one moment stays in the order above.
@@ -192,6 +193,22 @@ fn said(case: &Case, message: &Message) -> Timed {
             ..event
         },
     )
+}
+
+/// That its like was granted with it, and that somebody ended that.
+fn granted(case: &Case) -> Vec<Timed> {
+    let Some(grant) = &case.grant else {
+        return Vec::new();
+    };
+    let given = Timestamp(grant.until.0.saturating_sub(grant.terms.time.as_millis()));
+    let (time, uses) = (grant.terms.time, grant.terms.uses);
+    let terms = format!("for {time}, at most {uses} times in all");
+    let mut events = vec![with_detail(event(EventKind::Granted, given, None), terms)];
+    if let Some(end) = &grant.ended {
+        let by = Some(viewer::party_of(&end.by));
+        events.push(event(EventKind::GrantEnded, end.at, by));
+    }
+    events
 }
 
 /// What was lifted, that nobody looked at it in time, and that somebody did.

@@ -210,3 +210,41 @@ async fn a_form_that_makes_no_sense_is_refused_with_its_reason() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn a_stand_in_reads_in_whose_place_they_sign() {
+    let site = Site::open().await;
+    let (olga, sam) = (site.sign_in(OLGA).await, site.sign_in(SAM).await);
+    let page = site.get("/people", &olga).await;
+    // Policy permits it at once here.
+    let tomorrow = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+    let tomorrow = tomorrow.tomorrow().unwrap().date().to_string();
+    let away = [
+        ("person", "kim@example.com"),
+        ("stand_in", UMA),
+        ("until", tomorrow.as_str()),
+    ];
+    let away = with_token(&page, &away);
+    let said = site.post("/people/absence/set", &olga, away).await;
+    assert!(said.is(303).header("location").contains("done=applied"));
+    let end = format!("through {tomorrow} (UTC)");
+    let people = site.get("/people", &olga).await;
+    people
+        .says(&format!("away {end}; <bdi>uma@example.com</bdi> signs"))
+        .says("Say that somebody is back");
+    // What was asked after that can be signed by either, and says so to both.
+    let id = site.held(&["true"], "why").await;
+    let uma = site.sign_in(UMA).await;
+    let page = site.get(&format!("/requests/{id}"), &uma).await;
+    page.says("sign this in the place of <bdi>kim@example.com</bdi>.")
+        .says("<bdi>uma@example.com in the place of kim@example.com</bdi>");
+    site.post(
+        &format!("/requests/{id}/approve"),
+        &uma,
+        page.form(&[("reason", "read")]),
+    )
+    .await
+    .is(303);
+    let signed = site.get(&format!("/requests/{id}"), &sam).await;
+    signed.says("</strong> in the place of <bdi>kim@example.com</bdi>");
+}

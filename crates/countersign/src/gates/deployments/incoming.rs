@@ -222,14 +222,17 @@ fn check(payload: &Payload) -> Result<(), Refused> {
     if event.len() > 64 || !event.chars().all(word) {
         return Err(Refused::Unreadable("it names no event"));
     }
-    let same = |said: &Option<String>, is: &str| said.as_deref().is_none_or(|said| said == is);
-    if !same(&payload.sha, &deployment.sha)
-        || !same(&payload.r#ref, &deployment.r#ref)
-        || !same(&deployment.environment, &payload.environment)
-    {
-        return Err(Refused::Unreadable("it contradicts itself"));
-    }
-    Ok(())
+    let differ = |said: &Option<String>, is: &str| said.as_deref().is_some_and(|said| said != is);
+    let contradiction = if differ(&payload.sha, &deployment.sha) {
+        "its `sha` is another than that of `deployment`"
+    } else if differ(&payload.r#ref, &deployment.r#ref) {
+        "its `ref` is another than that of `deployment`"
+    } else if differ(&deployment.environment, &payload.environment) {
+        "its `environment` is another than that of `deployment`"
+    } else {
+        return Ok(());
+    };
+    Err(Refused::Unreadable(contradiction))
 }
 
 /// The run that an address for the answer names, where it is that of this repository at this interface, to

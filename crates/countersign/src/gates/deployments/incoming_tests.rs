@@ -74,7 +74,6 @@ fn what_is_of_elsewhere_or_contradicts_itself_is_refused() {
     use Refused::{Foreign, Nothing, Unreadable};
     let hidden = Unreadable("it has a name that can't be shown");
     let number = Unreadable("it has a number that GitHub has for nothing");
-    let contradicts = Unreadable("it contradicts itself");
     for (at, value, expected) in [
         ("/action", json!("completed"), Nothing),
         (
@@ -115,9 +114,21 @@ fn what_is_of_elsewhere_or_contradicts_itself_is_refused() {
         ("/sender/login", json!("octo\u{202e}cat"), hidden),
         ("/deployment/ref", json!("main\n"), hidden),
         ("/environment", json!(""), hidden),
-        ("/environment", json!("staging"), contradicts),
-        ("/sha", json!("b".repeat(40)), contradicts),
-        ("/ref", json!("other"), contradicts),
+        (
+            "/environment",
+            json!("staging"),
+            Unreadable("its `environment` is another than that of `deployment`"),
+        ),
+        (
+            "/sha",
+            json!("b".repeat(40)),
+            Unreadable("its `sha` is another than that of `deployment`"),
+        ),
+        (
+            "/ref",
+            json!("other"),
+            Unreadable("its `ref` is another than that of `deployment`"),
+        ),
         (
             "/deployment/sha",
             json!("HEAD"),

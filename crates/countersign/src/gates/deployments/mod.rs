@@ -46,9 +46,9 @@ use self::{
 };
 use crate::{
     api::{Api, auth::record_refused},
-    channels::status::Status,
     gateway::Gateway,
     outbound::FreshSecret,
+    status::Status,
 };
 
 /// The name of this gate.
@@ -196,10 +196,8 @@ impl Deployments {
         {
             0 => Vec::new(),
             many => {
-                let apps = counted(many, "app does", "apps do");
-                vec![format!(
-                    "{apps} not get answers to deployments; the gateway's log says why."
-                )]
+                let apps = counted(many, "GitHub app does", "GitHub apps do");
+                vec![format!("{apps} not learn the answers to deployments.")]
             }
         }
     }

@@ -267,7 +267,7 @@ impl Run {
         let deadline = tokio::time::Instant::now() + wait;
         let mut updates = self.gateway.engine.updates().subscribe();
         let waiter = self.gateway.engine.updates().waiter(&id);
-        let mut told = false;
+        let (mut told, mut lent) = (false, false);
         let mut questions = BTreeSet::new();
         loop {
             let changed = waiter.changed();
@@ -294,14 +294,19 @@ impl Run {
                         }
                     }
                 }
-                Phase::Approved { .. } => match self.claim(caller, &case.request).await {
-                    Err(ExecError::Engine(EngineError::Refused(refusal)))
-                        if refusal.code() == "not_open" =>
-                    {
-                        continue;
+                Phase::Approved { .. } => {
+                    if !std::mem::replace(&mut lent, true) {
+                        self.tell_granted(&case).await;
                     }
-                    claimed => return claimed,
-                },
+                    match self.claim(caller, &case.request).await {
+                        Err(ExecError::Engine(EngineError::Refused(refusal)))
+                            if refusal.code() == "not_open" =>
+                        {
+                            continue;
+                        }
+                        claimed => return claimed,
+                    }
+                }
                 _ => {
                     let page = self.gateway.request_url(&id);
                     self.send(ended_event(&case, page, self.names)).await;
@@ -361,6 +366,15 @@ impl Run {
             advisory: self.gate == LOCAL_GATE,
         };
         self.send(event).await
+    }
+
+    /// Says that nobody is asked, and why.
+    async fn tell_granted(&self, case: &Case) {
+        if let Some(granted) = &case.granted {
+            let (request, grant) = (case.request.id.clone(), &granted.request);
+            let text = format!("{request} runs under the grant that was given with {grant}");
+            self.send(RunEvent::Progress { request, text }).await;
+        }
     }
 
     /// Passes on what happened to the request.

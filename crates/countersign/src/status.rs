@@ -1,11 +1,14 @@
-//! How a channel stands.
+//! How something that the gateway talks to stands: a channel, a GitHub App.
+//!
+//! In scope: what is wrong now, by where; saying so once.
+//! Out of scope: trying again.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// What is wrong with one channel, by where.
+/// What is wrong with one of them, by where.
 pub(crate) struct Status {
     name: String,
     faults: Mutex<BTreeMap<String, String>>,
@@ -27,14 +30,14 @@ impl Status {
     pub(crate) fn wrong(&self, place: &str, why: &str) {
         let before = self.faults().insert(place.into(), why.into());
         if before.as_deref() != Some(why) {
-            tracing::error!(channel = self.name, place, "{why}");
+            tracing::error!(name = self.name, place, "{why}");
         }
     }
 
     /// Notes that all is well there.
     pub(crate) fn well(&self, place: &str) {
         if self.faults().remove(place).is_some() {
-            tracing::info!(channel = self.name, place, "it goes on");
+            tracing::info!(name = self.name, place, "it goes on");
         }
     }
 
