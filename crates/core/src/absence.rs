@@ -26,9 +26,7 @@ pub struct Absence {
     pub from: Timestamp,
     /// Until when; then they are back.
     pub until: Timestamp,
-    /// Since when this is known here.
-    pub since: Timestamp,
-    /// Whether somebody else countersigned it.
+    /// Whether somebody else countersigned it; else nobody signs in their place.
     pub countersigned: bool,
 }
 

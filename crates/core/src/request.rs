@@ -107,8 +107,8 @@ pub struct Request {
     /// it, so they are *self*. Of an amendment also the editors and the *self* of what it replaces.
     #[serde(default)]
     pub issuers: BTreeSet<PersonId>,
-    /// Everybody who let somebody of its chain act for them when it was asked, and is not in it: they are
-    /// *self*, and don't read it for that.
+    /// Everybody who let somebody of its chain act for them when it was asked, and is not in it; and whom
+    /// a change would have sign in somebody's place. They are *self*, and don't read it for that.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub behind: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself; no emergency lifts its rules.

@@ -252,6 +252,7 @@ fn asked(gateway: &Gateway, action: &str, number: u64) -> anyhow::Result<Asked> 
         places: BTreeMap::new(),
         resource_owners: BTreeSet::new(),
         issuers: BTreeSet::new(),
+        behind: BTreeSet::new(),
         administrative: false,
         trace: None,
         secrets: Default::default(),

@@ -197,9 +197,7 @@ impl Electorate<'_> {
     fn stands_in(&self, person: &PersonId, away: &PersonId, at: Timestamp) -> bool {
         let found = self.directory.absences.get(away);
         let counts = |absence: &Absence| {
-            absence.stand_in == *person
-                && absence.covers(at)
-                && (absence.countersigned || absence.since < self.request.at)
+            absence.stand_in == *person && absence.covers(at) && absence.countersigned
         };
         found.is_some_and(counts)
             && !self.myself.contains(away)

@@ -27,7 +27,7 @@ use countersign_store::{CredentialKind, DirectoryEntry, Write};
 use serde_json::{Value, json};
 
 use super::{
-    Proposal, carried,
+    Proposal, absent, carried,
     directory_words::title_of,
     enrolling::take_up,
     erase, granted,
@@ -68,7 +68,7 @@ pub(super) async fn apply(
     gateway: &Gateway,
     request: &Request,
     permit: Permit,
-    countersigned: bool,
+    (countersigned, claimed_by): (bool, BTreeSet<PersonId>),
 ) -> anyhow::Result<Applied> {
     let _one_after_the_other = gateway.changing.write().await;
     let now = gateway.clock.now();
@@ -81,20 +81,26 @@ pub(super) async fn apply(
         .members()
         .flat_map(|member| member.people().cloned())
         .collect();
-    let lineage = vouching::hands_in(request);
+    let mut lineage = vouching::hands_in(request);
+    lineage.extend(claimed_by.iter().cloned());
+    let hands = absent::hands_in(request, &proposal, &claimed_by);
     match proposal {
         Proposal::Bundle { files, replaces } => {
+            // First, so that no end of this process comes between the change and that.
+            gateway.engine.world_changed(hands.clone()).await?;
             let replacing = (&files, replaces);
             let dropped = apply_bundle(gateway, request, replacing, now, countersigned).await?;
-            gateway.engine.world_changed(proposers).await?;
+            gateway.engine.world_changed(hands).await?;
             Ok(replaced(gateway, &dropped))
         }
         Proposal::Directory { change, .. } => {
+            absent::check(&change, countersigned)?;
+            gateway.engine.world_changed(hands.clone()).await?;
             let by = request.chain.members().map(|member| member.id.clone());
             let changed =
                 change_directory(gateway, &change, now, countersigned, by.collect()).await?;
             // Also after nothing changed: what an earlier change could not end is ended now.
-            let ended = gateway.engine.world_changed(proposers).await?;
+            let ended = gateway.engine.world_changed(hands).await?;
             Ok(told(&change, changed, ended))
         }
         Proposal::Token { machine, valid_for } => {

@@ -50,6 +50,8 @@ forbid (principal is Agent, action in Action::"execute", resource);
 permit (principal is Person, action in Action::"admin", resource);
 @id("links-are-signed") @approval("ops")
 forbid (principal in Group::"ops", action == Action::"countersign:account-link", resource);
+@id("ways-in-are-signed") @approval("ops")
+forbid (principal, action == Action::"countersign:person-link", resource);
 "#;
 
 async fn open(more: &str) -> Site {
@@ -240,6 +242,46 @@ async fn what_nobody_countersigned_signs_in_and_approves_nothing() {
         .await
         .is(403)
         .says("linked_alone");
+}
+
+/// What it gives could be used when the account is theirs no more.
+#[tokio::test]
+async fn a_session_with_a_linked_account_gets_nothing_that_outlives_it() {
+    let site = open("").await;
+    let gateway = &site.gateway;
+    link_uma(&site, "1").await;
+    let (_, through) = sign_in(gateway, "1").await.unwrap();
+    let uma = caller_of(&site, &site.sign_in(UMA).await).await;
+    let until = gateway.clock.now().0 + 60_000;
+    let own = json!({ "person": UMA, "stand_in": SAM, "from": until - 60_000, "until": until });
+    for (operation, arguments) in [
+        ("person-link", json!({ "person": UMA })),
+        ("agent-token", json!({ "agent": "bot" })),
+        ("absence-set", own),
+    ] {
+        let body = |arguments| {
+            let body = json!({ "operation": operation, "arguments": arguments });
+            serde_json::from_value::<ProposalBody>(body).unwrap()
+        };
+        let refused = propose(gateway, &through, body(arguments)).await;
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("could outlive it"), "{operation}: {why}");
+    }
+    // Nor takes what was proposed in another session.
+    let body = json!({ "operation": "person-link", "arguments": { "person": KIM } });
+    let body = serde_json::from_value::<ProposalBody>(body).unwrap();
+    let held = propose(gateway, &uma, body).await.unwrap();
+    assert_eq!(held.state, "held");
+    approve(&site, &site.sign_in(SAM).await, &held.request)
+        .await
+        .is(303);
+    let refused = claim(gateway, &through, &held.request).await;
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("could outlive it"), "{why}");
+    assert_eq!(
+        claim(gateway, &uma, &held.request).await.unwrap().state,
+        "succeeded"
+    );
 }
 
 #[tokio::test]

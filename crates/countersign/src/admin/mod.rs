@@ -4,6 +4,7 @@
 //! Invariant: there is no other way to change bundle, people, agents or credentials (P9), except
 //! first start and local recovery, which are recorded as what they are.
 
+mod absent;
 mod apply;
 mod carried;
 mod consequences;
@@ -102,6 +103,9 @@ pub async fn propose(
         None => Proposal::read(&body, &active)?.asked_by(caller.person()),
     };
     proposal.check_time(gateway.clock.now())?;
+    if proposal.outlives_a_session() {
+        linking::check_direct(caller)?;
+    }
     if let Proposal::Erase { person } = &proposal
         && caller.person().is_some()
     {
@@ -232,7 +236,8 @@ async fn propose_recorded(
         Admitted::Permitted {
             request, permit, ..
         } => {
-            let applied = execute(gateway, &request, permit, None, false).await?;
+            let by = Applying::default();
+            let applied = execute(gateway, &request, permit, by).await?;
             Ok(done(gateway, &request.id, applied))
         }
         Admitted::Held(case) => {
@@ -278,14 +283,23 @@ pub async fn claim(
     if case.request.action.gate != "admin" {
         return Err(InvalidProposal::NotAdministrative(id.clone()).into());
     }
+    let read = serde_json::from_value::<Proposal>(case.request.action.arguments.clone());
+    if read.is_ok_and(|proposal| proposal.outlives_a_session()) {
+        linking::check_direct(caller)?;
+    }
     let (by, behind) = (caller.subject.id.clone(), caller.lineage());
-    let stepped = gateway.engine.claim(id, by, behind).await?;
+    let stepped = gateway.engine.claim(id, by, behind.clone()).await?;
     let Some(permit) = stepped.permit else {
         return Err(EngineError::Internal("a claim without a permit".into()).into());
     };
     let countersigned = is_countersigned(&stepped.case);
     let request = stepped.case.request;
-    let applied = execute(gateway, &request, permit, Some(id.clone()), countersigned).await?;
+    let by = Applying {
+        held: Some(id.clone()),
+        countersigned,
+        claimed_by: behind,
+    };
+    let applied = execute(gateway, &request, permit, by).await?;
     let mut answer = done(gateway, id, applied);
     // It is applied, whatever can be read now.
     answer.warnings = warning::of_case(gateway, caller, &case)
@@ -310,15 +324,30 @@ fn is_countersigned(case: &Case) -> bool {
             .any(|vote| vote.verdict == Verdict::Approve)
 }
 
+/// How a change comes to be applied.
+#[derive(Default)]
+struct Applying {
+    /// The request that held it.
+    held: Option<RequestId>,
+    /// Whether somebody of the other side approved it.
+    countersigned: bool,
+    /// Everybody who had a hand in the credential that it was claimed with.
+    claimed_by: BTreeSet<PersonId>,
+}
+
 async fn execute(
     gateway: &Gateway,
     request: &Request,
     permit: Permit,
-    held: Option<RequestId>,
-    countersigned: bool,
+    by: Applying,
 ) -> Result<Applied, AdminError> {
     let id = permit.id().clone();
-    let applied = apply::apply(gateway, request, permit, countersigned).await;
+    let Applying {
+        held,
+        countersigned,
+        claimed_by,
+    } = by;
+    let applied = apply::apply(gateway, request, permit, (countersigned, claimed_by)).await;
     let (outcome, result) = match &applied {
         Ok(_) => (Outcome::Succeeded, json!({ "applied": true })),
         Err(error) => (Outcome::Failed, json!({ "error": error.to_string() })),
@@ -378,6 +407,7 @@ fn asked(
         },
         resource_owners: BTreeSet::new(),
         issuers: caller.lineage(),
+        behind: absent::serves(proposal),
         places: BTreeMap::new(),
         administrative: true,
         amends: None,

@@ -291,6 +291,21 @@ impl Proposal {
         self
     }
 
+    /// Whether it would give its proposer a way to act, or somebody a right of theirs, that is there when
+    /// their session is over.
+    #[must_use]
+    pub fn outlives_a_session(&self) -> bool {
+        matches!(
+            self,
+            Self::Token { .. }
+                | Self::Link { .. }
+                | Self::Directory {
+                    change: DirectoryChange::SetAbsence { .. },
+                    ..
+                }
+        )
+    }
+
     /// Refuses what would be over before it began, or should have begun days ago.
     ///
     /// # Errors

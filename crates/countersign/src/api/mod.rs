@@ -16,6 +16,7 @@ pub mod emergencies;
 mod events;
 pub mod explaining;
 pub(crate) mod granting;
+mod intake;
 mod log;
 pub(crate) mod manage;
 pub mod narrowing;
@@ -56,7 +57,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::{problem::ApiError, seats::Seats};
+use self::{intake::Intake, problem::ApiError, seats::Seats};
 use crate::{
     channels::Channels,
     engine::{EngineError, Input},
@@ -103,6 +104,8 @@ pub struct Api {
     listening: Seats,
     /// The way in for whoever provisions people.
     pub(crate) scim: Door,
+    /// Room for what strangers post.
+    pub(crate) intake: Intake,
     /// Set when the gateway stops, so that streams of events end at once.
     pub stopping: CancellationToken,
 }
@@ -132,6 +135,7 @@ impl Api {
             running: Seats::new(run::CALLS),
             listening: Seats::new(events::STREAMS),
             scim: Door::default(),
+            intake: Intake::default(),
             stopping: CancellationToken::new(),
         }
     }

@@ -24,9 +24,9 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
-    http::{HeaderMap, StatusCode},
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -36,9 +36,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{api::Api, status::Status};
-
-/// The largest thing that is taken from a chat.
-const MAX_POST: usize = 1 << 20;
 
 /// What comes in for a channel is for one of these.
 #[derive(Clone)]
@@ -217,7 +214,6 @@ pub(crate) fn link_command(channel: &Channel) -> Option<String> {
 pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/channels/{name}", post(take))
-        .layer(DefaultBodyLimit::max(MAX_POST))
         .with_state(api)
 }
 
@@ -225,11 +221,21 @@ async fn take(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
-    match api.channels.app(&name) {
-        Some(App::Slack(app)) => app.post(&headers, body).await,
-        Some(App::Teams(app)) => app.post(&headers, body).await,
-        None => StatusCode::NOT_FOUND.into_response(),
+    let Some(app) = api.channels.app(&name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let signature = match &app {
+        App::Slack(_) => slack::SIGNATURE,
+        App::Teams(_) => AUTHORIZATION.as_str(),
+    };
+    let taken = match api.intake.read(&headers, signature, body).await {
+        Ok(taken) => taken,
+        Err(status) => return status.into_response(),
+    };
+    match app {
+        App::Slack(app) => app.post(&headers, &taken.bytes).await,
+        App::Teams(app) => app.post(&headers, &taken.bytes).await,
     }
 }

@@ -66,6 +66,8 @@ pub struct Asked {
     pub resource_owners: BTreeSet<PersonId>,
     /// Everybody who issued the caller's credential, or one that it came from.
     pub issuers: BTreeSet<PersonId>,
+    /// Everybody else who is *self* for it, and does not read it for that.
+    pub behind: BTreeSet<PersonId>,
     /// Whether it changes Countersign itself.
     pub administrative: bool,
     /// The places of its arguments that a grant can leave open, as JSON pointers, and their names.
@@ -396,7 +398,7 @@ impl Admission {
             grants: None,
             resource_owners: asked.resource_owners,
             issuers: asked.issuers,
-            behind: BTreeSet::new(),
+            behind: asked.behind,
             administrative: asked.administrative,
             amends: asked.amends,
             trace: asked.trace,

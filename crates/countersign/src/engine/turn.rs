@@ -89,7 +89,7 @@ impl Turn {
         // Here, where nothing comes between this and a delegation that is made now.
         let within = (parts.store.as_ref(), self.active.directory.as_ref());
         let behind = parts.delegations.behind(&request.chain, within, self.now);
-        request.behind = behind.await?;
+        request.behind.extend(behind.await?);
         if let Some(found) = self.attachable(parts, &request).await? {
             if let Some(reason) = recently_denied(&found, self.now) {
                 return self.deny(parts, request, input, reason);

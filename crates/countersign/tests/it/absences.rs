@@ -182,3 +182,63 @@ async fn whoever_is_erased_stands_in_for_nobody() {
     assert!(lab.gateway.active().directory.absences.is_empty());
     lab.verify().await;
 }
+
+#[tokio::test]
+async fn whom_it_serves_does_not_countersign_it() {
+    let lab = Lab::new().await;
+    let (ada, abe) = (lab.session("ada").await, lab.session("abe").await);
+    let proposed = ada.propose("absence-set", away(&lab, "ann", "abe")).await;
+    let id = proposed.text("request");
+    let refused = abe.vote(&id, "approve").await;
+    refused.refused("the stand-in", 403, "own_request");
+    lab.session("ray").await.approve(&id).await;
+    ada.post(&format!("/v1/requests/{id}/claim"), &json!({}))
+        .await
+        .expect(200);
+    // What waits, they sign: they had no hand in it.
+    let waiting = lab.bot().await.held("./tally one x").await;
+    abe.approve(&waiting).await;
+    assert_eq!(places(&lab, &waiting).await, [Some("ann".into())]);
+    lab.verify().await;
+}
+
+#[tokio::test]
+async fn nobody_sends_somebody_in_their_place_alone() {
+    let alone = "@id(\"own\") permit (principal is Person, action == Action::\"countersign:absence-own\", resource);\n";
+    let lab = Lab::with(|files| {
+        let policies = files.get_mut("policies/all.cedar").unwrap();
+        let except = "action == Action::\"countersign:agent-stop\"";
+        let own = format!("{except} || action == Action::\"countersign:absence-own\"");
+        *policies = policies.replacen(except, &own, 1) + alone;
+    })
+    .await;
+    let ann = lab.session("ann").await;
+    let refused = ann.propose("absence-set", away(&lab, "ann", "sid")).await;
+    assert!(
+        refused.text("title").contains("second person"),
+        "{refused:?}"
+    );
+    assert!(lab.gateway.active().directory.absences.is_empty());
+    lab.verify().await;
+}
+
+#[tokio::test]
+async fn whoever_had_a_hand_in_it_is_self_in_what_waits() {
+    let lab = Lab::new().await;
+    let waiting = lab.bot().await.held("./tally one x").await;
+    // A session of ada's from a link that sid made: it is sid who proposes.
+    let (ada, abe) = (
+        lab.session_from("ada", Some("sid")).await,
+        lab.session("abe").await,
+    );
+    let proposed = ada.propose("absence-set", away(&lab, "ann", "sid")).await;
+    let id = proposed.text("request");
+    abe.approve(&id).await;
+    ada.post(&format!("/v1/requests/{id}/claim"), &json!({}))
+        .await
+        .expect(200);
+    let sid = lab.session("sid").await;
+    let refused = sid.vote(&waiting, "approve").await;
+    refused.refused("by ann's right", 403, "own_request");
+    lab.nothing_ran().await;
+}

@@ -49,6 +49,7 @@ async fn try_half_amended(
         effects: like.effects,
         captures: like.captures,
         reason: like.reason,
+        behind: like.behind,
         presentation: like.presentation,
         resource_owners: like.resource_owners,
         places: std::collections::BTreeMap::new(),

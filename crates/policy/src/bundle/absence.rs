@@ -8,7 +8,6 @@ use countersign_core::{
     absence::{Absence, LONGEST},
     directory::Directory,
     id::PersonId,
-    time::Timestamp,
 };
 
 use super::people::{DirectoryChange, RefusedChange, find};
@@ -21,7 +20,7 @@ use super::people::{DirectoryChange, RefusedChange, find};
 pub(super) fn apply(
     change: &DirectoryChange,
     directory: &mut Directory,
-    (now, countersigned): (Timestamp, bool),
+    countersigned: bool,
 ) -> Result<(), RefusedChange> {
     match change {
         DirectoryChange::SetAbsence {
@@ -34,7 +33,6 @@ pub(super) fn apply(
                 stand_in: stand_in.clone(),
                 from: *from,
                 until: *until,
-                since: now,
                 countersigned,
             };
             set(directory, person, absence)

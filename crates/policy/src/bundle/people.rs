@@ -442,7 +442,7 @@ impl DirectoryChange {
                 provisioned::provision(directory, provider, rows)
             }
             Self::SetAbsence { .. } | Self::EndAbsence { .. } => {
-                absence::apply(self, directory, (now, countersigned))
+                absence::apply(self, directory, countersigned)
             }
             Self::AddAgent { .. }
             | Self::StopAgent { .. }

@@ -134,10 +134,9 @@ impl Question<'_> {
         let Some(absence) = self.directory.absences.get(away) else {
             return false;
         };
-        let known = absence.countersigned || absence.since < self.request.at;
         let then = (absence.from..absence.until).contains(&vote.at);
         let acts = !self.directory.people[away].disabled && !self.myself.contains(away);
-        absence.stand_in == vote.voter && known && then && acts
+        absence.stand_in == vote.voter && absence.countersigned && then && acts
     }
 
     pub(super) fn is_represented(&self, voter: &PersonId) -> bool {

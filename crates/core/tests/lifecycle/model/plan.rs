@@ -385,7 +385,6 @@ impl Stage {
                         stand_in: who(*stand_in),
                         from,
                         until: Timestamp(from.0 + minutes * MINUTE),
-                        since: now,
                         countersigned: *countersigned,
                     };
                     absences.insert(who(*one), absence);
@@ -525,8 +524,7 @@ fn directory(plan: &Plan) -> Directory {
             stand_in: who(stand_in),
             from: Timestamp(0),
             until: scene::START.after(Span::minutes(40)),
-            since: Timestamp(0),
-            countersigned: false,
+            countersigned: true,
         };
         directory.absences.insert(who(one), absence);
     }

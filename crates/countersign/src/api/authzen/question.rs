@@ -103,6 +103,7 @@ impl Question {
                 presentation,
                 resource_owners: owner.into_iter().collect::<BTreeSet<_>>(),
                 issuers: caller.lineage(),
+                behind: BTreeSet::new(),
                 places,
                 administrative: false,
                 amends: None,

@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -40,6 +39,8 @@ use crate::{api::Api, outbound::FreshSecret, status::Status};
 
 /// The command in Slack.
 pub(crate) const COMMAND: &str = "/countersign";
+/// The header with Slack's signature of a post.
+pub(super) const SIGNATURE: &str = "x-slack-signature";
 /// Slack, and how accounts are linked there.
 const SLACK: Kind = Kind {
     name: "Slack",
@@ -86,8 +87,8 @@ pub(super) fn start(
 
 impl App {
     /// Takes a post of Slack's.
-    pub(super) async fn post(self: &Arc<Self>, headers: &HeaderMap, body: Bytes) -> Response {
-        match self.is_signed(headers, &body).await {
+    pub(super) async fn post(self: &Arc<Self>, headers: &HeaderMap, body: &[u8]) -> Response {
+        match self.is_signed(headers, body).await {
             Ok(()) => {}
             Err(why) => {
                 if self.chat.api.may_record_stranger() {
@@ -96,7 +97,7 @@ impl App {
                 return StatusCode::UNAUTHORIZED.into_response();
             }
         }
-        let read = self.read(headers, &body);
+        let read = self.read(headers, body);
         if let Read::Challenge(challenge) = read {
             return Json(json!({ "challenge": challenge })).into_response();
         }
@@ -121,7 +122,7 @@ impl App {
         let at = header("x-slack-request-timestamp").ok_or("it has no time")?;
         let seconds: i64 = at.parse().map_err(|_| "it has no time")?;
         self.chat.check_sent(seconds)?;
-        let signature = header("x-slack-signature").and_then(|text| text.strip_prefix("v0="));
+        let signature = header(SIGNATURE).and_then(|text| text.strip_prefix("v0="));
         let signature = signature.ok_or("it has no signature")?;
         let secret = signing.get(Secret::check_header).await;
         let secret = secret.map_err(|error| {

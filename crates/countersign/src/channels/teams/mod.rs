@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex};
 
 use axum::{
     Json,
-    body::Bytes,
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
 };
@@ -89,8 +88,8 @@ pub(super) fn start(
 
 impl App {
     /// Takes an activity.
-    pub(super) async fn post(self: &Arc<Self>, headers: &HeaderMap, body: Bytes) -> Response {
-        let activity = match self.believed(headers, &body).await {
+    pub(super) async fn post(self: &Arc<Self>, headers: &HeaderMap, body: &[u8]) -> Response {
+        let activity = match self.believed(headers, body).await {
             Ok(activity) => activity,
             Err(error) => {
                 if self.chat.api.may_record_stranger() {

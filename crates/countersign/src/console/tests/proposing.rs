@@ -1,6 +1,6 @@
 //! The people page and its forms.
 
-use super::{Answer, OLGA, SAM, Site, UMA, form};
+use super::{APPROVALS, Answer, OLGA, POLICIES, SAM, Site, UMA, form};
 
 fn with_token(page: &Answer, fields: &[(&str, &str)]) -> String {
     let csrf = page.field("csrf");
@@ -213,10 +213,11 @@ async fn a_form_that_makes_no_sense_is_refused_with_its_reason() {
 
 #[tokio::test]
 async fn a_stand_in_reads_in_whose_place_they_sign() {
-    let site = Site::open().await;
+    let held = "@id(\"absences\") @approval(\"admin\")
+        forbid (principal, action == Action::\"countersign:absence-set\", resource);";
+    let site = Site::open_with(APPROVALS, &format!("{POLICIES}\n{held}")).await;
     let (olga, sam) = (site.sign_in(OLGA).await, site.sign_in(SAM).await);
     let page = site.get("/people", &olga).await;
-    // Policy permits it at once here.
     let tomorrow = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
     let tomorrow = tomorrow.tomorrow().unwrap().date().to_string();
     let away = [
@@ -225,9 +226,17 @@ async fn a_stand_in_reads_in_whose_place_they_sign() {
         ("until", tomorrow.as_str()),
     ];
     let away = with_token(&page, &away);
-    let said = site.post("/people/absence/set", &olga, away).await;
-    assert!(said.is(303).header("location").contains("done=applied"));
+    let path = led_to(&site.post("/people/absence/set", &olga, away).await);
     let end = format!("through {tomorrow} (UTC)");
+    let review = site.get(&path, &sam).await;
+    review.says(&end);
+    site.post(&format!("{path}/approve"), &sam, review.form(&[]))
+        .await
+        .is(303);
+    let mine = site.get(&path, &olga).await;
+    site.post(&format!("{path}/claim"), &olga, mine.form(&[]))
+        .await
+        .is(303);
     let people = site.get("/people", &olga).await;
     people
         .says(&format!("away {end}; <bdi>uma@example.com</bdi> signs"))

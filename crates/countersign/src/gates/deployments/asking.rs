@@ -160,6 +160,7 @@ pub(super) fn asked(
         reason: None,
         resource_owners: owner.into_iter().collect(),
         issuers: vouching::behind_parts(active, &parts, keys),
+        behind: BTreeSet::new(),
         places: BTreeMap::new(),
         administrative: false,
         amends: None,

@@ -24,8 +24,8 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    body::Body,
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     routing::post,
 };
@@ -54,8 +54,8 @@ use crate::{
 /// The name of this gate.
 pub const GATE: &str = "github";
 
-/// The largest thing that is taken from GitHub.
-const MAX_POST: usize = 1 << 20;
+/// The header with GitHub's signature of a post.
+const SIGNATURE: &str = "x-hub-signature-256";
 /// The most jobs that wait for an answer of one App.
 const MAX_OWED: usize = 2_000;
 /// Jobs that GitHub is spoken to about at once.
@@ -270,7 +270,6 @@ async fn owed(running: &Running) -> Result<Vec<Row>, StoreError> {
 pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/deployments/{name}", post(take))
-        .layer(DefaultBodyLimit::max(MAX_POST))
         .with_state(api)
 }
 
@@ -278,11 +277,17 @@ async fn take(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> (StatusCode, &'static str) {
-    match api.deployments.running(&name) {
-        Some(running) => running.post(&headers, &body).await,
-        None => (StatusCode::NOT_FOUND, "there is nothing at this address\n"),
+    let Some(running) = api.deployments.running(&name) else {
+        return (StatusCode::NOT_FOUND, "there is nothing at this address\n");
+    };
+    match api.intake.read(&headers, SIGNATURE, body).await {
+        Ok(taken) => running.post(&headers, &taken.bytes).await,
+        Err(status) => (
+            status,
+            "this was not read: it is unsigned, too long, or too slow\n",
+        ),
     }
 }
 
@@ -362,7 +367,7 @@ impl Running {
         body: &[u8],
     ) -> Result<(), (StatusCode, &'static str)> {
         let none = (StatusCode::UNAUTHORIZED, "it has no signature");
-        let signature = header(headers, "x-hub-signature-256").ok_or(none)?;
+        let signature = header(headers, SIGNATURE).ok_or(none)?;
         let signature = signature.strip_prefix("sha256=").ok_or(none)?;
         let secret = self.hook.get(Secret::check_long).await;
         let secret = secret.map_err(|error| {

@@ -220,6 +220,7 @@ fn asked(
         presentation,
         resource_owners: owner.into_iter().collect(),
         issuers: asking.issuers,
+        behind: BTreeSet::new(),
         places: places(&classified.places),
         administrative: false,
         amends: asking.amends,

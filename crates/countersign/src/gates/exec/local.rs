@@ -104,6 +104,7 @@ pub(super) fn asked(
         presentation,
         resource_owners: target.owner.clone().into_iter().collect(),
         issuers: asking.issuers,
+        behind: std::collections::BTreeSet::new(),
         places: asking::places(&classified.places),
         administrative: false,
         amends: asking.amends,
