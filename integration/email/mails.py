@@ -76,6 +76,11 @@ action = "lonely"
 group = "write"
 
 [[target.tools.command]]
+argv = ["/bin/echo", "slow", "{what:word}"]
+action = "slow"
+group = "write"
+
+[[target.tools.command]]
 argv = ["/bin/echo", "strict", "{what:word}"]
 action = "strict"
 group = "write"
@@ -96,6 +101,11 @@ stages = [{ from = ["group:ops"], count = 1 }]
 [approval.lonely]
 stages = [{ from = ["user:pat"], count = 1 }]
 notify = ["mail"]
+
+[approval.slow]
+stages = [{ from = ["user:dana@example.com", "user:finn@example.com"], count = 2 }]
+notify = ["mail:ops-list@example.com"]
+remind = "3s"
 """,
     "policies/all.cedar": """
 @id("agents-run")
@@ -110,6 +120,8 @@ permit (principal is Person, action == Action::"exec:strict", resource);
 forbid (principal, action == Action::"exec:strict", resource);
 @id("passkeys-wait") @approval("second")
 forbid (principal, action == Action::"countersign:passkey-add", resource);
+@id("slow-waits") @approval("slow")
+forbid (principal, action == Action::"exec:slow", resource);
 @id("lonely-waits") @approval("lonely")
 forbid (principal, action == Action::"exec:lonely", resource);
 """,
@@ -225,6 +237,26 @@ def telling(site: Site) -> None:
     time.sleep(1)
     assert site.box.to("dana@example.com") == [dana]
     assert site.fault() is None, site.fault()
+
+
+def reminding(site: Site) -> None:
+    """Whoever could still sign is reminded once, themselves, also after a crash."""
+    running = site.run("/bin/echo", "slow", "shore", agent="rain-bot")
+    first = site.mail("ops-list@example.com", "shore")
+    request = site.request(first)
+    site.people["finn"].vote(request)
+    about = lambda address: [one for one in site.box.to(address) if request in one.text]  # noqa: E731
+    reminder = wait_for(lambda: about("dana@example.com"))[0]
+    for part in (reminder.text, " ".join(reminder.page.words)):
+        assert "It still waits for you" in part and "slow: 1 of 2 signatures" in part, part
+    time.sleep(1)
+    site.kill()
+    site.start()
+    time.sleep(4)
+    assert len(about("dana@example.com")) == 1 and not about("finn@example.com"), about("dana@example.com")
+    assert len(about("ops-list@example.com")) == 1
+    site.people["dana"].vote(request, "deny")
+    running.wait(timeout=30)
 
 
 def talking(site: Site) -> None:
@@ -549,7 +581,7 @@ def shots(site: Site) -> None:
 def main(program: str) -> None:
     ca = 'ca = "smtp.pem"\n'
     rounds = [
-        ("implicit", LOGIN + "\n" + ca, [telling, talking, withdrawn, forged, weather, killed, flood, nowhere, emergencies, shots]),
+        ("implicit", LOGIN + "\n" + ca, [telling, reminding, talking, withdrawn, forged, weather, killed, flood, nowhere, emergencies, shots]),
         ("starttls", 'tls = "starttls"\n' + LOGIN + "\n" + ca, [deciding_in_order]),
         ("none", 'tls = "none"\ncontent = "link"', [pointers]),
         ("stripped", 'tls = "starttls"\n' + LOGIN + "\n" + ca, [in_the_clear]),

@@ -72,6 +72,11 @@ action = "strict"
 group = "write"
 
 [[target.tools.command]]
+argv = ["/bin/echo", "slow", "{what:word}"]
+action = "slow"
+group = "write"
+
+[[target.tools.command]]
 argv = ["/bin/echo", "two", "{what:word}"]
 action = "two"
 group = "write"
@@ -97,6 +102,12 @@ stages = [{ from = ["group:ops"], count = 2 }]
 assurance = "chat"
 notify = ["slack:CHANNEL"]
 
+[approval.slow]
+stages = [{ from = ["group:ops"], count = 2 }]
+assurance = "chat"
+notify = ["slack:CHANNEL", "slack"]
+remind = "4s"
+
 [approval.second]
 stages = [{ from = ["group:ops"], count = 1 }]
 """,
@@ -111,6 +122,8 @@ forbid (principal, action in Action::"execute", resource);
 forbid (principal, action == Action::"exec:reasoned", resource);
 @id("strict-waits") @approval("strict")
 forbid (principal, action == Action::"exec:strict", resource);
+@id("slow-waits") @approval("slow")
+forbid (principal, action == Action::"exec:slow", resource);
 @id("two-wait") @approval("two")
 forbid (principal, action == Action::"exec:two", resource);
 @id("links-wait") @approval("second")
@@ -451,6 +464,41 @@ def forgeries(site: Site) -> None:
     ended(running, 0)
 
 
+def reminding(site: Site) -> None:
+    """Whoever could still sign is reminded in private, once, and nobody else."""
+    slack, users = site.slack, site.users
+    direct = {name: slack.direct(users[name]) for name in ("dana", "finn")}
+    last = {name: float(max([one.ts for one in slack.messages(where)] or ["0"])) for name, where in direct.items()}
+    private = lambda name: [one for one in slack.messages(direct[name]) if float(one.ts) > last[name]]  # noqa: E731
+    nudges = lambda name: [one for one in private(name) if "still wait" in one.text]  # noqa: E731
+    running = site.run("/bin/echo", "slow", "coach")
+    card = site.card("slow")
+    slack.wait_for(lambda: private("dana") and private("finn"))
+    site.people["finn"].vote(site.request(card))
+    nudge = slack.wait_for(lambda: nudges("dana"))[0]
+    assert nudge.text == "A request still waits for you" and "agent:deploy-bot" in nudge.words() and "coach" in nudge.words(), nudge
+    assert site.request(nudge) == site.request(card), nudge.blocks
+    assert list(nudge.elements()) == ["open"], nudge.elements()
+    site.restart()
+    # Several at once are one message.
+    more = [site.run("/bin/echo", "slow", f"more-{n}") for n in range(3)]
+    several = slack.wait_for(lambda: [one for one in nudges("dana") if "requests" in one.text], seconds=20)[0]
+    assert re.match(r"[23] requests still wait for you", several.text), several.text
+    time.sleep(6)
+    # What was shown only when it was time is its own reminder.
+    told = [int(one.text.split()[0]) if one.text[0].isdigit() else 1 for one in nudges("dana")]
+    assert 3 <= sum(told) <= 4, told
+    assert len([one for one in nudges("dana") if "coach" in one.words()]) == 1, nudges("dana")
+    assert not [one for one in nudges("finn") if "coach" in one.words()], nudges("finn")
+    assert not [one for one in slack.messages(site.ops) if "still wait" in one.text]
+    for one in site.people["dana"].ask("/v1/requests?state=held&limit=50")["items"]:
+        if "slow" in one["title"]:
+            site.people["dana"].vote(one["id"], "deny")
+    running.wait(timeout=30)
+    for process in more:
+        process.wait(timeout=30)
+
+
 def weather(site: Site) -> None:
     slack, ops, users = site.slack, site.ops, site.users
     for fault in ["ratelimited", "error", "garbage", "drop", "lost"]:
@@ -587,7 +635,7 @@ def vouched_for(site: Site) -> None:
 
 
 def main(program: str) -> None:
-    shared = [linking, deciding, talking, more_than_a_click, one_vote, weather]
+    shared = [linking, deciding, talking, more_than_a_click, one_vote, reminding, weather]
     for socket, steps in [(False, [*shared, forged_texts, patience, flood, forgeries, vouched_for]), (True, [*shared, sockets, forgeries])]:
         with tempfile.TemporaryDirectory() as folder:
             site = Site(program, pathlib.Path(folder), socket=socket)

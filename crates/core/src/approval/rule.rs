@@ -155,6 +155,9 @@ pub struct ApprovalRule {
     /// Channels to tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
+    /// After what time of waiting whoever could still sign is reminded in private, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind: Option<Span>,
     /// When votes count; always when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
@@ -190,6 +193,7 @@ impl ApprovalRule {
             reason: ReasonRequirement::Optional,
             escalate: Vec::new(),
             notify: Vec::new(),
+            remind: None,
             hours: None,
             grants: None,
             emergency: None,

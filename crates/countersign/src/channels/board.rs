@@ -18,6 +18,7 @@ use countersign_core::{
     lifecycle,
     request::{Case, Phase},
     subject::SubjectId,
+    time::Timestamp,
 };
 use countersign_policy::Notify;
 use countersign_store::{Card as Row, Write};
@@ -106,6 +107,8 @@ pub(super) struct Keeper<M> {
     pub(super) app: Arc<M>,
     wishes: mpsc::Receiver<Wish>,
     dirty: BTreeSet<RequestId>,
+    /// When people are reminded of what waits.
+    pub(super) later: HashMap<RequestId, Timestamp>,
     /// Requests to show to somebody who is not told of them otherwise.
     wanted: BTreeSet<(RequestId, String)>,
     /// When the next message may go to a place.
@@ -131,6 +134,7 @@ impl<M: Messenger> Keeper<M> {
             app,
             wishes,
             dirty: BTreeSet::new(),
+            later: HashMap::new(),
             wanted: BTreeSet::new(),
             free: HashMap::new(),
             conversations: HashMap::new(),
@@ -237,8 +241,11 @@ impl<M: Messenger> Keeper<M> {
                 .extend(store.changing_cards(&self.app.chat().name).await?);
             self.dirty.extend(gateway.engine.emergencies().requests());
         }
+        let now = gateway.clock.now();
+        let due = self.later.extract_if(|_, at| *at <= now);
+        self.dirty.extend(due.map(|(id, _)| id));
         if self.dirty.is_empty() {
-            return Ok(None);
+            return Ok(self.next_reminder(now));
         }
         let active = gateway.active();
         self.accounts = Accounts::of(&gateway, &self.app.chat().name).await?;
@@ -252,7 +259,7 @@ impl<M: Messenger> Keeper<M> {
                 jobs.entry(job.place.clone()).or_default().push(job);
             }
         }
-        let mut wait: Option<Duration> = None;
+        let mut wait = self.next_reminder(now);
         for (place, jobs) in jobs {
             let next = self.in_place(&active, &place, jobs).await;
             wait = match (wait, next) {
@@ -263,11 +270,19 @@ impl<M: Messenger> Keeper<M> {
         Ok(wait)
     }
 
+    /// How long until somebody is to be reminded of something.
+    fn next_reminder(&self, now: Timestamp) -> Option<Duration> {
+        let first = self.later.values().min()?;
+        let left = u64::try_from(first.millis_since(now)).unwrap_or_default();
+        Some(Duration::from_millis(left))
+    }
+
     /// What is to do for one case, by place.
-    async fn jobs_of(&self, active: &Active, case: &Arc<Case>) -> anyhow::Result<Vec<Job>> {
-        let store = &self.app.chat().api.gateway.store;
+    async fn jobs_of(&mut self, active: &Active, case: &Arc<Case>) -> anyhow::Result<Vec<Job>> {
+        let store = self.app.chat().api.gateway.store.clone();
         let rows = store.cards(&self.app.chat().name, &case.request.id).await?;
         let mut places = self.places_of(active, case);
+        places.extend(self.reminded(active, case));
         let asked = self.wanted.iter().filter(|(id, _)| *id == case.request.id);
         places.extend(asked.map(|(_, place)| place.clone()));
         let cards = rows.iter().filter(|row| !row.place.contains(SAID));
@@ -383,6 +398,9 @@ impl<M: Messenger> Keeper<M> {
             .alarm(active, place.trim_end_matches(ASKED), jobs)
             .await?
         {
+            return Ok(true);
+        }
+        if self.remind(active, place, jobs).await? {
             return Ok(true);
         }
         let asked = place.ends_with(ASKED);

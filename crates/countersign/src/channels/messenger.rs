@@ -13,7 +13,7 @@ use countersign_core::{
 };
 use serde_json::Value;
 
-use super::{accounts::Accounts, alarm::Alarm, chat::Chat};
+use super::{accounts::Accounts, alarm::Alarm, chat::Chat, reminding::Reminder};
 use crate::active::Active;
 
 /// What a message shows, in the chat's own form.
@@ -104,6 +104,9 @@ pub(super) trait Messenger: Send + Sync + 'static {
 
     /// A message about an emergency.
     fn alarm(&self, alarm: &Alarm) -> Made;
+
+    /// A message about what still waits for somebody.
+    fn reminder(&self, reminder: &Reminder) -> Made;
 
     /// Posts a message that is no card and never changes, and gives its name.
     fn announce(

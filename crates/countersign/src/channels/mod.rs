@@ -12,6 +12,7 @@ mod board;
 mod chat;
 pub(crate) mod email;
 mod messenger;
+mod reminding;
 mod sending;
 pub(crate) mod slack;
 pub(crate) mod teams;

@@ -52,6 +52,7 @@ struct RawRule {
     escalate: Vec<RawEscalation>,
     #[serde(default)]
     notify: Vec<String>,
+    remind: Option<Spanned<Span>>,
     hours: Option<Hours>,
     grants: Option<Spanned<GrantLimits>>,
     emergency: Option<Spanned<RawEmergency>>,
@@ -168,6 +169,9 @@ fn read_rule(
     rule.reason = raw.reason;
     rule.escalate = escalate;
     rule.notify = raw.notify;
+    rule.remind = raw
+        .remind
+        .and_then(|remind| read_remind(reader, &rule, remind));
     rule.hours = raw.hours;
     rule.grants = raw.grants.map(Spanned::into_inner);
     rule.emergency = emergency;
@@ -176,6 +180,31 @@ fn read_rule(
     warn_unreachable(reader, config, line, &rule);
     warn_unreviewed(reader, config, line, &rule);
     Some(rule)
+}
+
+/// When people are reminded; noted where that is at once, too late, or nowhere.
+fn read_remind(
+    reader: &mut Reader<'_>,
+    rule: &ApprovalRule,
+    remind: Spanned<Span>,
+) -> Option<Span> {
+    let line = reader.line(remind.span().start);
+    let remind = remind.into_inner();
+    if remind.as_millis() == 0 || remind >= rule.expires {
+        let message = format!(
+            "a reminder after {remind} of the {} that it waits",
+            rule.expires
+        );
+        let help = "write a time before `expires`, for example half of it";
+        reader.error(line, message, help);
+        return None;
+    }
+    if rule.notify.is_empty() {
+        let help = "name a channel in `notify`: people are reminded in private there";
+        reader.error(line, "a reminder that goes nowhere", help);
+        return None;
+    }
+    Some(remind)
 }
 
 fn read_emergency(

@@ -431,6 +431,14 @@ fn approval_rules() {
             "approvals.toml:3: error: an emergency that is overdue at once",
         ),
         (
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nremind = \"5m\"",
+            "approvals.toml:3: error: a reminder that goes nowhere",
+        ),
+        (
+            "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nnotify = [\"chat\"]\nremind = \"30m\"",
+            "approvals.toml:4: error: a reminder after 30m of the 30m that it waits",
+        ),
+        (
             "[approval.x]\nstages = [{ from = [\"group:dba\"] }]\nemergency = { from = [\"group:dba\"], review_within = \"31d\" }",
             "approvals.toml:3: error: an emergency that nobody has to review soon",
         ),

@@ -29,7 +29,7 @@ use super::{
     post::Post,
     smtp::SmtpError,
 };
-use crate::{active::Active, gateway::Gateway, status::Status};
+use crate::{active::Active, channels::reminding, gateway::Gateway, status::Status};
 
 /// How long the server is left alone after a failure, at first and at most.
 const SERVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
@@ -45,6 +45,8 @@ pub(super) struct Keeper {
     status: Arc<Status>,
     stop: CancellationToken,
     dirty: BTreeSet<RequestId>,
+    /// When people are reminded of what waits.
+    later: HashMap<RequestId, Timestamp>,
     /// Until when whom is left alone, and for how long after the next failure. The server is nobody.
     resting: HashMap<String, (Instant, Duration)>,
     /// Who is told nothing, because nobody knows where.
@@ -88,6 +90,7 @@ impl Keeper {
             status,
             stop,
             dirty: BTreeSet::new(),
+            later: HashMap::new(),
             resting: HashMap::new(),
             nowhere: BTreeSet::new(),
             sent: HashMap::new(),
@@ -171,8 +174,11 @@ impl Keeper {
                 self.status.well(&whom);
             }
         }
+        let now = self.gateway.clock.now();
+        let due = self.later.extract_if(|_, at| *at <= now);
+        self.dirty.extend(due.map(|(id, _)| id));
         if self.dirty.is_empty() {
-            return Ok(None);
+            return Ok(self.next_reminder(now));
         }
         if let Some(left) = self.rests("") {
             return Ok(Some(left));
@@ -182,15 +188,21 @@ impl Keeper {
         let mut owed: BTreeMap<Recipient, Vec<Owed>> = BTreeMap::new();
         let mut wait = None;
         for id in &looked_at {
+            self.later.remove(id);
             let Some(case) = self.gateway.sealed_case(id).await? else {
                 continue;
             };
+            let reminds = reminding::at(&active, &self.post.channel, &case);
+            if let Some(at) = reminds.filter(|at| *at > now) {
+                self.later.insert(id.clone(), at);
+            }
             let later = self.look(&active, &Arc::new(case), &mut owed).await?;
             if let Some(later) = later {
                 self.dirty.insert(id.clone());
                 wait = sooner(wait, Some(later));
             }
         }
+        wait = sooner(wait, self.next_reminder(now));
         for (recipient, owed) in owed {
             match self.tell(&active, &recipient, owed).await? {
                 Ok(later) => wait = sooner(wait, later),
@@ -201,6 +213,13 @@ impl Keeper {
             }
         }
         Ok(wait)
+    }
+
+    /// How long until somebody is to be reminded of something.
+    fn next_reminder(&self, now: Timestamp) -> Option<Duration> {
+        let first = self.later.values().min()?;
+        let left = u64::try_from(first.millis_since(now)).unwrap_or_default();
+        Some(Duration::from_millis(left))
     }
 
     /// Notes what is owed because of a case, and collects what can be sent. How long to wait before it
@@ -464,6 +483,7 @@ fn fate(
         News::Waits if !case.phase.is_open() => Fate::Moot,
         News::Waits if wanted && row.shown.is_none() => Fate::Send,
         News::Waits => Fate::Keep,
+        News::StillWaits if !wanted => Fate::Moot,
         News::Ended if took_back(case, recipient) => Fate::Moot,
         News::Ended if case.phase.is_over() => Fate::Send,
         News::Ended => Fate::Keep,
@@ -478,9 +498,12 @@ fn fate(
             None => Fate::Send,
         },
         News::Asked(_) | News::Lifted(_) | News::Overdue(_) if !wanted => Fate::Moot,
-        News::Asked(_) | News::Answered(_) | News::Over | News::Lifted(_) | News::Overdue(_) => {
-            Fate::Send
-        }
+        News::StillWaits
+        | News::Asked(_)
+        | News::Answered(_)
+        | News::Over
+        | News::Lifted(_)
+        | News::Overdue(_) => Fate::Send,
     }
 }
 

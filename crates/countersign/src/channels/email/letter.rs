@@ -91,7 +91,7 @@ pub(super) fn of(
     }
     let mut words = Words::default();
     let parts = match news {
-        News::Waits => waits(active, case, &mut words),
+        News::Waits | News::StillWaits => waits(active, case, &mut words),
         News::Asked(id) | News::Answered(id) => said(case, id.as_str(), &mut words),
         News::Approved | News::Over | News::Ended => over(case, news, &mut words),
         News::Lifted(nth) | News::Overdue(nth) => alarm(active, (case, *nth), &mut words),
@@ -100,6 +100,7 @@ pub(super) fn of(
     let heading = match news {
         News::Asked(_) => "A reviewer asks you something".into(),
         News::Answered(_) => "Your question is answered".into(),
+        News::StillWaits => "It still waits for you".into(),
         News::Lifted(_) => "EMERGENCY: a rule was lifted".into(),
         News::Overdue(_) => "Overdue: nobody has reviewed an emergency".into(),
         _ => state(case),
@@ -109,7 +110,7 @@ pub(super) fn of(
     foot.extend(words.changed.then(|| BRACKETS.to_owned()));
     foot.push(format!("{} · digest {digest}", request.id));
     let text = match news {
-        News::Waits => "Read it and decide, signed in",
+        News::Waits | News::StillWaits => "Read it and decide, signed in",
         News::Lifted(_) | News::Overdue(_) => "Read it and review it, signed in",
         _ => "Open its page",
     };
@@ -171,6 +172,7 @@ fn pointer(name: &str, heading: &str, href: String) -> Letter {
 fn pointing(news: &News) -> &'static str {
     match news {
         News::Waits => "A request waits for your signature",
+        News::StillWaits => "A request still waits for your signature",
         News::Asked(_) => "A reviewer asks you something",
         News::Answered(_) => "Your question is answered",
         News::Approved => "A request of yours is approved",

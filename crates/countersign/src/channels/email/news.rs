@@ -16,7 +16,7 @@ use countersign_core::{
 };
 use countersign_policy::Notify;
 
-use crate::active::Active;
+use crate::{active::Active, channels::reminding};
 
 /// People told of one request.
 const MAX_TOLD: usize = 50;
@@ -46,6 +46,8 @@ impl fmt::Display for Recipient {
 pub(super) enum News {
     /// It waits for a countersignature.
     Waits,
+    /// It still does: to those who could still decide.
+    StillWaits,
     /// A reviewer asks the requester's side.
     Asked(MessageId),
     /// The requester's side answers a reviewer.
@@ -73,6 +75,7 @@ impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waits => f.write_str("waits"),
+            Self::StillWaits => f.write_str("reminder"),
             Self::Asked(message) => write!(f, "asked:{message}"),
             Self::Answered(message) => write!(f, "answered:{message}"),
             Self::Approved => f.write_str("approved"),
@@ -91,6 +94,7 @@ impl FromStr for News {
         let (name, message) = text.split_once(':').unwrap_or((text, ""));
         Ok(match name {
             "waits" => Self::Waits,
+            "reminder" => Self::StillWaits,
             "approved" => Self::Approved,
             "over" => Self::Over,
             "ended" => Self::Ended,
@@ -144,6 +148,10 @@ pub(super) fn of(
         news.extend(waits.then(|| (to(), News::Waits)));
         let alarms = due(case).flat_map(|(nth, lift)| alarms(nth, lift));
         news.extend(alarms.map(|alarm| (to(), alarm)));
+    }
+    if reminding::at(active, channel, case).is_some_and(|at| at <= now) {
+        let people = reminding::people(active, case, now).into_iter();
+        news.extend(people.map(|person| (Recipient::Person(person), News::StillWaits)));
     }
     if !in_private {
         return news;

@@ -18,6 +18,7 @@ use super::super::{
     acting::LISTED,
     alarm::{self, Alarm},
     messenger::Made,
+    reminding::Reminder,
     telling::{self, SHORT, Verb, cut, state, value},
 };
 use crate::{
@@ -320,6 +321,21 @@ pub(super) fn alarm(alarm: &Alarm) -> Made {
         json!({ "type": "actions", "elements": [open] }),
     ];
     made(&alarm.text, blocks, true)
+}
+
+/// A message about what still waits for somebody.
+pub(super) fn reminder(reminder: &Reminder) -> Made {
+    let (text, url) = &reminder.link;
+    let open = json!({
+        "type": "button",
+        "action_id": "open",
+        "text": plain(text, 70),
+        "url": url,
+    });
+    let mut blocks = vec![section(&format!("{}:", reminder.text))];
+    blocks.extend(reminder.lines.iter().map(|line| quoted(line)));
+    blocks.push(json!({ "type": "actions", "elements": [open] }));
+    made(&reminder.text, blocks, true)
 }
 
 /// One message of a conversation, for a thread.

@@ -13,6 +13,7 @@ use super::{
         alarm::Alarm,
         chat::Chat,
         messenger::{Failed, Made, Messenger, Sight},
+        reminding::Reminder,
     },
     App, card,
     web::{WebError, text},
@@ -87,6 +88,10 @@ impl Messenger for App {
 
     fn alarm(&self, alarm: &Alarm) -> Made {
         card::alarm(alarm)
+    }
+
+    fn reminder(&self, reminder: &Reminder) -> Made {
+        card::reminder(reminder)
     }
 
     async fn announce(&self, conversation: &str, made: &Made) -> Result<String, Failed> {

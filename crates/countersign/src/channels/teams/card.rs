@@ -21,6 +21,7 @@ use super::super::{
     acting::LISTED,
     alarm::{self, Alarm},
     messenger::Made,
+    reminding::Reminder,
     telling::{self, SHORT, Verb, cut, state, value},
 };
 use crate::{
@@ -256,6 +257,19 @@ pub(super) fn alarm(alarm: &Alarm) -> Value {
         "title": "Review it on its page",
         "url": alarm.url,
     });
+    whole(body, vec![open])
+}
+
+/// A message about what still waits for somebody.
+pub(super) fn reminder(reminder: &Reminder) -> Value {
+    let mut body = vec![apart(vec![line(
+        &reminder.text,
+        &json!({ "weight": "Bolder" }),
+    )])];
+    let lines = reminder.lines.iter();
+    body.extend(lines.map(|line| quoted(some_lines(line, &json!({})))));
+    let (title, url) = &reminder.link;
+    let open = json!({ "type": "Action.OpenUrl", "title": title, "url": url });
     whole(body, vec![open])
 }
 

@@ -25,6 +25,7 @@ use super::{
         alarm::Alarm,
         chat::Chat,
         messenger::{Failed, Made, Messenger, Sight},
+        reminding::Reminder,
     },
     App,
     card::{self, MAX_VIEWS, Reader},
@@ -192,6 +193,10 @@ impl Messenger for App {
 
     async fn post(&self, conversation: &str, _: &Case, made: &Made) -> Result<String, Failed> {
         self.announce(conversation, made).await
+    }
+
+    fn reminder(&self, reminder: &Reminder) -> Made {
+        card::message(&reminder.text, &card::reminder(reminder), true)
     }
 
     async fn announce(&self, conversation: &str, made: &Made) -> Result<String, Failed> {
