@@ -493,10 +493,12 @@ def reminding(site: Site) -> None:
     assert not [one for one in slack.messages(site.ops) if "still wait" in one.text]
     for one in site.people["dana"].ask("/v1/requests?state=held&limit=50")["items"]:
         if "slow" in one["title"]:
-            site.people["dana"].vote(one["id"], "deny")
-    running.wait(timeout=30)
+            site.people["dana"].vote(one["id"])
+            if "coach" not in one["title"]:
+                site.people["finn"].vote(one["id"])
     for process in more:
-        process.wait(timeout=30)
+        ended(process, 0)
+    running.wait(timeout=60)
 
 
 def weather(site: Site) -> None:

@@ -55,6 +55,7 @@ fn pages() -> Vec<(&'static str, String)> {
         ("request-emergency", render(&samples::in_an_emergency())),
         ("request-lifted", render(&samples::lifted())),
         ("emergencies", render(&samples::emergencies())),
+        ("grants", render(&samples::grants())),
         ("people", render(&samples::people())),
         ("people-reader", render(&samples::people_reader())),
         ("sign-in", render(&samples::sign_in())),

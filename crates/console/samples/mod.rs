@@ -2,7 +2,7 @@
 
 mod requests;
 
-use countersign_console::{access, emergencies, inbox, part, passkeys, people, shell};
+use countersign_console::{access, emergencies, grants, inbox, part, passkeys, people, shell};
 
 pub(crate) use requests::{
     advisory, answerer, approved, confirmation, finished, in_an_emergency, lifted, own, reviewer,
@@ -11,6 +11,7 @@ pub(crate) use requests::{
 
 use access::{ErrorPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage};
 use emergencies::{EmergenciesPage, EmergencyRow, Review};
+use grants::{GrantRow, GrantsPage};
 use inbox::{Counts, Filter, InboxPage, Row, Tab};
 use part::{Deadline, Moment, Party, PartyKind, Phase};
 use passkeys::{PasskeyRow, PasskeysPage, PendingPasskey};
@@ -459,6 +460,33 @@ pub(crate) fn secret() -> SecretPage {
             href: "/people".into(),
             text: "I have copied it".into(),
         },
+    }
+}
+
+/// Two grants that can be used.
+pub(crate) fn grants() -> GrantsPage {
+    let row = |title: &str, words: &str, can_end| GrantRow {
+        id: "req_01k9f3v7q2".into(),
+        title: title.into(),
+        words: words.into(),
+        used: "3 of 20 uses".into(),
+        until: Deadline::new("2026-11-03T14:17:11Z", 540),
+        can_end,
+    };
+    GrantsPage {
+        shell: shell("dana@example.com", Place::Grants, "/grants"),
+        rows: vec![
+            row(
+                "kubectl rollout restart deployment/checkout",
+                "agent:deploy-bot: this action with any deployment, 20 times in all within 15m",
+                true,
+            ),
+            row(
+                "psql -c 'vacuum analyze'",
+                "agent:night-bot for person:sam@example.com: exactly this action, 20 times in all within 1h",
+                false,
+            ),
+        ],
     }
 }
 

@@ -13,6 +13,7 @@ pub mod accounts;
 pub mod asset;
 mod coded;
 pub mod emergencies;
+pub mod grants;
 pub mod hidden;
 pub mod inbox;
 pub mod mail;
@@ -54,6 +55,7 @@ pages!(
     access::WelcomePage,
     inbox::InboxPage,
     emergencies::EmergenciesPage,
+    grants::GrantsPage,
     accounts::AccountsPage,
     passkeys::PasskeysPage,
     people::PeoplePage,

@@ -56,6 +56,8 @@ pub enum Place {
     Inbox,
     /// `/emergencies`.
     Emergencies,
+    /// `/grants`.
+    Grants,
     /// `/people`.
     People,
     /// None of them.
@@ -242,6 +244,10 @@ impl Shell {
 
     pub(crate) fn at_emergencies(&self) -> bool {
         self.place == Place::Emergencies
+    }
+
+    pub(crate) fn at_grants(&self) -> bool {
+        self.place == Place::Grants
     }
 
     pub(crate) fn at_people(&self) -> bool {

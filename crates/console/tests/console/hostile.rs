@@ -5,6 +5,7 @@ use countersign_console::{
     access::{ErrorPage, GoingPage, SecretPage, SignInPage, SignInWay, SignedOutPage, WelcomePage},
     accounts::{AccountRow, AccountsPage, LinkIn, LinkWith},
     emergencies::{EmergenciesPage, EmergencyRow, Review},
+    grants::{GrantRow, GrantsPage},
     inbox::{Counts, Filter, InboxPage, Row, Tab},
     part::{Deadline, Moment, Party, PartyKind, Phase},
     passkeys::{PasskeyRow, PasskeysPage, PendingPasskey},
@@ -29,6 +30,7 @@ impl Fill<'_> {
             ("inbox", render(&self.inbox())),
             ("request", render(&self.request(false))),
             ("emergencies", render(&self.emergencies())),
+            ("grants", render(&self.grants())),
             ("request, advisory", render(&self.request(true))),
             ("people", render(&self.people(true))),
             ("people, reader", render(&self.people(false))),
@@ -446,6 +448,20 @@ impl Fill<'_> {
             by: self.s(),
             at: self.moment(),
             note: self.s(),
+        }
+    }
+
+    fn grants(&self) -> GrantsPage {
+        GrantsPage {
+            shell: self.shell(),
+            rows: vec![GrantRow {
+                id: self.s(),
+                title: self.s(),
+                words: self.s(),
+                used: self.s(),
+                until: Deadline::new(self.s(), 60),
+                can_end: true,
+            }],
         }
     }
 

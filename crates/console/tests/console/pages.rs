@@ -19,6 +19,7 @@ fn every_page() -> Vec<String> {
         render(&samples::inbox_decided()),
         render(&samples::people()),
         render(&samples::emergencies()),
+        render(&samples::grants()),
         render(&samples::people_reader()),
         render(&samples::sign_in()),
         render(&samples::passkeys()),

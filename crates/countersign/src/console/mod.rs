@@ -15,6 +15,7 @@ mod command_line;
 mod emergencies;
 mod fields;
 mod flash;
+mod grants;
 mod guard;
 mod inbox;
 mod linking;
@@ -63,6 +64,7 @@ pub fn routes(api: Api) -> Router {
             get(request::back).post(request::act),
         )
         .route("/emergencies", get(emergencies::show))
+        .route("/grants", get(grants::show))
         .route("/people", get(people::show))
         .route(
             "/people/{*form}",
