@@ -182,7 +182,7 @@ async fn whoever_can_approve_needs_a_second_person_and_then_signs_in_and_votes()
         reason: None,
     };
     let olga = caller_of(&site, &site.sign_in(OLGA).await).await;
-    let done = propose(gateway, &olga, unlink).await.unwrap();
+    let done = Box::pin(propose(gateway, &olga, unlink)).await.unwrap();
     assert_eq!(done.state, "succeeded");
     assert!(!opens(gateway, &secret).await && !gateway.identity.is_current(&through).await);
     site.get("/inbox", &cookie).await.is(401);
@@ -263,14 +263,14 @@ async fn a_session_with_a_linked_account_gets_nothing_that_outlives_it() {
             let body = json!({ "operation": operation, "arguments": arguments });
             serde_json::from_value::<ProposalBody>(body).unwrap()
         };
-        let refused = propose(gateway, &through, body(arguments)).await;
+        let refused = Box::pin(propose(gateway, &through, body(arguments))).await;
         let why = refused.unwrap_err().to_string();
         assert!(why.contains("could outlive it"), "{operation}: {why}");
     }
     // Nor takes what was proposed in another session.
     let body = json!({ "operation": "person-link", "arguments": { "person": KIM } });
     let body = serde_json::from_value::<ProposalBody>(body).unwrap();
-    let held = propose(gateway, &uma, body).await.unwrap();
+    let held = Box::pin(propose(gateway, &uma, body)).await.unwrap();
     assert_eq!(held.state, "held");
     approve(&site, &site.sign_in(SAM).await, &held.request)
         .await

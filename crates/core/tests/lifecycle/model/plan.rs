@@ -122,7 +122,7 @@ pub(super) enum Word {
         countersigned: bool,
         told: bool,
     },
-    Rule(ApprovalRule),
+    Rule(Box<ApprovalRule>),
     RuleGone(u8),
     Suspend(u8),
     Tamper,
@@ -251,7 +251,7 @@ fn words() -> impl Strategy<Value = Word> {
                 Word::Away { who, stand_in, wait, minutes, countersigned, told }
             }
         ),
-        2 => rules().prop_map(Word::Rule),
+        2 => rules().prop_map(|rule| Word::Rule(Box::new(rule))),
         1 => (0u8..2).prop_map(Word::RuleGone),
         1 => (0u8..2).prop_map(Word::Suspend),
         1 => Just(Word::Tamper),
@@ -390,7 +390,7 @@ impl Stage {
                     absences.insert(who(*one), absence);
                 }
             }
-            Word::Rule(rule) => drop(self.town.rules.insert(rule.name.clone(), rule.clone())),
+            Word::Rule(rule) => drop(self.town.rules.insert(rule.name.clone(), (**rule).clone())),
             Word::RuleGone(number) => drop(self.town.rules.remove(&rule_name(*number))),
             Word::Suspend(number) => drop(self.town.due.insert(rule_name(*number), Timestamp(0))),
             Word::Tamper => {

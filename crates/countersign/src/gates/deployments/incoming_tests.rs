@@ -74,6 +74,12 @@ fn what_is_of_elsewhere_or_contradicts_itself_is_refused() {
     use Refused::{Foreign, Nothing, Unreadable};
     let hidden = Unreadable("it has a name that can't be shown");
     let number = Unreadable("it has a number that GitHub has for nothing");
+    let [other_sha, other_ref, other_environment] = [
+        "its `sha` is another than that of `deployment`",
+        "its `ref` is another than that of `deployment`",
+        "its `environment` is another than that of `deployment`",
+    ]
+    .map(Unreadable);
     for (at, value, expected) in [
         ("/action", json!("completed"), Nothing),
         (
@@ -114,21 +120,9 @@ fn what_is_of_elsewhere_or_contradicts_itself_is_refused() {
         ("/sender/login", json!("octo\u{202e}cat"), hidden),
         ("/deployment/ref", json!("main\n"), hidden),
         ("/environment", json!(""), hidden),
-        (
-            "/environment",
-            json!("staging"),
-            Unreadable("its `environment` is another than that of `deployment`"),
-        ),
-        (
-            "/sha",
-            json!("b".repeat(40)),
-            Unreadable("its `sha` is another than that of `deployment`"),
-        ),
-        (
-            "/ref",
-            json!("other"),
-            Unreadable("its `ref` is another than that of `deployment`"),
-        ),
+        ("/environment", json!("staging"), other_environment),
+        ("/sha", json!("b".repeat(40)), other_sha),
+        ("/ref", json!("other"), other_ref),
         (
             "/deployment/sha",
             json!("HEAD"),
