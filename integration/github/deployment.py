@@ -778,6 +778,10 @@ def no_room(site: Site) -> None:
     wait_for(lambda: sum(site.requests(job) == 0 for job in jobs) <= 2, 60)
     wait_for(lambda: any("can't ask anybody" in (one["comment"] or "") for job in jobs for one in site.github.of(run_of(job))))
     late = [job for job in jobs if site.requests(job) == 0]
+    # Looking whether they still wait takes a few calls a second at most, however many they are.
+    before = len(site.github.calls)
+    time.sleep(20)
+    assert 10 <= len(site.github.calls) - before <= 50, len(site.github.calls) - before
     assert late and not any(site.github.states(run_of(job)) for job in jobs), late
     for job in jobs:
         if job not in late:

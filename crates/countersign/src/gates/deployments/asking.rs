@@ -63,6 +63,34 @@ pub(super) struct Deploy {
 }
 
 impl Deploy {
+    fn of(
+        (name, repository): (&str, &Repository),
+        (wanted, run, reference): (&Wanted, &Run, String),
+        accounts: &[Known<'_>],
+    ) -> Self {
+        let mut numbers: Vec<u64> = Vec::new();
+        for (_, account, _) in accounts {
+            if !numbers.contains(&account.id) {
+                numbers.push(account.id);
+            }
+        }
+        Self {
+            deployments: name.into(),
+            repository: repository.name.clone(),
+            repository_id: wanted.repository_id,
+            installation: wanted.installation,
+            run: wanted.run,
+            attempt: run.attempt,
+            environment: wanted.environment.clone(),
+            r#ref: reference,
+            sha: run.sha.clone(),
+            event: run.event.clone(),
+            pull_requests: run.pull_requests.clone(),
+            triggering_actor: run.triggering_actor.id,
+            accounts: numbers,
+        }
+    }
+
     /// Where its answer goes.
     pub(super) fn job(&self) -> Job {
         Job {
@@ -164,27 +192,7 @@ pub(super) fn asked(
     })?;
     let accounts = accounts((name, github), wanted, run)?;
     let chain = chain(active, repository, &accounts)?;
-    let mut numbers: Vec<u64> = Vec::new();
-    for (_, account, _) in &accounts {
-        if !numbers.contains(&account.id) {
-            numbers.push(account.id);
-        }
-    }
-    let deploy = Deploy {
-        deployments: name.into(),
-        repository: repository.name.clone(),
-        repository_id: wanted.repository_id,
-        installation: wanted.installation,
-        run: wanted.run,
-        attempt: run.attempt,
-        environment: wanted.environment.clone(),
-        r#ref: reference,
-        sha: run.sha.clone(),
-        event: run.event.clone(),
-        pull_requests: run.pull_requests.clone(),
-        triggering_actor: run.triggering_actor.id,
-        accounts: numbers,
-    };
+    let deploy = Deploy::of((name, repository), (wanted, run, reference), &accounts);
     let internal =
         |error: &dyn std::fmt::Display| NotAsked::Engine(EngineError::Internal(error.to_string()));
     let mut arguments = serde_json::to_value(&deploy).map_err(|error| internal(&error))?;

@@ -112,9 +112,8 @@ impl Running {
             if case.phase.is_open() {
                 let attempt = deploy.attempt;
                 let why = match same {
-                    true => {
-                        "GitHub says otherwise of the same run now, and that is asked instead.".into()
-                    }
+                    true => "GitHub says otherwise of the same run now, and that is asked instead."
+                        .into(),
                     false => format!("GitHub asks about attempt {attempt} of this run now."),
                 };
                 self.close(&case, &why).await?;
