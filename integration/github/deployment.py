@@ -714,7 +714,12 @@ def forged(site: Site) -> None:
     second = site.waiting(job, but=first)
     wait_for(lambda: site.state(first) == "cancelled")
     assert not site.can(second, "finn") and not site.can(second, "dana")
-    time.sleep(1)
+    # Nor does another delivery take away whom one named, or a stranger end what others wait for.
+    for number, sender in [(4244, "finn"), (4245, "stranger")]:
+        said = {**job, "sender": account_of(sender), "deployment": {**job["deployment"], "id": number}}
+        assert site.deliver(said)["status"] == 202
+    time.sleep(2)
+    assert site.state(second) == "held" and not site.can(second, "dana") and site.requests(job) == 2
     assert site.github.states(run_of(job)) == []
     site.people["mona"].vote(second)
     site.decided(job, "approved")

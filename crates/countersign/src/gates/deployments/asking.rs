@@ -58,7 +58,7 @@ pub(super) struct Deploy {
     pub(super) pull_requests: Vec<u64>,
     /// Who had this attempt run.
     pub(super) triggering_actor: u64,
-    /// Everybody it is asked for, the former first.
+    /// Everybody it is asked for: the former first, then who had the run run first, and the others by number.
     pub(super) accounts: Vec<u64>,
 }
 
@@ -68,12 +68,6 @@ impl Deploy {
         (wanted, run, reference): (&Wanted, &Run, String),
         accounts: &[Known<'_>],
     ) -> Self {
-        let mut numbers: Vec<u64> = Vec::new();
-        for (_, account, _) in accounts {
-            if !numbers.contains(&account.id) {
-                numbers.push(account.id);
-            }
-        }
         Self {
             deployments: name.into(),
             repository: repository.name.clone(),
@@ -87,7 +81,7 @@ impl Deploy {
             event: run.event.clone(),
             pull_requests: run.pull_requests.clone(),
             triggering_actor: run.triggering_actor.id,
-            accounts: numbers,
+            accounts: accounts.iter().map(|(_, account, _)| account.id).collect(),
         }
     }
 
@@ -167,7 +161,7 @@ fn refused(code: &'static str, why: String) -> NotAsked {
     NotAsked::Refused { code, why }
 }
 
-/// Makes what is asked for.
+/// Makes what is asked for; also for whomever other deliveries named for the same attempt.
 ///
 /// # Errors
 /// [`NotAsked`].
@@ -176,6 +170,7 @@ pub(super) fn asked(
     active: &Active,
     keys: &Keys,
     (wanted, run, reference): (&Wanted, &Run, String),
+    also: &[&Wanted],
 ) -> Result<(Asked, Deploy), NotAsked> {
     let repository = github.repository(&wanted.repository).ok_or_else(|| {
         let why = format!("`{}` is not configured any more.", wanted.repository);
@@ -190,7 +185,7 @@ pub(super) fn asked(
         );
         refused("unknown_environment", why)
     })?;
-    let accounts = accounts((name, github), wanted, run)?;
+    let accounts = accounts((name, github), (wanted, also), run)?;
     let chain = chain(active, repository, &accounts)?;
     let deploy = Deploy::of((name, repository), (wanted, run, reference), &accounts);
     let internal =
@@ -249,33 +244,37 @@ fn captures(deploy: &Deploy) -> BTreeMap<String, Value> {
     named.into_iter().collect()
 }
 
-/// What an account did, which one it is, and whom it stands for here; each where it is not the one before.
+/// What an account did, which one it is, and whom it stands for here.
 type Known<'a> = (&'static str, &'a Account, PersonId);
 
-/// Everybody whom GitHub names, who all have to be somebody here.
+/// Everybody whom GitHub names, each once and in an order of their own, who all have to be somebody here.
 fn accounts<'a>(
     (name, github): (&str, &GitHub),
-    wanted: &'a Wanted,
+    (wanted, also): (&'a Wanted, &[&'a Wanted]),
     run: &'a Run,
 ) -> Result<Vec<Known<'a>>, NotAsked> {
+    if wanted.creator.is_none() {
+        let why = "GitHub does not say who made the deployment; run the job again.";
+        return Err(refused("unknown_account", why.into()));
+    }
+    let mut delivered = Vec::new();
+    for one in [wanted].iter().chain(also) {
+        // GitHub's own account made it, for whoever started it.
+        let stands =
+            |creator: &&Account| !creator.is_actions() || github.people.contains_key(&creator.id);
+        let creator = one.creator.iter().filter(stands);
+        let creator = creator.map(|one| ("deployment by", "which made the deployment", one));
+        let sender = ("delivered for", "for which it was delivered", &one.sender);
+        delivered.extend(creator.chain([sender]));
+    }
+    delivered.sort_by_key(|(_, _, account)| account.id);
     let mut named = vec![
         ("started by", "which started it", &run.triggering_actor),
         ("first run by", "which started it first", &run.actor),
     ];
-    match &wanted.creator {
-        // GitHub's own account made it, for whoever started it.
-        Some(creator) if creator.is_actions() && !github.people.contains_key(&creator.id) => {}
-        Some(creator) => named.push(("deployment by", "which made the deployment", creator)),
-        None => {
-            let why = "GitHub does not say who made the deployment; run the job again.";
-            return Err(refused("unknown_account", why.into()));
-        }
-    }
-    named.push((
-        "delivered for",
-        "for which it was delivered",
-        &wanted.sender,
-    ));
+    named.extend(delivered);
+    let mut seen = BTreeSet::new();
+    named.retain(|(_, _, account)| seen.insert(account.id));
     let known = named.into_iter().map(|(what, which, account)| {
         let person = github.people.get(&account.id).cloned();
         let person = person.ok_or_else(|| {

@@ -25,6 +25,20 @@ use crate::{
     ids,
 };
 
+/// Another job of the same run and environment.
+pub(super) struct Other {
+    pub(super) row: Row,
+    /// The request that it waits for.
+    case: Option<Case>,
+}
+
+impl Other {
+    /// Whether its request has not ended.
+    pub(super) fn waits(&self) -> bool {
+        self.case.as_ref().is_some_and(|case| !case.phase.is_over())
+    }
+}
+
 fn failed(error: &StoreError) -> Trouble {
     Trouble::says(crate::explain(error))
 }
@@ -62,7 +76,10 @@ impl Running {
     }
 
     /// Others of the same run and environment that are owed an answer, and the requests that they wait for.
-    async fn others(&self, row: &Row) -> Result<Vec<(Row, Option<Case>)>, Trouble> {
+    ///
+    /// # Errors
+    /// [`Trouble`]; they can't be known.
+    pub(super) async fn others(&self, row: &Row) -> Result<Vec<Other>, Trouble> {
         let (job, key) = (row.wanted.job(), row.wanted.key());
         let mut owed = owed(self).await.map_err(|error| failed(&error))?;
         owed.retain(|other| other.wanted.key() != key && other.wanted.job().is_answered_with(&job));
@@ -72,7 +89,7 @@ impl Running {
                 Stage::Waiting { request, .. } => self.case(request).await?,
                 _ => None,
             };
-            others.push((other, case));
+            others.push(Other { row: other, case });
         }
         Ok(others)
     }
@@ -86,20 +103,16 @@ impl Running {
     pub(super) async fn is_followed(&self, row: &Row, id: &RequestId) -> Result<bool, Trouble> {
         let waits =
             |other: &Row| matches!(&other.stage, Stage::Waiting { request, .. } if request == id);
-        Ok(self
-            .others(row)
-            .await?
-            .iter()
-            .any(|(other, _)| waits(other)))
+        let others = self.others(row).await?;
+        Ok(others.iter().any(|other| waits(&other.row)))
     }
 
     /// Ends whatever else waits for an answer for the same run and environment.
     ///
     /// # Errors
     /// [`Trouble`]; something else of the same attempt is being told, or it could not be ended.
-    pub(super) async fn supersede(&self, row: &Row, deploy: &Deploy) -> Result<(), Trouble> {
-        for (_, case) in self.others(row).await? {
-            let Some(case) = case else { continue };
+    pub(super) async fn supersede(&self, others: &[Other], deploy: &Deploy) -> Result<(), Trouble> {
+        for case in others.iter().filter_map(|other| other.case.as_ref()) {
             let theirs = serde_json::from_value::<Deploy>(case.request.action.arguments.clone());
             if theirs.as_ref().is_ok_and(|theirs| theirs == deploy) {
                 continue;
@@ -116,7 +129,7 @@ impl Running {
                         .into(),
                     false => format!("GitHub asks about attempt {attempt} of this run now."),
                 };
-                self.close(&case, &why).await?;
+                self.close(case, &why).await?;
             }
         }
         Ok(())
@@ -128,9 +141,9 @@ impl Running {
     /// [`Trouble`]; it can't be known.
     pub(super) async fn is_superseded(&self, row: &Row) -> Result<bool, Trouble> {
         let others = self.others(row).await?;
-        Ok(others.iter().any(|(other, case)| match &other.stage {
+        Ok(others.iter().any(|other| match &other.row.stage {
             Stage::Asking { .. } | Stage::Carrying { .. } => true,
-            Stage::Waiting { .. } => case.as_ref().is_some_and(|case| !case.phase.is_over()),
+            Stage::Waiting { .. } => other.waits(),
             Stage::Rejecting { .. } | Stage::Over => false,
         }))
     }

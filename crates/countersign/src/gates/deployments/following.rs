@@ -15,11 +15,11 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_store::StoreError;
-use tokio::time::Instant;
+use tokio::{sync::MutexGuard, time::Instant};
 
 use super::{
     Running,
-    asking::{self, Deploy, NotAsked},
+    asking::{self, NotAsked},
     github::{Failure, Token},
     patience::{Backoff, PAUSES, Patience, Trouble},
     row::{Row, Stage},
@@ -148,8 +148,18 @@ impl Running {
         row.seen = Some(run.seen());
         let (of, active) = ((self.name.as_str(), &self.github), self.gateway.active());
         let about = (&row.wanted, &run, reference);
-        match asking::asked(of, &active, &self.gateway.keys, about) {
-            Ok((asked, deploy)) => self.admit(row, (asked, deploy), told, patience).await,
+        let asking = self.asking.lock().await;
+        let others = self.others(row).await?;
+        // No delivery takes away whom another named.
+        let same = others
+            .iter()
+            .filter(|one| one.row.seen == row.seen && one.waits());
+        let also: Vec<_> = same.map(|one| &one.row.wanted).collect();
+        match asking::asked(of, &active, &self.gateway.keys, about, &also) {
+            Ok((asked, deploy)) => {
+                self.supersede(&others, &deploy).await?;
+                self.admit(row, (asked, asking), told, patience).await
+            }
             Err(NotAsked::Refused { code, why }) => {
                 record_refused(&self.api, code, None).await;
                 let comment = words::not_asked(&why);
@@ -163,13 +173,11 @@ impl Running {
     async fn admit(
         &self,
         row: &Row,
-        (asked, deploy): (Asked, Deploy),
+        (asked, asking): (Asked, MutexGuard<'_, ()>),
         told: bool,
         patience: &mut Patience,
     ) -> Result<Stage, Trouble> {
         let chain = asked.chain.clone();
-        let asking = self.asking.lock().await;
-        self.supersede(row, &deploy).await?;
         let admitted = match self.gateway.admission.ask(asked).await {
             Ok(admitted) => admitted,
             Err(error @ (EngineError::TooManyHeld(..) | EngineError::TooManyHeldInAll(..))) => {
