@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Deployments that GitHub holds until people countersign: deployment.py PROGRAM
+"""Deployments that GitHub holds until people countersign: deployment.py PROGRAM [SCENE…]
 
 A gateway of its own against a stand-in for GitHub's interface (standin.py), which GitHub's own libraries take for GitHub;
 they sign and deliver what GitHub would, too (octokit.mjs).
@@ -181,18 +181,27 @@ class Site:
             return True
         return False
 
-    def job(self, sender: str = "dana", creator: dict | None = None, environment: str = "production", **more) -> dict:
-        """A job that waits, as GitHub describes it."""
-        run = next(self.numbers)
-        with self.github.lock:
-            self.github.waiting.add((run, environment))
-        account = {"id": ACCOUNTS[sender], "login": f"{sender}-at-github", "type": "User"}
-        sha = hashlib.sha1(str(run).encode()).hexdigest()
+    def job(self, sender: str = "dana", creator: dict | None = None, environment: str = "production",
+            run: dict | None = None, **more) -> dict:
+        """A job that waits, as GitHub describes it; `run` is what GitHub says otherwise of its run."""
+        number, account, said = next(self.numbers), account_of(sender), run or {}
+        sha = hashlib.sha1(str(number).encode()).hexdigest()
+        self.github.begin(number, environment, account, sha, **said)
+        return self.delivery(number, environment, account, creator, **more)
+
+    def again(self, job: dict, by: str) -> dict:
+        """Somebody has the run of a job run again, which waits once more."""
+        run, environment, account = run_of(job), job["environment"], account_of(by)
+        self.github.again(run, environment, account)
+        return self.delivery(run, environment, account, None)
+
+    def delivery(self, run: int, environment: str, account: dict, creator: dict | None, **more) -> dict:
+        sha, attempt = self.github.runs[run]["head_sha"], self.github.runs[run]["run_attempt"]
         return {
             "action": "requested", "environment": environment, "event": "push", "sha": sha, "ref": "main",
             "deployment_callback_url":
                 f"{self.github.api}/repos/acme/shop/actions/runs/{run}/deployment_protection_rule",
-            "deployment": {"id": run * 10, "sha": sha, "ref": "main", "environment": environment, "task": "deploy",
+            "deployment": {"id": run * 10 + attempt, "sha": sha, "ref": "main", "environment": environment, "task": "deploy",
                            "creator": creator or account},
             "pull_requests": [{"id": 1, "number": 12}],
             "repository": {"id": self.github.repository_id, "full_name": "acme/shop", "private": True},
@@ -210,12 +219,21 @@ class Site:
         assert told["status"] == 202, told
         return self.waiting(payload)
 
-    def waiting(self, payload: dict) -> str:
+    def waiting(self, payload: dict, but: str | None = None) -> str:
         sha = payload["sha"][:12]
         def found() -> str | None:
-            items = self.people["mona"].ask("/v1/requests?state=held")["items"]
-            return next((one["id"] for one in items if sha in one["title"]), None)
+            items = self.people["mona"].ask("/v1/requests?state=held&limit=200")["items"]
+            return next((one["id"] for one in items if sha in one["title"] and one["id"] != but), None)
         return wait_for(found)
+
+    def notices(self) -> list[str]:
+        health = json.loads(urllib.request.urlopen(f"{self.gateway.url}/v1/health", timeout=5).read())
+        return [notice for notice in health["notices"] if "deployments" in notice]
+
+    def refused(self, code: str) -> int:
+        """How often the log has that something was refused."""
+        listed = self.gateway.run("log", "list", str(self.folder / "data"), "--kind", "refused", "--json")
+        return listed.stdout.count(code)
 
     def change(self, by: str, name: str, old: str, new: str) -> None:
         """Changes the configuration, which policy lets anybody here."""
@@ -242,6 +260,10 @@ class Site:
         return self.github.of(run, environment)[-1]["comment"]
 
 
+def account_of(name: str) -> dict:
+    return {"id": ACCOUNTS[name], "login": f"{name}-at-github", "type": "User"}
+
+
 def run_of(payload: dict) -> int:
     return int(payload["deployment_callback_url"].split("/")[-2])
 
@@ -251,8 +273,13 @@ def faithful(site: Site) -> None:
     github, app = site.github, Lines("app")
     run = run_of(site.job())
     route = f"/repos/acme/shop/actions/runs/{run}/deployment_protection_rule"
+    read = {"route": f"/repos/acme/shop/actions/runs/{run}", "method": "GET"}
     of = {"api": github.api, "appId": github.app, "privateKey": github.pem(), "installationId": 77, "route": route}
     body = {"environment_name": "production"}
+    said = app.ask(**{**of, **read})
+    assert said["status"] == 200 and said["data"] == github.runs[run] and said["data"]["run_attempt"] == 1, said
+    assert app.ask(**{**of, **read, "route": "/repos/acme/shop/actions/runs/7"})["status"] == 404
+    assert app.ask(**{**of, **read, "route": f"/repos/acme/other/actions/runs/{run}"})["status"] == 404
     assert app.ask(**of, body={**body, "comment": "looking"})["status"] == 204
     assert app.ask(**of, body=body)["status"] == 422
     assert app.ask(**of, body={**body, "state": "maybe"})["status"] == 422
@@ -291,7 +318,7 @@ def approved(site: Site) -> None:
     seen = site.people["mona"].ask(f"/v1/requests/{request}")
     assert seen["gate"] == "github" and seen["advisory"], seen
     assert seen["requester"] == "workload:shop" and "person:dana@example.com" in json.dumps(seen["chain"]), seen
-    for part in ["acme/shop (number 1296269)", "production", job["sha"], f"/acme/shop/actions/runs/{run}", "#12",
+    for part in ["acme/shop (number 1296269)", "production", job["sha"], f"/acme/shop/actions/runs/{run}/attempts/1", "#12",
                  "dana-at-github (number 583231)", "github-actions[bot]", "GitHub holds the job"]:
         assert part in seen["action"], (part, seen["action"])
     site.people["mona"].vote(request)
@@ -316,8 +343,7 @@ def refused(site: Site) -> None:
 
 def never_oneself(site: Site) -> None:
     """Whoever started it, made the deployment, or answers for the workload signs nothing."""
-    finn = {"id": ACCOUNTS["finn"], "login": "finn-at-github", "type": "User"}
-    job = site.job(creator=finn)
+    job = site.job(creator=account_of("finn"))
     request = site.asks(job)
     for name in ("dana", "finn", "olga"):
         try:
@@ -396,8 +422,7 @@ def strangers(site: Site) -> None:
     gone = {**site.job(environment="never"), "installation": {"id": 4242}}
     assert site.deliver(gone)["status"] == 202
     wait_for(lambda: ("/app/installations/4242/access_tokens", 404) in github.calls)
-    health = json.loads(urllib.request.urlopen(f"{site.gateway.url}/v1/health", timeout=5).read())
-    assert any("answers to deployments" in notice for notice in health["notices"]), health
+    assert any("answers to deployments" in notice for notice in wait_for(site.notices))
 
 
 def unknown(site: Site) -> None:
@@ -554,11 +579,255 @@ def killed(site: Site) -> None:
         assert site.deliver(job)["status"] == 200
 
 
+def another_attempt(site: Site) -> None:
+    """Who has somebody else's run run again asks for themselves, and what was signed before is not for them."""
+    job = site.job(sender="dana")
+    run, first = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(run))
+    again = site.again(job, "finn")
+    assert site.deliver(again)["status"] == 202
+    second = site.waiting(job, but=first)
+    seen = site.people["mona"].ask(f"/v1/requests/{second}")
+    for part in ["attempt        2", "started by     finn-at-github", "first run by   dana-at-github", "attempts/2"]:
+        assert part in seen["action"], (part, seen["action"])
+    assert "(attempt 2)" in seen["title"] and '"person:finn@example.com"' in json.dumps(seen["chain"]), seen
+    # The older one is over, says why, and is signed by nobody.
+    assert site.state(first) == "cancelled" and not site.can(first, "finn")
+    assert "attempt 2" in json.dumps(site.people["mona"].ask(f"/v1/requests/{first}")["conversation"])
+    assert not site.can(second, "finn") and not site.can(second, "dana") and site.can(second, "mona")
+    time.sleep(1)
+    assert site.github.states(run) == [], "the older one's end was told of the newer attempt"
+    site.people["mona"].vote(second)
+    site.decided(job, "approved")
+    assert site.github.told(2, run) == ["approved"]
+    # A run that its owner has run again is asked again, too, and what was delivered before stays answered.
+    job = site.job(sender="dana")
+    first = site.asks(job)
+    again = site.again(job, "dana")
+    assert site.deliver(again)["status"] == 202
+    second = site.waiting(job, but=first)
+    wait_for(lambda: site.state(first) == "cancelled")
+    assert site.deliver(job)["status"] == 200 and site.state(second) == "held"
+    site.people["finn"].vote(second)
+    site.decided(job, "approved")
+
+
+def signed_before(site: Site) -> None:
+    """What was signed of an attempt is not told of the next, when nothing was heard of that one either."""
+    job = site.job(sender="dana")
+    run, request = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(run))
+    site.again(job, "finn")
+    site.people["finn"].vote(request)
+    wait_for(lambda: site.state(request) == "cancelled")
+    # It is signed while GitHub is away, and run again before that is over.
+    job = site.job(sender="dana")
+    other, request = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(other))
+    with site.github.lock:
+        site.github.weather += [(503, {"retry-after": "4"})]
+    site.people["finn"].vote(request)
+    wait_for(lambda: not site.github.weather)
+    again = site.again(job, "finn")
+    assert site.deliver(again)["status"] == 202
+    second = site.waiting(job, but=request)
+    assert site.state(second) == "held" and not site.can(second, "finn")
+    wait_for(lambda: site.state(request) == "unknown")
+    # The App's tokens can't be had, so nothing is claimed.
+    job = site.job(sender="dana")
+    third, request = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(third))
+    site.github.installation = 0
+    site.people["finn"].vote(request)
+    time.sleep(1)
+    again = site.again(job, "finn")
+    site.github.installation = 77
+    wait_for(lambda: site.state(request) == "cancelled")
+    # A no is not for the next attempt either, whoever says it.
+    job = site.job(sender="dana")
+    fourth, request = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(fourth))
+    site.again(job, "finn")
+    site.people["dana"].ask(f"/v1/requests/{request}/cancel", {})
+    job = site.job(sender="dana")
+    fifth, request = run_of(job), site.asks(job)
+    wait_for(lambda: site.github.of(fifth))
+    again = site.again(job, "olga")
+    site.people["mona"].vote(request, "deny", reason="no")
+    time.sleep(3)
+    for one in (run, other, third, fourth, fifth):
+        assert site.github.states(one) == [], site.github.of(one)
+    # And the next attempt is asked about as if nothing had been.
+    assert site.deliver(again)["status"] == 202
+    request = site.waiting(again)
+    site.people["mona"].vote(request)
+    site.decided(again, "approved")
+    site.people["mona"].vote(second)
+    wait_for(lambda: site.github.told(2, other) == ["approved"])
+
+
+def killed_between(site: Site) -> None:
+    """The same when the gateway is killed in between."""
+    claimed, approved, denied = (site.job(sender="dana") for _ in range(3))
+    requests = {}
+    for job in (claimed, approved, denied):
+        requests[run_of(job)] = site.asks(job)
+        wait_for(lambda job=job: site.github.of(run_of(job)))
+    with site.github.lock:
+        site.github.weather += [(503, {"retry-after": "60"})]
+    site.people["finn"].vote(requests[run_of(claimed)])
+    wait_for(lambda: not site.github.weather)
+    site.github.installation = 0
+    site.people["finn"].vote(requests[run_of(approved)])
+    site.people["finn"].vote(requests[run_of(denied)], "deny", reason="no")
+    time.sleep(0.5)
+    site.kill()
+    for job in (claimed, approved, denied):
+        site.again(job, "finn")
+    site.github.installation = 77
+    site.start()
+    wait_for(lambda: site.state(requests[run_of(approved)]) == "cancelled")
+    wait_for(lambda: site.state(requests[run_of(claimed)]) == "unknown")
+    time.sleep(2)
+    for job in (claimed, approved, denied):
+        assert site.github.states(run_of(job)) == [], site.github.of(run_of(job))
+
+
+def forged(site: Site) -> None:
+    """Whoever has the webhook secret can say nothing of a run that GitHub does not say."""
+    before = {code: site.refused(code) for code in ("other_ref", "other_commit", "other_event")}
+    for environment in ("never", "production"):
+        for more in [{"ref": "v1.0"}, {"sha": "a" * 40}, {"ref": "v1.0", "sha": "a" * 40}, {"event": "schedule"}]:
+            job = site.job(environment=environment)
+            inner = {name: more[name] for name in ("ref", "sha") if name in more}
+            said = {**job, **more, "deployment": {**job["deployment"], **inner}}
+            assert site.deliver(said)["status"] == 202
+            time.sleep(0.3)
+            assert site.github.of(run_of(job), environment) == [] and site.requests(job) == site.requests(said) == 0
+    wait_for(lambda: all(site.refused(code) >= many + 2 for code, many in before.items()))
+    # A run of somebody's is theirs, whoever else is said to have asked: that makes nobody less themselves.
+    job = site.job(sender="finn")
+    first = site.asks(job)
+    dana = account_of("dana")
+    said = {**job, "sender": dana, "deployment": {**job["deployment"], "id": 4243, "creator": dana}}
+    assert site.deliver(said)["status"] == 202
+    second = site.waiting(job, but=first)
+    wait_for(lambda: site.state(first) == "cancelled")
+    assert not site.can(second, "finn") and not site.can(second, "dana")
+    # Nor does another delivery take away whom one named, or a stranger end what others wait for.
+    for number, sender in [(4244, "finn"), (4245, "stranger")]:
+        said = {**job, "sender": account_of(sender), "deployment": {**job["deployment"], "id": number}}
+        assert site.deliver(said)["status"] == 202
+    time.sleep(2)
+    assert site.state(second) == "held" and not site.can(second, "dana") and site.requests(job) == 2
+    assert site.github.states(run_of(job)) == []
+    site.people["mona"].vote(second)
+    site.decided(job, "approved")
+    # A run that GitHub has not.
+    job = {**site.job(), "deployment_callback_url":
+           f"{site.github.api}/repos/acme/shop/actions/runs/4/deployment_protection_rule"}
+    assert site.deliver(job)["status"] == 202
+    # A branch of another repository is none of this one, whatever it is called.
+    elsewhere = {"head_branch": "v1.0", "event": "pull_request", "head_repository": {"id": 9, "full_name": "evil/shop"}}
+    job = site.job(environment="never", run=elsewhere, event="pull_request", ref="v1.0")
+    job["deployment"]["ref"] = "v1.0"
+    assert site.deliver(job)["status"] == 202
+    assert "Not from a branch" in site.decided(job, "rejected")
+    # A tag that GitHub itself says is one.
+    job = site.job(environment="never", run={"head_branch": "v1.0"}, ref="v1.0")
+    job["deployment"]["ref"] = "refs/tags/v1.0"
+    job["ref"] = "refs/tags/v1.0"
+    assert site.deliver(job)["status"] == 202
+    site.decided(job, "approved")
+
+
+def ended(site: Site) -> None:
+    """What ended at GitHub waits here for nobody, and is no fault."""
+    early, held = site.job(), site.job()
+    requests = [site.asks(held)]
+    wait_for(lambda: site.github.of(run_of(held)))
+    # It waits for nothing when the first comment is to be said: that is not said again and again.
+    with site.github.lock:
+        site.github.waiting.discard((run_of(early), "production"))
+    requests.append(site.asks(early))
+    time.sleep(2)
+    assert site.notices() == [], site.notices()
+    paths = [path for path, _ in site.github.calls if f"/runs/{run_of(early)}/" in path]
+    assert len(paths) == 1, paths
+    for job in (early, held):
+        site.github.cancel(run_of(job))
+    wait_for(lambda: all(site.state(request) == "cancelled" for request in requests), 40)
+    said = site.people["mona"].ask(f"/v1/requests/{requests[0]}")["conversation"]
+    assert "The run ended at GitHub" in json.dumps(said), said
+    assert site.notices() == [] and not any(site.github.states(run_of(job)) for job in (early, held))
+    # One that ended before it was asked about is not asked about, nor one that ends before the yes.
+    job = site.job()
+    site.github.cancel(run_of(job))
+    assert site.deliver(job)["status"] == 202
+    last = site.job()
+    request = site.asks(last)
+    wait_for(lambda: site.github.of(run_of(last)))
+    site.github.cancel(run_of(last))
+    site.people["mona"].vote(request)
+    wait_for(lambda: site.state(request) == "cancelled")
+    assert site.requests(job) == 0 and site.github.states(run_of(last)) == []
+
+
+def no_room(site: Site) -> None:
+    """Cancelled runs make room; what finds none is told so, and asked about later."""
+    held = len(site.people["mona"].ask("/v1/requests?state=held&limit=200")["items"])
+    more = 102 - held
+    jobs = [site.job() for _ in range(more)]
+    for job in jobs:
+        assert site.deliver(job)["status"] == 202
+    wait_for(lambda: sum(site.requests(job) == 0 for job in jobs) <= 2, 60)
+    wait_for(lambda: any("can't ask anybody" in (one["comment"] or "") for job in jobs for one in site.github.of(run_of(job))))
+    late = [job for job in jobs if site.requests(job) == 0]
+    # Looking whether they still wait takes a few calls a second at most, however many they are.
+    before = len(site.github.calls)
+    time.sleep(20)
+    assert 10 <= len(site.github.calls) - before <= 50, len(site.github.calls) - before
+    assert late and not any(site.github.states(run_of(job)) for job in jobs), late
+    for job in jobs:
+        if job not in late:
+            site.github.cancel(run_of(job))
+    for job in late:
+        request = wait_for(lambda job=job: site.requests(job) and site.waiting(job), 120)
+        site.people["mona"].vote(request)
+        site.decided(job, "approved")
+    wait_for(lambda: len(site.people["mona"].ask("/v1/requests?state=held&limit=200")["items"]) <= held, 240)
+
+
+def taken_away(site: Site) -> None:
+    """Whom an account stands for, and as whom a repository asks, counts as it is when GitHub is told."""
+    person, workload = '583231 = "dana@example.com", ', 'workload = "shop"\n'
+    job = site.job(sender="dana")
+    request = site.asks(job)
+    wait_for(lambda: site.github.of(run_of(job)))
+    site.change("olga", "countersign.toml", person, "")
+    said = site.decided(job, "rejected")
+    assert "583231 stands for nobody here any more" in said, said
+    assert site.state(request) == "cancelled"
+    site.change("olga", "countersign.toml", "people = { ", f"people = {{ {person}")
+    job = site.job(sender="finn")
+    request = site.asks(job)
+    wait_for(lambda: site.github.of(run_of(job)))
+    shop = '[workload.shop]\nowner = "olga@example.com"\ngroups = ["pipelines"]\n'
+    site.change("olga", "countersign.toml", shop, f"{shop}{shop.replace('shop', 'shop-two')}")
+    assert site.state(request) == "held"
+    site.change("olga", "countersign.toml", workload, workload.replace("shop", "shop-two"))
+    assert "asks as `shop-two` now" in site.decided(job, "rejected")
+    assert site.state(request) == "cancelled"
+    site.change("olga", "countersign.toml", workload.replace("shop", "shop-two"), workload)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         site = Site(sys.argv[1], pathlib.Path(folder))
-        scenes = [faithful, at_once, approved, refused, never_oneself, again, at_the_same_time, strangers, unknown, weather,
-                  too_late, killed, configured, stopped]
+        scenes = [faithful, at_once, approved, refused, never_oneself, again, at_the_same_time, another_attempt, signed_before,
+                  forged, ended, no_room, strangers, unknown, weather, too_late, killed, killed_between, taken_away, configured,
+                  stopped]
+        scenes = [scene for scene in scenes if scene.__name__ in sys.argv[2:] or len(sys.argv) == 2]
         for scene in scenes:
             scene(site)
             print(f"ok  {scene.__name__}", flush=True)

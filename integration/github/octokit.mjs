@@ -1,7 +1,7 @@
 // GitHub's own libraries, for deployment.py: what GitHub does to an App, and what an App does to GitHub.
 //
 //   octokit.mjs deliver              one delivery a line from standard input, signed by @octokit/webhooks
-//   octokit.mjs app                  an App by @octokit/auth-app and @octokit/core answers for a job
+//   octokit.mjs app                  an App by @octokit/auth-app and @octokit/core reads a run or answers for its job
 
 import { createInterface } from "node:readline";
 import { createAppAuth } from "@octokit/auth-app";
@@ -31,13 +31,13 @@ async function deliver({ url, secret, payload, headers = {}, tamper = "" }) {
   return { status: answer.status, text: await answer.text() };
 }
 
-/** Answers for a job as an App does that is written with GitHub's own libraries. */
-async function app({ api, appId, privateKey, installationId, route, body }) {
+/** Asks or answers as an App does that is written with GitHub's own libraries. */
+async function app({ api, appId, privateKey, installationId, route, body = {}, method = "POST" }) {
   const auth = { appId, privateKey, installationId };
   const octokit = new Octokit({ authStrategy: createAppAuth, auth, baseUrl: api });
   try {
-    const answer = await octokit.request(`POST ${route}`, body);
-    return { status: answer.status };
+    const answer = await octokit.request(`${method} ${route}`, body);
+    return { status: answer.status, data: answer.data };
   } catch (error) {
     if (error.status === undefined) throw error;
     return { status: error.status, text: error.message };

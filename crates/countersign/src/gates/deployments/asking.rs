@@ -2,9 +2,9 @@
 //!
 //! In scope: who asks for whom, the exact action, what reviewers see.
 //! Out of scope: deciding.
-//! Invariant: whoever GitHub says pressed the button, or made the deployment, is in the chain and so *self*; an
-//! account that stands for nobody here asks for nothing. Whoever proposed any part of what makes an
-//! account somebody is *self*, too.
+//! Invariant: whoever GitHub says had the run run, now or first, and whoever its delivery names, is in the chain
+//! and so *self*; an account that stands for nobody here asks for nothing. Whoever proposed any part of
+//! what makes an account somebody is *self*, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use super::{
     GATE,
     incoming::{Account, Wanted},
+    runs::{Job, Run, Seen},
 };
 use crate::{
     active::Active,
@@ -49,39 +50,96 @@ pub(super) struct Deploy {
     pub(super) repository_id: u64,
     pub(super) installation: u64,
     pub(super) run: u64,
+    pub(super) attempt: u64,
     pub(super) environment: String,
     pub(super) r#ref: String,
     pub(super) sha: String,
     pub(super) event: String,
     pub(super) pull_requests: Vec<u64>,
-    pub(super) sender: u64,
-    pub(super) creator: Option<u64>,
+    /// Who had this attempt run.
+    pub(super) triggering_actor: u64,
+    /// Everybody it is asked for: the former first, then who had the run run first, and the others by number.
+    pub(super) accounts: Vec<u64>,
 }
 
 impl Deploy {
-    pub(super) fn of(name: &str, wanted: &Wanted) -> Self {
+    fn of(
+        (name, repository): (&str, &Repository),
+        (wanted, run, reference): (&Wanted, &Run, String),
+        accounts: &[Known<'_>],
+    ) -> Self {
         Self {
             deployments: name.into(),
-            repository: wanted.repository.clone(),
+            repository: repository.name.clone(),
             repository_id: wanted.repository_id,
             installation: wanted.installation,
             run: wanted.run,
+            attempt: run.attempt,
             environment: wanted.environment.clone(),
-            r#ref: wanted.r#ref.clone(),
-            sha: wanted.sha.clone(),
-            event: wanted.event.clone(),
-            pull_requests: wanted.pull_requests.clone(),
-            sender: wanted.sender.id,
-            creator: wanted.creator.as_ref().map(|account| account.id),
+            r#ref: reference,
+            sha: run.sha.clone(),
+            event: run.event.clone(),
+            pull_requests: run.pull_requests.clone(),
+            triggering_actor: run.triggering_actor.id,
+            accounts: accounts.iter().map(|(_, account, _)| account.id).collect(),
         }
     }
 
-    /// Where the bundle has the environment still, and as the same target.
-    pub(super) fn is_configured(&self, github: &GitHub, target: &TargetId) -> bool {
+    /// Where its answer goes.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            repository: self.repository.clone(),
+            repository_id: self.repository_id,
+            installation: self.installation,
+            run: self.run,
+            environment: self.environment.clone(),
+        }
+    }
+
+    /// Which run it is of.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            attempt: self.attempt,
+            sha: self.sha.clone(),
+            triggering_actor: self.triggering_actor,
+        }
+    }
+
+    /// Why this would not be asked like this any more: by these settings the environment is another target, or
+    /// the repository or an account somebody else.
+    pub(super) fn unlike(
+        &self,
+        github: &GitHub,
+        target: &TargetId,
+        chain: &SubjectChain,
+    ) -> Option<String> {
         let known = github.repository(&self.repository);
         let known = known.filter(|one| one.id.is_none_or(|id| id == self.repository_id));
         let known = known.filter(|one| one.installation.is_none_or(|id| id == self.installation));
-        known.and_then(|one| one.target(&self.environment)) == Some(target)
+        let environment = reveal(&self.environment);
+        let Some(known) = known.filter(|one| one.target(&self.environment) == Some(target)) else {
+            let repository = &self.repository;
+            return Some(format!(
+                "the environment `{environment}` of `{repository}` is not configured as it was."
+            ));
+        };
+        if chain.requester.id != SubjectId::Workload(known.workload.clone()) {
+            let (workload, repository) = (&known.workload, &self.repository);
+            return Some(format!("`{repository}` asks as `{workload}` now."));
+        }
+        let mut people = Vec::new();
+        for account in &self.accounts {
+            let Some(person) = github.people.get(account) else {
+                return Some(format!(
+                    "the GitHub account with the number {account} stands for nobody here any more."
+                ));
+            };
+            people.push(SubjectId::Person(person.clone()));
+        }
+        let mut seen = BTreeSet::new();
+        people.retain(|person| seen.insert(person.clone()));
+        let was = chain.on_behalf_of.iter().map(|member| &member.id);
+        (!people.iter().eq(was)).then(|| "its GitHub accounts stand for others here now.".into())
     }
 }
 
@@ -103,7 +161,7 @@ fn refused(code: &'static str, why: String) -> NotAsked {
     NotAsked::Refused { code, why }
 }
 
-/// Makes what is asked for.
+/// Makes what is asked for; also for whomever other deliveries named for the same attempt.
 ///
 /// # Errors
 /// [`NotAsked`].
@@ -111,8 +169,9 @@ pub(super) fn asked(
     (name, github): (&str, &GitHub),
     active: &Active,
     keys: &Keys,
-    wanted: &Wanted,
-) -> Result<Asked, NotAsked> {
+    (wanted, run, reference): (&Wanted, &Run, String),
+    also: &[&Wanted],
+) -> Result<(Asked, Deploy), NotAsked> {
     let repository = github.repository(&wanted.repository).ok_or_else(|| {
         let why = format!("`{}` is not configured any more.", wanted.repository);
         refused("unknown_repository", why)
@@ -126,8 +185,9 @@ pub(super) fn asked(
         );
         refused("unknown_environment", why)
     })?;
-    let chain = chain((name, github), active, repository, wanted)?;
-    let deploy = Deploy::of(name, wanted);
+    let accounts = accounts((name, github), (wanted, also), run)?;
+    let chain = chain(active, repository, &accounts)?;
+    let deploy = Deploy::of((name, repository), (wanted, run, reference), &accounts);
     let internal =
         |error: &dyn std::fmt::Display| NotAsked::Engine(EngineError::Internal(error.to_string()));
     let mut arguments = serde_json::to_value(&deploy).map_err(|error| internal(&error))?;
@@ -136,16 +196,15 @@ pub(super) fn asked(
         let why = "one of its names looks like a secret, and would be shown to reviewers.";
         return Err(refused("secret_name", why.into()));
     }
-    let accounts = deploy.creator.iter().chain([&deploy.sender]);
-    let parts = github.parts_of(accounts, repository, &wanted.environment);
+    let parts = github.parts_of(&deploy.accounts, repository, &wanted.environment);
     let effect = Effect {
         action: GITHUB_DEPLOY.parse().map_err(|error| internal(&error))?,
         resource: target_resource(target),
     };
     let owner = active.snapshot.target(target);
     let owner = owner.and_then(|target| target.owner.clone());
-    Ok(Asked {
-        presentation: presentation(github, &chain, wanted),
+    let asked = Asked {
+        presentation: presentation(github, (&chain, &accounts, wanted), &deploy),
         chain,
         action: Action {
             gate: GATE.into(),
@@ -166,7 +225,8 @@ pub(super) fn asked(
         amends: None,
         trace: None,
         secrets: Secrets::default(),
-    })
+    };
+    Ok((asked, deploy))
 }
 
 /// What policies see.
@@ -178,46 +238,71 @@ fn captures(deploy: &Deploy) -> BTreeMap<String, Value> {
         ("sha", json!(deploy.sha)),
         ("event", json!(deploy.event)),
         ("run", json!(deploy.run)),
+        ("attempt", json!(deploy.attempt)),
         ("pull_requests", json!(deploy.pull_requests.len())),
     ];
     let named = captures.map(|(name, value)| (name.to_owned(), value));
     named.into_iter().collect()
 }
 
+/// What an account did, which one it is, and whom it stands for here.
+type Known<'a> = (&'static str, &'a Account, PersonId);
+
+/// Everybody whom GitHub names, each once and in an order of their own, who all have to be somebody here.
+fn accounts<'a>(
+    (name, github): (&str, &GitHub),
+    (wanted, also): (&'a Wanted, &[&'a Wanted]),
+    run: &'a Run,
+) -> Result<Vec<Known<'a>>, NotAsked> {
+    if wanted.creator.is_none() {
+        let why = "GitHub does not say who made the deployment; run the job again.";
+        return Err(refused("unknown_account", why.into()));
+    }
+    let mut delivered = Vec::new();
+    for one in [wanted].iter().chain(also) {
+        // GitHub's own account made it, for whoever started it.
+        let stands =
+            |creator: &&Account| !creator.is_actions() || github.people.contains_key(&creator.id);
+        let creator = one.creator.iter().filter(stands);
+        let creator = creator.map(|one| ("deployment by", "which made the deployment", one));
+        let sender = ("delivered for", "for which it was delivered", &one.sender);
+        delivered.extend(creator.chain([sender]));
+    }
+    delivered.sort_by_key(|(_, _, account)| account.id);
+    let mut named = vec![
+        ("started by", "which started it", &run.triggering_actor),
+        ("first run by", "which started it first", &run.actor),
+    ];
+    named.extend(delivered);
+    let mut seen = BTreeSet::new();
+    named.retain(|(_, _, account)| seen.insert(account.id));
+    let known = named.into_iter().map(|(what, which, account)| {
+        let person = github.people.get(&account.id).cloned();
+        let person = person.ok_or_else(|| {
+            let (id, login) = (account.id, reveal(&account.login));
+            let why = format!(
+                "the GitHub account `{login}` (number {id}), {which}, stands for nobody here; add \
+                 `{id} = \"PERSON\"` to `people` of `[deployments.{name}]`."
+            );
+            refused("unknown_account", why)
+        })?;
+        Ok((what, account, person))
+    });
+    known.collect()
+}
+
 /// The workload, for whoever GitHub says it is.
 fn chain(
-    (name, github): (&str, &GitHub),
     active: &Active,
     repository: &Repository,
-    wanted: &Wanted,
+    accounts: &[Known<'_>],
 ) -> Result<SubjectChain, NotAsked> {
     let resolve = |id: SubjectId| {
         let known = active.directory.resolve(&id);
         let why = format!("`{id}` is unknown here or was stopped.");
         known.ok_or_else(|| refused("disabled", why))
     };
-    let person = |account: &Account, what: &str| {
-        let known = github.people.get(&account.id).cloned();
-        known.ok_or_else(|| {
-            let login = reveal(&account.login);
-            let why = format!(
-                "the GitHub account `{login}` (number {id}), {what}, stands for nobody here; add \
-                 `{id} = \"PERSON\"` to `people` of `[deployments.{name}]`.",
-                id = account.id
-            );
-            refused("unknown_account", why)
-        })
-    };
-    let mut people: Vec<PersonId> = vec![person(&wanted.sender, "which started it")?];
-    match &wanted.creator {
-        // GitHub's own account made it, for whoever started it.
-        Some(creator) if creator.is_actions() && !github.people.contains_key(&creator.id) => {}
-        Some(creator) => people.push(person(creator, "which made the deployment")?),
-        None => {
-            let why = "GitHub does not say who made the deployment; run the job again.";
-            return Err(refused("unknown_account", why.into()));
-        }
-    }
+    let mut people: Vec<PersonId> = accounts.iter().map(|known| known.2.clone()).collect();
     let mut seen = BTreeSet::new();
     people.retain(|person| seen.insert(person.clone()));
     let people = people
@@ -231,35 +316,38 @@ fn chain(
 }
 
 /// The page of a run, where people read it.
-fn page(github: &GitHub, wanted: &Wanted) -> String {
+fn page(github: &GitHub, deploy: &Deploy) -> String {
     let web = match github.api.strip_suffix("/api/v3") {
         Some(web) => web.to_owned(),
         None => github.api.replacen("://api.", "://", 1),
     };
-    format!("{web}/{}/actions/runs/{}", wanted.repository, wanted.run)
+    let (repository, run, attempt) = (&deploy.repository, deploy.run, deploy.attempt);
+    format!("{web}/{repository}/actions/runs/{run}/attempts/{attempt}")
 }
 
-fn presentation(github: &GitHub, chain: &SubjectChain, wanted: &Wanted) -> Presentation {
-    let environment = reveal(&wanted.environment);
-    let (repository, sha) = (&wanted.repository, &wanted.sha);
+fn presentation(
+    github: &GitHub,
+    (chain, accounts, wanted): (&SubjectChain, &[Known<'_>], &Wanted),
+    deploy: &Deploy,
+) -> Presentation {
+    let environment = reveal(&deploy.environment);
+    let (repository, sha, attempt) = (&deploy.repository, &deploy.sha, deploy.attempt);
     let short: String = sha.chars().take(12).collect();
     let mut body = format!(
         "repository     {repository} (number {})\nenvironment    {environment}\nref            {}\n\
-         commit         {sha}\nrun            {}\n",
-        wanted.repository_id,
-        reveal(&wanted.r#ref),
-        page(github, wanted),
+         commit         {sha}\nevent          {}\nrun            {}\nattempt        {attempt}\n",
+        deploy.repository_id,
+        reveal(&deploy.r#ref),
+        deploy.event,
+        page(github, deploy),
     );
-    if !wanted.event.is_empty() {
-        body.push_str(&format!("event          {}\n", wanted.event));
-    }
-    for hint in [&wanted.environment, &wanted.r#ref]
+    for hint in [&deploy.environment, &deploy.r#ref]
         .into_iter()
         .flat_map(|text| hints(text))
     {
         body.push_str(&format!("! {hint}\n"));
     }
-    let pulls = &wanted.pull_requests;
+    let pulls = &deploy.pull_requests;
     if !pulls.is_empty() {
         let listed: Vec<_> = pulls
             .iter()
@@ -275,20 +363,26 @@ fn presentation(github: &GitHub, chain: &SubjectChain, wanted: &Wanted) -> Prese
         body.push_str(&format!("pull requests  {}{more}\n", listed.join(", ")));
     }
     body.push_str("\nGitHub says of it:\n");
-    let people: Vec<_> = chain.on_behalf_of.iter().map(|one| one.id.name()).collect();
-    let mut says = |what: &str, account: &Account| {
+    let mut said = BTreeSet::new();
+    let known = accounts.iter().map(|(what, account, _)| (*what, *account));
+    // Also where it is GitHub's own, which stands for nobody.
+    let creator = wanted.creator.iter().map(|one| ("deployment by", one));
+    for (what, account) in known.chain(creator) {
         let (login, id) = (reveal(&account.login), account.id);
-        body.push_str(&format!("{what}  {login} (number {id})\n"));
-    };
-    says("started by    ", &wanted.sender);
-    if let Some(creator) = &wanted.creator {
-        says("deployment by ", creator);
+        if said.insert(id) {
+            body.push_str(&format!("{what:<15}{login} (number {id})\n"));
+        }
     }
-    body.push_str(&format!("which is here   {}\n", people.join(", ")));
+    let people: Vec<_> = chain.on_behalf_of.iter().map(|one| one.id.name()).collect();
+    body.push_str(&format!("which is here  {}\n", people.join(", ")));
     body.push_str(&format!("\n{HELD_BY}\n"));
     let pulls = counted(pulls.len(), "pull request", "pull requests");
+    let again = match attempt {
+        1 => String::new(),
+        again => format!(" (attempt {again})"),
+    };
     Presentation {
-        title: format!("Deploy {repository} to {environment} at {short}"),
+        title: format!("Deploy {repository} to {environment} at {short}{again}"),
         body,
         blast_radius: format!(
             "Every job of this run that waits for {environment} goes on ({pulls}). What it does there is \
@@ -297,3 +391,7 @@ fn presentation(github: &GitHub, chain: &SubjectChain, wanted: &Wanted) -> Prese
         complete: true,
     }
 }
+
+#[cfg(test)]
+#[path = "asking_tests.rs"]
+mod tests;

@@ -4,8 +4,9 @@
 //! recording how that ended.
 //! Out of scope: everything else that GitHub is told ([`following`](super::following)).
 //! Invariant: a permit is spent on the digest computed here, and what is told is rebuilt from the stored
-//! request (P2). Nothing is told after the approval's time, or once a member of the chain is stopped. What
-//! GitHub may have taken is never recorded as failed (P7).
+//! request (P2). Nothing is told after the approval's time, or once a member of the chain is stopped, or where
+//! the bundle or GitHub says otherwise now of what was asked: each time that it is tried. What GitHub may
+//! have taken is never recorded as failed (P7).
 
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use serde_json::{Value, json};
 use super::{
     Running,
     asking::Deploy,
-    following::{Backoff, Trouble},
     github::{Failure, Token},
+    patience::{Backoff, Trouble},
     row::Stage,
+    runs::gone,
     words,
 };
 use crate::{
@@ -64,7 +66,11 @@ impl Running {
         let request = &case.request;
         let deploy = self.deploy(request).map_err(Trouble::says)?;
         // First all that could fail for long: the approval is used up by claiming.
-        let token = self.github(&deploy).await?;
+        let (token, run) = self.read(&deploy.job()).await?;
+        if let Some(why) = gone(run.as_ref(), &deploy.seen()) {
+            self.close(case, &why).await?;
+            return Ok(Some(Stage::Over));
+        }
         let by = request.chain.requester.id.clone();
         let claimed = self
             .gateway
@@ -113,19 +119,22 @@ impl Running {
         self.carry(request, permit, telling, None).await
     }
 
-    /// What a stored request is about, where the bundle has that still.
-    fn deploy(&self, request: &Request) -> Result<Deploy, String> {
+    /// What a stored request is about, where it would still be asked like that.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn deploy(&self, request: &Request) -> Result<Deploy, String> {
         let action = &request.action;
         let deploy: Deploy = serde_json::from_value(action.arguments.clone())
-            .map_err(|error| format!("the stored request can't be read: {error}"))?;
-        if deploy.deployments != self.name || !deploy.is_configured(&self.github, &action.target) {
-            return Err(format!(
-                "the environment `{}` of `{}` is not configured as it was",
-                deploy.environment.escape_debug(),
-                deploy.repository
-            ));
-        }
-        Ok(deploy)
+            .map_err(|error| format!("the stored request can't be read: {error}."))?;
+        // What counts now, also when this App is about to be ended for it.
+        let active = self.gateway.active();
+        let github = active.bundle.deployments().get(&self.name);
+        let unlike = match github.filter(|_| deploy.deployments == self.name) {
+            Some(github) => deploy.unlike(github, &action.target, &request.chain),
+            None => Some(format!("`[deployments.{}]` is gone.", deploy.deployments)),
+        };
+        unlike.map_or(Ok(deploy), Err)
     }
 
     async fn carry(
@@ -162,6 +171,8 @@ impl Running {
         loop {
             let hindrance = if let Some(stopped) = stopped(&request.chain, &self.gateway.active()) {
                 Some(stopped.to_string())
+            } else if let Err(unlike) = self.deploy(request) {
+                Some(unlike)
             } else if self.gateway.clock.now() >= until {
                 Some("its time is over".into())
             } else {
@@ -171,21 +182,15 @@ impl Running {
                 let why = last.map_or(why.clone(), |last| format!("{why}; {last}"));
                 return ended_by(why, maybe);
             }
-            let answered = match token.take() {
-                Some(token) => self.approve(&deploy, &token, &comment).await,
-                None => match self.github(&deploy).await {
-                    Ok(token) => self.approve(&deploy, &token, &comment).await,
-                    Err(trouble) => Err(trouble.into_failure()),
-                },
-            };
+            let answered = self.approve(&deploy, token.take(), &comment).await;
             let pause = match answered {
-                Ok(()) => {
+                Ok(None) => {
                     return Told {
                         outcome: Outcome::Succeeded,
                         why: None,
                     };
                 }
-                Err(Failure::Refused(why)) => return ended_by(why, maybe),
+                Ok(Some(why)) | Err(Failure::Refused { why, .. }) => return ended_by(why, maybe),
                 Err(failure) => {
                     self.status.wrong(request.id.as_str(), failure.why());
                     last = Some(failure.why().to_owned());
@@ -196,7 +201,7 @@ impl Running {
                             maybe |= took;
                             after
                         }
-                        Failure::Hindered(_) | Failure::Refused(_) => None,
+                        Failure::Hindered(_) | Failure::Refused { .. } => None,
                     };
                     backoff.next(after)
                 }
@@ -211,10 +216,28 @@ impl Running {
         }
     }
 
-    async fn approve(&self, deploy: &Deploy, token: &Token, comment: &str) -> Result<(), Failure> {
-        self.speaking
-            .answer(deploy, token, Some("approved"), comment)
-            .await
+    /// Says yes, where GitHub says of the run what it said when it was asked about; otherwise says nothing, and
+    /// gives why.
+    async fn approve(
+        &self,
+        deploy: &Deploy,
+        token: Option<Token>,
+        comment: &str,
+    ) -> Result<Option<String>, Failure> {
+        let job = deploy.job();
+        let token = match token {
+            Some(token) => token,
+            None => self.github(&job).await.map_err(Trouble::into_failure)?,
+        };
+        // As late as possible: what GitHub takes is for the run and the environment, whatever attempt it is at.
+        let run = self.speaking.run(&job, &token).await?;
+        if let Some(why) = gone(run.as_ref(), &deploy.seen()) {
+            return Ok(Some(why));
+        }
+        let answer = self
+            .speaking
+            .answer(&job, &token, Some("approved"), comment);
+        answer.await.map(|()| None)
     }
 
     /// Records how it ended, and says what GitHub is owed then.

@@ -1,9 +1,11 @@
 //! Following one job from what GitHub asked to what it was answered.
 //!
 //! In scope: what is next at each stage, what is tried again, and when.
-//! Out of scope: claiming and telling yes ([`carrying`](super::carrying)).
+//! Out of scope: claiming and telling yes ([`carrying`](super::carrying)); ending requests
+//! ([`closing`](super::closing)).
 //! Invariant: each stage is stored before the next is begun, so a crash repeats at most words. Nothing is
-//! decided here; whether it waits, and how it ended, the case says.
+//! decided here; whether it waits, and how it ended, the case says. GitHub is told nothing of an attempt
+//! that is not the one it was asked about.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,73 +15,35 @@ use countersign_core::{
     time::Timestamp,
 };
 use countersign_store::StoreError;
+use tokio::{sync::MutexGuard, time::Instant};
 
 use super::{
     Running,
-    asking::{self, Deploy, NotAsked},
+    asking::{self, NotAsked},
     github::{Failure, Token},
-    owed,
+    patience::{Backoff, PAUSES, Patience, Trouble},
     row::{Row, Stage},
+    runs::{Job, Run, gone},
     words,
 };
-use crate::{api::auth::record_refused, engine::Admitted};
+use crate::{
+    api::auth::record_refused,
+    engine::{Admitted, Asked, EngineError},
+};
 
-/// The first pause after something failed, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How far apart looks at everything that can wait are at least.
+const APART: Duration = Duration::from_secs(1);
+/// How long GitHub may say of a new job what was before, in milliseconds.
+const SETTLES: i64 = 60_000;
 /// How long GitHub waits for an answer, in milliseconds.
 const GITHUB_WAITS: i64 = 30 * 86_400_000;
-
-/// What keeps a job from being answered for now.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    why: String,
-    after: Option<Duration>,
-}
-
-impl Trouble {
-    pub(super) fn says(why: String) -> Self {
-        Self { why, after: None }
-    }
-
-    /// The same, as what GitHub did not take.
-    pub(super) fn into_failure(self) -> Failure {
-        Failure::Later {
-            why: self.why,
-            after: self.after,
-            maybe: false,
-        }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Later { why, after, .. } => Self { why, after },
-            Failure::Hindered(why) | Failure::Refused(why) => Self::says(why),
-        }
-    }
-}
-
-/// How long to wait after each failure.
-#[derive(Debug, Default)]
-pub(super) struct Backoff(Option<Duration>);
-
-impl Backoff {
-    /// The next pause; at least what the other side wants.
-    pub(super) fn next(&mut self, wanted: Option<Duration>) -> Duration {
-        let (first, most) = PAUSES;
-        let pause = self.0.unwrap_or(first);
-        self.0 = Some((pause * 2).min(most));
-        wanted.map_or(pause, |wanted| wanted.max(first))
-    }
-}
 
 /// Follows one job until nothing is owed any more, or the gateway stops.
 pub(super) async fn follow(running: Arc<Running>, mut row: Row) -> String {
     let key = row.wanted.key();
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut patience) = (Backoff::default(), Patience::new());
     while row.stage != Stage::Over && !running.stop.is_cancelled() {
-        match Box::pin(running.step(&row)).await {
+        match Box::pin(running.step(&mut row, &mut patience)).await {
             Ok(stage) if stage == row.stage => {}
             Ok(stage) => {
                 backoff = Backoff::default();
@@ -88,10 +52,16 @@ pub(super) async fn follow(running: Arc<Running>, mut row: Row) -> String {
                 running.save(&row).await;
             }
             Err(trouble) => {
-                running.status.wrong(&key, &trouble.why);
+                if trouble.fault {
+                    running.status.wrong(&key, &trouble.why);
+                }
                 let pause = backoff.next(trouble.after);
+                let rest = async {
+                    tokio::time::sleep(pause).await;
+                    running.paced().await;
+                };
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = rest => {}
                     () = running.stop.cancelled() => {}
                 }
             }
@@ -117,7 +87,13 @@ impl Running {
         }
     }
 
-    async fn step(&self, row: &Row) -> Result<Stage, Trouble> {
+    /// Waits for a turn of what can wait.
+    async fn paced(&self) {
+        let _mine = self.pace.lock().await;
+        tokio::time::sleep(APART).await;
+    }
+
+    async fn step(&self, row: &mut Row, patience: &mut Patience) -> Result<Stage, Trouble> {
         let now = self.gateway.clock.now();
         if now.millis_since(row.at) > GITHUB_WAITS && !matches!(row.stage, Stage::Waiting { .. }) {
             tracing::warn!(
@@ -126,83 +102,172 @@ impl Running {
             );
             return Ok(Stage::Over);
         }
-        match &row.stage {
-            Stage::Asking => self.ask(row).await,
+        match row.stage.clone() {
+            Stage::Asking { told } => Box::pin(self.ask(row, told, patience)).await,
             Stage::Carrying { .. } => Ok(Stage::Rejecting {
                 comment: words::ended(Outcome::Unknown, None),
             }),
-            Stage::Waiting { request, told } => self.wait(row, request, *told).await,
-            Stage::Rejecting { comment } => self.reject(row, comment).await,
+            Stage::Waiting { request, told } => self.wait(row, &request, told, patience).await,
+            Stage::Rejecting { comment } => self.reject(row, &comment).await,
             Stage::Over => Ok(Stage::Over),
         }
     }
 
-    async fn ask(&self, row: &Row) -> Result<Stage, Trouble> {
-        let active = self.gateway.active();
-        let of = (self.name.as_str(), &self.github);
-        let asked = match asking::asked(of, &active, &self.gateway.keys, &row.wanted) {
-            Ok(asked) => asked,
+    async fn ask(
+        &self,
+        row: &mut Row,
+        told: bool,
+        patience: &mut Patience,
+    ) -> Result<Stage, Trouble> {
+        let (_, run) = self.read(&row.wanted.job()).await?;
+        let Some(run) = run.filter(|run| !run.completed) else {
+            let since = self.gateway.clock.now().millis_since(row.at);
+            if since < SETTLES {
+                // GitHub may still be saying so of the attempt before.
+                return Err(Trouble::passing("its run has ended, or not begun".into()));
+            }
+            tracing::info!(
+                key = row.wanted.key(),
+                "its run ended before it was asked about"
+            );
+            return Ok(Stage::Over);
+        };
+        let reference = match run.reference(&row.wanted) {
+            Ok(reference) => reference,
+            Err(code) => {
+                record_refused(&self.api, code, None).await;
+                let key = row.wanted.key();
+                tracing::warn!(
+                    key,
+                    code,
+                    "a delivery says of a run what GitHub does not; nobody is asked"
+                );
+                return Ok(Stage::Over);
+            }
+        };
+        row.seen = Some(run.seen());
+        let (of, active) = ((self.name.as_str(), &self.github), self.gateway.active());
+        let about = (&row.wanted, &run, reference);
+        let asking = self.asking.lock().await;
+        let others = self.others(row).await?;
+        // No delivery takes away whom another named.
+        let same = others
+            .iter()
+            .filter(|one| one.row.seen == row.seen && one.waits());
+        let also: Vec<_> = same.map(|one| &one.row.wanted).collect();
+        match asking::asked(of, &active, &self.gateway.keys, about, &also) {
+            Ok((asked, deploy)) => {
+                self.supersede(&others, &deploy).await?;
+                self.admit(row, (asked, asking), told, patience).await
+            }
             Err(NotAsked::Refused { code, why }) => {
                 record_refused(&self.api, code, None).await;
                 let comment = words::not_asked(&why);
-                return Ok(Stage::Rejecting { comment });
+                Ok(Stage::Rejecting { comment })
             }
-            Err(NotAsked::Engine(error)) => return Err(Trouble::says(crate::explain(&error))),
-        };
+            Err(NotAsked::Engine(error)) => Err(Trouble::says(crate::explain(&error))),
+        }
+    }
+
+    /// Has policy decide, and people where it holds.
+    async fn admit(
+        &self,
+        row: &Row,
+        (asked, asking): (Asked, MutexGuard<'_, ()>),
+        told: bool,
+        patience: &mut Patience,
+    ) -> Result<Stage, Trouble> {
         let chain = asked.chain.clone();
-        let admitted = self.gateway.admission.ask(asked).await;
-        match admitted.map_err(|error| Trouble::says(crate::explain(&error)))? {
+        let admitted = match self.gateway.admission.ask(asked).await {
+            Ok(admitted) => admitted,
+            Err(error @ (EngineError::TooManyHeld(..) | EngineError::TooManyHeldInAll(..))) => {
+                drop(asking);
+                return self.wait_for_room(row, &error, told, patience).await;
+            }
+            Err(error) => return Err(Trouble::says(crate::explain(&error))),
+        };
+        match admitted {
             Admitted::Permitted {
                 request, permit, ..
             } => {
                 let carrying = Stage::Carrying {
                     request: request.id.clone(),
                 };
-                let row = Row {
-                    stage: carrying,
-                    ..row.clone()
-                };
                 // Otherwise it would be asked again after a crash that came when all was done.
-                if let Err(error) = row.save(self.gateway.store.as_ref()).await {
-                    tracing::error!(%error, "how far a deployment is was not stored");
-                }
+                self.note_stage(row, &carrying).await;
+                drop(asking);
                 Ok(self.at_once(&request, permit).await)
             }
             Admitted::Attached(case) if matches!(case.phase, Phase::Running { .. }) => {
                 // What is told of the other job may come before GitHub has this one wait.
-                Err(Trouble::says(format!(
-                    "`{}` is being told",
-                    case.request.id
-                )))
+                let why = format!("`{}` is being told", case.request.id);
+                Err(Trouble::passing(why))
             }
             Admitted::Held(case) => {
                 let (request, told) = (case.request.id, false);
-                Ok(Stage::Waiting { request, told })
+                let waiting = Stage::Waiting { request, told };
+                self.note_stage(row, &waiting).await;
+                Ok(waiting)
             }
             Admitted::Attached(case) => {
                 let request = case.request.id;
-                let told = self.is_followed(&request).await?;
-                Ok(Stage::Waiting { request, told })
+                let told = self.is_followed(row, &request).await?;
+                let waiting = Stage::Waiting { request, told };
+                self.note_stage(row, &waiting).await;
+                Ok(waiting)
             }
             Admitted::Denied {
                 reason, policies, ..
-            } => Ok(Stage::Rejecting {
-                comment: words::denied(&active, &chain, &reason, &policies),
-            }),
+            } => {
+                let active = self.gateway.active();
+                let comment = words::denied(&active, &chain, &reason, &policies);
+                Ok(Stage::Rejecting { comment })
+            }
         }
     }
 
-    /// Whether another job of the same run waits for this request already, which says so for both.
-    async fn is_followed(&self, id: &RequestId) -> Result<bool, Trouble> {
-        let owed = owed(self).await;
-        let owed = owed.map_err(|error| Trouble::says(crate::explain(&error)))?;
-        let waits =
-            |row: &Row| matches!(&row.stage, Stage::Waiting { request, .. } if request == id);
-        Ok(owed.iter().any(waits))
+    /// Stores how far it is before anything else is asked of the same run.
+    async fn note_stage(&self, row: &Row, stage: &Stage) {
+        let (row, stage) = (row.clone(), stage.clone());
+        let row = Row { stage, ..row };
+        if let Err(error) = row.save(self.gateway.store.as_ref()).await {
+            tracing::error!(%error, "how far a deployment is was not stored");
+        }
+    }
+
+    /// Waits until more can be held, and says so once at GitHub.
+    async fn wait_for_room(
+        &self,
+        row: &Row,
+        error: &EngineError,
+        told: bool,
+        patience: &mut Patience,
+    ) -> Result<Stage, Trouble> {
+        let why = crate::explain(error);
+        self.status.wrong(&row.wanted.key(), &why);
+        if !told && self.say(row, &words::no_room(&why)).await.is_ok() {
+            return Ok(Stage::Asking { told: true });
+        }
+        patience.look.later(None);
+        let rest = async {
+            tokio::time::sleep_until(patience.look.at).await;
+            self.paced().await;
+        };
+        tokio::select! {
+            () = rest => {}
+            () = self.stop.cancelled() => {}
+        }
+        Ok(Stage::Asking { told })
     }
 
     /// Waits for people, and does what they decided.
-    async fn wait(&self, row: &Row, id: &RequestId, told: bool) -> Result<Stage, Trouble> {
+    async fn wait(
+        &self,
+        row: &Row,
+        id: &RequestId,
+        told: bool,
+        patience: &mut Patience,
+    ) -> Result<Stage, Trouble> {
         let same = Stage::Waiting {
             request: id.clone(),
             told,
@@ -218,9 +283,17 @@ impl Running {
                 comment: words::not_asked(why),
             });
         };
+        if case.phase.is_open()
+            && let Err(why) = self.deploy(&case.request)
+        {
+            self.close(&case, &why).await?;
+            return Ok(Stage::Rejecting {
+                comment: words::not_asked(&why),
+            });
+        }
         match &case.phase {
-            Phase::Held { .. } if !told => self.say(row, &words::held(&page), same, changed).await,
-            Phase::Held { .. } | Phase::Running { .. } => {
+            Phase::Held { .. } => self.held(row, &case, same, patience, changed).await,
+            Phase::Running { .. } => {
                 tokio::select! {
                     () = changed => {}
                     () = self.stop.cancelled() => {}
@@ -241,38 +314,73 @@ impl Running {
         }
     }
 
-    /// Says once at GitHub that people decide. Whatever keeps that from being said keeps nothing else.
-    async fn say(
+    /// While people decide: says so at GitHub, and looks now and then whether the run still waits.
+    async fn held(
         &self,
         row: &Row,
-        comment: &str,
+        case: &Case,
         same: Stage,
+        patience: &mut Patience,
         changed: impl Future<Output = ()>,
     ) -> Result<Stage, Trouble> {
-        let deploy = Deploy::of(&self.name, &row.wanted);
-        let said = async {
-            let token = self.github(&deploy).await?;
-            let said = self.speaking.answer(&deploy, &token, None, comment).await;
-            said.map_err(Trouble::from)
-        };
-        match said.await {
-            Ok(()) => Ok(match same {
-                Stage::Waiting { request, .. } => Stage::Waiting {
-                    request,
-                    told: true,
-                },
-                other => other,
-            }),
-            Err(trouble) => {
-                self.status.wrong(&row.wanted.key(), &trouble.why);
-                let pause = trouble.after.unwrap_or(PAUSES.1 / 4);
-                tokio::select! {
-                    () = changed => {}
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.stop.cancelled() => {}
-                }
-                Ok(same)
+        let key = row.wanted.key();
+        let request = case.request.id.clone();
+        let told = matches!(same, Stage::Waiting { told: true, .. });
+        if told || patience.say.is_some() {
+            let rest = async {
+                tokio::time::sleep_until(patience.next(told)).await;
+                self.paced().await;
+            };
+            tokio::select! {
+                () = changed => return Ok(same),
+                () = self.stop.cancelled() => return Ok(same),
+                () = rest => {}
             }
+        }
+        if patience.look.at <= Instant::now() {
+            let wanted = match self.read(&row.wanted.job()).await {
+                Ok((_, run)) => {
+                    let seen = row.seen.as_ref();
+                    if let Some(why) = seen.and_then(|seen| gone(run.as_ref(), seen)) {
+                        self.close(case, &why).await?;
+                        return Ok(Stage::Over);
+                    }
+                    self.status.well(&key);
+                    None
+                }
+                Err(trouble) => {
+                    self.status.wrong(&key, &trouble.why);
+                    trouble.after
+                }
+            };
+            patience.look.later(wanted);
+        } else if !told {
+            let page = self.gateway.request_url(&request);
+            match self.say(row, &words::held(&page)).await {
+                Ok(()) => {
+                    let told = true;
+                    return Ok(Stage::Waiting { request, told });
+                }
+                Err(trouble) => {
+                    self.status.wrong(&key, &trouble.why);
+                    patience.say_later(trouble.after);
+                }
+            }
+        }
+        Ok(same)
+    }
+
+    /// Says something at GitHub that decides nothing. What GitHub does not want to hear counts as said.
+    async fn say(&self, row: &Row, comment: &str) -> Result<(), Trouble> {
+        let job = row.wanted.job();
+        let token = self.github(&job).await?;
+        match self.speaking.answer(&job, &token, None, comment).await {
+            Ok(()) => Ok(()),
+            Err(Failure::Refused { why, .. } | Failure::Hindered(why)) => {
+                tracing::info!(key = row.wanted.key(), why, "a comment was not taken");
+                Ok(())
+            }
+            Err(later) => Err(later.into()),
         }
     }
 
@@ -303,36 +411,58 @@ impl Running {
         Ok(same)
     }
 
-    /// Tells GitHub no.
+    /// Tells GitHub no, where that is certain to be for what it was asked about.
     async fn reject(&self, row: &Row, comment: &str) -> Result<Stage, Trouble> {
-        let deploy = Deploy::of(&self.name, &row.wanted);
-        if self.github.repository(&deploy.repository).is_none() {
+        let (job, key) = (row.wanted.job(), row.wanted.key());
+        if self.github.repository(&job.repository).is_none() {
             tracing::warn!(
-                repository = deploy.repository,
+                repository = job.repository,
                 "it is not configured any more, and gets no answer"
             );
             return Ok(Stage::Over);
         }
-        let token = self.github(&deploy).await?;
-        match self
+        let (token, run) = self.read(&job).await?;
+        let why = match &row.seen {
+            Some(seen) => gone(run.as_ref(), seen),
+            None => Some("it is not known which attempt it was asked for".into()),
+        };
+        if let Some(why) = why {
+            tracing::info!(key, why, "GitHub is told nothing");
+            return Ok(Stage::Over);
+        }
+        if self.is_superseded(row).await? {
+            let why = "another job of the same run and environment is asked about";
+            tracing::info!(key, why, "GitHub is told nothing");
+            return Ok(Stage::Over);
+        }
+        let answer = self
             .speaking
-            .answer(&deploy, &token, Some("rejected"), comment)
-            .await
-        {
+            .answer(&job, &token, Some("rejected"), comment);
+        match answer.await {
             Ok(()) => Ok(Stage::Over),
-            Err(Failure::Refused(why)) => {
+            Err(Failure::Refused { why, .. }) => {
                 // The job was cancelled, or answered by somebody else: nothing waits any more.
-                tracing::warn!(key = row.wanted.key(), "{why}");
+                tracing::warn!(key, "{why}");
                 Ok(Stage::Over)
             }
             Err(failure) => Err(failure.into()),
         }
     }
 
+    /// What GitHub says of a run, and a token for the answer.
+    ///
+    /// # Errors
+    /// [`Trouble`]; it does not say.
+    pub(super) async fn read(&self, job: &Job) -> Result<(Token, Option<Run>), Trouble> {
+        let token = self.github(job).await?;
+        let run = self.speaking.run(job, &token).await?;
+        Ok((token, run))
+    }
+
     /// A token, as one of a few at once.
-    pub(super) async fn github(&self, deploy: &Deploy) -> Result<Token, Trouble> {
+    pub(super) async fn github(&self, job: &Job) -> Result<Token, Trouble> {
         let _turn = self.turns.acquire().await.ok();
         let now = self.gateway.clock.now();
-        Ok(self.speaking.token(deploy, now).await?)
+        Ok(self.speaking.token(job, now).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! Speaking to GitHub as an App.
 //!
-//! In scope: the token of an installation, for one repository and what an answer takes; the answer.
+//! In scope: the token of an installation, for one repository and what an answer takes; the run; the answer.
 //! Out of scope: what is answered, and when again.
 //! Invariant: every address is made here of the configured one, a repository of the bundle's and numbers. The
 //! key goes nowhere; a token goes to the configured address only, and into no message of an error.
@@ -18,11 +18,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::asking::Deploy;
+use super::runs::{self, Job, Run};
 use crate::outbound::{self, FreshSecret, USER_AGENT, retry_after};
 
 /// The most bytes of an answer.
-const MAX_ANSWER: usize = 64 << 10;
+const MAX_ANSWER: usize = 1 << 20;
 /// How long the word of the App counts, in seconds; GitHub takes up to ten minutes.
 const LASTS: i64 = 300;
 /// How far clocks may be apart.
@@ -44,13 +44,21 @@ pub(super) enum Failure {
     /// Somebody has to put something right first.
     Hindered(String),
     /// It never will.
-    Refused(String),
+    Refused { why: String, status: StatusCode },
 }
 
 impl Failure {
     pub(super) fn why(&self) -> &str {
         match self {
-            Self::Later { why, .. } | Self::Hindered(why) | Self::Refused(why) => why,
+            Self::Later { why, .. } | Self::Hindered(why) | Self::Refused { why, .. } => why,
+        }
+    }
+
+    /// The same of a question: nothing was answered, whatever GitHub did, and it can be asked again.
+    fn of_a_question(self) -> Self {
+        match self {
+            Self::Later { why, after, .. } => later(why, after, false),
+            Self::Hindered(why) | Self::Refused { why, .. } => Self::Hindered(why),
         }
     }
 }
@@ -85,32 +93,25 @@ impl Speaking {
     ///
     /// # Errors
     /// [`Failure`]; nothing was answered.
-    pub(super) async fn token(&self, deploy: &Deploy, now: Timestamp) -> Result<Token, Failure> {
+    pub(super) async fn token(&self, job: &Job, now: Timestamp) -> Result<Token, Failure> {
         #[derive(Deserialize)]
         struct Given {
             token: String,
         }
         let word = self.word(now).await;
         let word = word.map_err(|error| Failure::Hindered(format!("the App's key: {error}")))?;
-        let (api, installation) = (&self.api, deploy.installation);
+        let (api, installation) = (&self.api, job.installation);
         let asked = self
             .client
             .post(format!(
                 "{api}/app/installations/{installation}/access_tokens"
             ))
             .json(&json!({
-                "repository_ids": [deploy.repository_id],
+                "repository_ids": [job.repository_id],
                 "permissions": { "actions": "read", "deployments": "write" },
             }));
-        let body = match sent(asked, &word, "the token").await {
-            // No token was spent, whatever GitHub did.
-            Err(Failure::Later { why, after, .. }) => {
-                let maybe = false;
-                return Err(Failure::Later { why, after, maybe });
-            }
-            Err(Failure::Refused(why)) => return Err(Failure::Hindered(why)),
-            other => other?,
-        };
+        let body = sent(asked, &word, "the token").await;
+        let body = body.map_err(Failure::of_a_question)?;
         let given: Option<Given> = serde_json::from_slice(&body).ok();
         let plain =
             |token: &String| !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic());
@@ -122,19 +123,39 @@ impl Speaking {
         }
     }
 
+    /// What GitHub says of the run; `None` when it has no such run.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing was answered.
+    pub(super) async fn run(&self, job: &Job, token: &Token) -> Result<Option<Run>, Failure> {
+        let (api, repository, run) = (&self.api, &job.repository, job.run);
+        let url = format!("{api}/repos/{repository}/actions/runs/{run}");
+        let asked = sent(self.client.get(url), &token.0, "what the run is").await;
+        let body = match asked {
+            Err(Failure::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+                return Ok(None);
+            }
+            other => other.map_err(Failure::of_a_question)?,
+        };
+        let run = runs::read(&body, run);
+        let unread =
+            |why| Failure::Hindered(format!("what GitHub says of a run can't be read: {why}"));
+        run.map(Some).map_err(unread)
+    }
+
     /// Answers for a job: `approved`, `rejected`, or only words.
     ///
     /// # Errors
     /// [`Failure`].
     pub(super) async fn answer(
         &self,
-        deploy: &Deploy,
+        job: &Job,
         token: &Token,
         state: Option<&str>,
         comment: &str,
     ) -> Result<(), Failure> {
-        let (api, repository, run) = (&self.api, &deploy.repository, deploy.run);
-        let mut body = json!({ "environment_name": deploy.environment, "comment": comment });
+        let (api, repository, run) = (&self.api, &job.repository, job.run);
+        let mut body = json!({ "environment_name": job.environment, "comment": comment });
         if let Some(fields) = body.as_object_mut() {
             fields.extend(state.map(|state| ("state".to_owned(), Value::from(state))));
         }
@@ -204,7 +225,7 @@ fn failure(status: StatusCode, headers: &HeaderMap, said: &[u8], what: &str) -> 
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Hindered(why),
         StatusCode::REQUEST_TIMEOUT => later(why, after, true),
         status if status.is_server_error() => later(why, after, true),
-        _ => Failure::Refused(why),
+        _ => Failure::Refused { why, status },
     }
 }
 
@@ -248,7 +269,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let said = match failure(status, &headers, b"{\"message\":\"no\\n\"}", "it") {
                 Failure::Hindered(_) => "hindered".to_owned(),
-                Failure::Refused(_) => "refused".into(),
+                Failure::Refused { .. } => "refused".into(),
                 Failure::Later { after, maybe, why } => {
                     assert!(!why.contains('\n'), "{why}");
                     let maybe = if maybe { " maybe" } else { "" };

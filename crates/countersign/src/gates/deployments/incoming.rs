@@ -1,7 +1,8 @@
 //! What GitHub sends when a job wants to deploy to a protected environment.
 //!
 //! In scope: reading it strictly; whether it is of what the bundle names.
-//! Out of scope: whether it comes from GitHub (the signature); who somebody of GitHub's is here.
+//! Out of scope: whether it comes from GitHub (the signature), and whether it is so
+//! ([`runs`](super::runs)); who somebody of GitHub's is here.
 //! Invariant: where the answer goes is made of parts that were compared, never taken as it was sent. Whoever
 //! acted is known by GitHub's number only.
 //! Specification: <https://docs.github.com/en/webhooks/webhook-events-and-payloads#deployment_protection_rule>
@@ -13,10 +14,12 @@ use countersign_policy::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::runs::Job;
+
 /// The largest number that means the same everywhere.
-const MAX_NUMBER: u64 = (1 << 53) - 1;
+pub(super) const MAX_NUMBER: u64 = (1 << 53) - 1;
 /// The most pull requests that are told.
-const MAX_PULLS: usize = 100;
+pub(super) const MAX_PULLS: usize = 100;
 
 /// Somebody at GitHub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +53,8 @@ pub(super) struct Wanted {
     pub(super) environment: String,
     pub(super) r#ref: String,
     pub(super) sha: String,
+    /// Empty where GitHub does not say.
     pub(super) event: String,
-    pub(super) pull_requests: Vec<u64>,
     pub(super) sender: Account,
     pub(super) creator: Option<Account>,
 }
@@ -62,6 +65,17 @@ impl Wanted {
         let environment = self.environment.to_lowercase();
         let (repository, run) = (self.repository_id, self.run);
         format!("{repository}/{run}/{}/{environment}", self.deployment)
+    }
+
+    /// Where its answer goes.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            repository: self.repository.clone(),
+            repository_id: self.repository_id,
+            installation: self.installation,
+            run: self.run,
+            environment: self.environment.clone(),
+        }
     }
 }
 
@@ -88,8 +102,6 @@ struct Payload {
     r#ref: Option<String>,
     deployment_callback_url: String,
     deployment: Deployment,
-    #[serde(default)]
-    pull_requests: Option<Vec<Pull>>,
     repository: Named,
     installation: Numbered,
     sender: Account,
@@ -103,11 +115,6 @@ struct Deployment {
     #[serde(default)]
     environment: Option<String>,
     creator: Option<Account>,
-}
-
-#[derive(Deserialize)]
-struct Pull {
-    number: u64,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +151,6 @@ pub(super) fn read(github: &GitHub, body: &[u8]) -> Result<Wanted, Refused> {
     let callback = &payload.deployment_callback_url;
     let run = run_of(&github.api, &repository.name, callback);
     let run = run.ok_or(Refused::Foreign("foreign_callback"))?;
-    let pulls = payload.pull_requests.unwrap_or_default();
     let Deployment {
         id,
         sha,
@@ -162,11 +168,6 @@ pub(super) fn read(github: &GitHub, body: &[u8]) -> Result<Wanted, Refused> {
         r#ref,
         sha,
         event: payload.event.unwrap_or_default(),
-        pull_requests: pulls
-            .iter()
-            .map(|pull| pull.number)
-            .take(MAX_PULLS)
-            .collect(),
         sender: payload.sender,
         creator,
     })
@@ -189,7 +190,6 @@ fn known<'a>(github: &'a GitHub, payload: &Payload) -> Result<&'a Repository, Re
 
 fn check(payload: &Payload) -> Result<(), Refused> {
     let deployment = &payload.deployment;
-    let pulls = payload.pull_requests.iter().flatten();
     let people = deployment.creator.iter().chain([&payload.sender]);
     let mut numbers = [
         payload.repository.id,
@@ -197,7 +197,6 @@ fn check(payload: &Payload) -> Result<(), Refused> {
         deployment.id,
     ]
     .into_iter()
-    .chain(pulls.map(|pull| pull.number))
     .chain(people.clone().map(|account| account.id));
     if !numbers.all(|number| (1..=MAX_NUMBER).contains(&number)) {
         return Err(Refused::Unreadable(
@@ -213,13 +212,10 @@ fn check(payload: &Payload) -> Result<(), Refused> {
     {
         return Err(Refused::Unreadable("it has a name that can't be shown"));
     }
-    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    if ![40, 64].contains(&deployment.sha.len()) || !deployment.sha.chars().all(hex) {
+    if !is_commit(&deployment.sha) {
         return Err(Refused::Unreadable("it names no commit"));
     }
-    let word = |c: char| c.is_ascii_lowercase() || c == '_';
-    let event = payload.event.as_deref().unwrap_or_default();
-    if event.len() > 64 || !event.chars().all(word) {
+    if !is_event(payload.event.as_deref().unwrap_or_default()) {
         return Err(Refused::Unreadable("it names no event"));
     }
     let differ = |said: &Option<String>, is: &str| said.as_deref().is_some_and(|said| said != is);
@@ -233,6 +229,18 @@ fn check(payload: &Payload) -> Result<(), Refused> {
         return Ok(());
     };
     Err(Refused::Unreadable(contradiction))
+}
+
+/// Whether a text names a commit whole.
+pub(super) fn is_commit(text: &str) -> bool {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    [40, 64].contains(&text.len()) && text.chars().all(hex)
+}
+
+/// Whether a text names an event, or none.
+pub(super) fn is_event(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c == '_';
+    text.len() <= 64 && text.chars().all(word)
 }
 
 /// The run that an address for the answer names, where it is that of this repository at this interface, to

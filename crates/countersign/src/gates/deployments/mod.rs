@@ -11,10 +11,13 @@
 
 mod asking;
 mod carrying;
+mod closing;
 mod following;
 mod github;
 mod incoming;
+mod patience;
 mod row;
+mod runs;
 mod words;
 
 use std::{
@@ -74,6 +77,10 @@ struct Running {
     turns: Semaphore,
     /// One is noted after the other, so that none is noted twice.
     noting: tokio::sync::Mutex<()>,
+    /// One is asked after the other, so that of one run and environment only the last is.
+    asking: tokio::sync::Mutex<()>,
+    /// Held for a while by whatever can wait, so that GitHub is not asked too often.
+    pace: tokio::sync::Mutex<()>,
     noted: mpsc::UnboundedSender<Row>,
 }
 
@@ -162,6 +169,8 @@ impl Deployments {
                 stop: stop.clone(),
                 turns: Semaphore::new(AT_ONCE),
                 noting: tokio::sync::Mutex::default(),
+                asking: tokio::sync::Mutex::default(),
+                pace: tokio::sync::Mutex::default(),
                 noted,
                 github: github.clone(),
             })
@@ -392,7 +401,8 @@ impl Running {
             gate: self.name.clone(),
             at: self.gateway.clock.now(),
             wanted,
-            stage: Stage::Asking,
+            seen: None,
+            stage: Stage::Asking { told: false },
         };
         let _one_after_the_other = self.noting.lock().await;
         match self.is_new(&row).await {

@@ -8,14 +8,17 @@ use countersign_core::{id::RequestId, time::Timestamp};
 use countersign_store::{Delivery, Store, StoreError, Write};
 use serde::{Deserialize, Serialize};
 
-use super::incoming::Wanted;
+use super::{incoming::Wanted, runs::Seen};
 
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "stage")]
 pub(super) enum Stage {
     /// Nobody has decided anything.
-    Asking,
+    Asking {
+        /// Whether it was said at GitHub that there is no room yet.
+        told: bool,
+    },
     /// It may go on, and that is being told. Whoever finds it like this does not know whether it was.
     Carrying {
         /// The request, which has no case.
@@ -43,12 +46,16 @@ pub(super) struct Row {
     pub(super) gate: String,
     pub(super) at: Timestamp,
     pub(super) wanted: Wanted,
+    /// What GitHub said of the run when it was asked about.
+    pub(super) seen: Option<Seen>,
     pub(super) stage: Stage,
 }
 
 #[derive(Serialize, Deserialize)]
 struct State {
     wanted: Wanted,
+    #[serde(default)]
+    seen: Option<Seen>,
     #[serde(flatten)]
     stage: Stage,
 }
@@ -61,6 +68,7 @@ impl Row {
     pub(super) fn delivery(&self) -> Result<Delivery, StoreError> {
         let state = State {
             wanted: self.wanted.clone(),
+            seen: self.seen.clone(),
             stage: self.stage.clone(),
         };
         // Nobody is named in what is kept only so that the same is recognised.
@@ -97,6 +105,7 @@ impl Row {
             gate: delivery.gate.clone(),
             at: delivery.at,
             wanted: state.wanted,
+            seen: state.seen,
             stage: state.stage,
         })
     }

@@ -44,6 +44,11 @@ pub(super) fn held(page: &str) -> String {
     format!("Countersign holds this deployment until somebody else countersigns it: {page}")
 }
 
+/// While there is no room for it among what people decide.
+pub(super) fn no_room(why: &str) -> String {
+    format!("Countersign can't ask anybody about this deployment yet, and does once it can: {why}.")
+}
+
 /// That it goes on.
 pub(super) fn approved(page: Option<&str>) -> String {
     match page {
