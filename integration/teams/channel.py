@@ -67,6 +67,11 @@ action = "strict"
 group = "write"
 
 [[target.tools.command]]
+argv = ["/bin/echo", "slow", "{what:word}"]
+action = "slow"
+group = "write"
+
+[[target.tools.command]]
 argv = ["/bin/echo", "two", "{what:word}"]
 action = "two"
 group = "write"
@@ -92,6 +97,12 @@ stages = [{ from = ["group:ops"], count = 2 }]
 assurance = "chat"
 notify = ["teams:19:ops@thread.tacv2", "teams:19:chat@thread.v2"]
 
+[approval.slow]
+stages = [{ from = ["group:ops"], count = 1 }]
+assurance = "chat"
+notify = ["teams"]
+remind = "4s"
+
 [approval.second]
 stages = [{ from = ["group:ops"], count = 1 }]
 """,
@@ -106,6 +117,8 @@ forbid (principal, action in Action::"execute", resource);
 forbid (principal, action == Action::"exec:reasoned", resource);
 @id("strict-waits") @approval("strict")
 forbid (principal, action == Action::"exec:strict", resource);
+@id("slow-waits") @approval("slow")
+forbid (principal, action == Action::"exec:slow", resource);
 @id("two-wait") @approval("two")
 forbid (principal, action == Action::"exec:two", resource);
 @id("links-wait") @approval("second")
@@ -424,6 +437,23 @@ def one_vote(site: Site) -> None:
     assert [vote["voter"] for vote in votes] == ["dana@example.com", "finn@example.com"], votes
 
 
+def reminding(site: Site) -> None:
+    """Whoever could still sign is reminded in private, once."""
+    microsoft, users = site.microsoft, site.users
+    private = lambda name: [one for one in microsoft.cards(f"a:{users[name]}") if "coach" in one.words()]  # noqa: E731
+    nudges = lambda name: [one for one in private(name) if "still waits for you" in one.words()]  # noqa: E731
+    running = site.run("/bin/echo", "slow", "coach")
+    card = microsoft.wait_for(lambda: private("dana"))[0]
+    nudge = microsoft.wait_for(lambda: nudges("dana"))[0]
+    checked(nudge.content())
+    assert set(nudge.actions()) == {"open"} and request_of(card) in nudge.actions()["open"]["url"], nudge.actions()
+    microsoft.wait_for(lambda: nudges("finn"))
+    time.sleep(5)
+    assert len(nudges("dana")) == len(nudges("finn")) == 1 and not nudges("olga")
+    site.people["dana"].vote(request_of(card))
+    ended(running, 0)
+
+
 def replays(site: Site) -> None:
     """What comes again is done once, and what is forged not at all."""
     microsoft, users = site.microsoft, site.users
@@ -553,7 +583,7 @@ def vouched_for(site: Site) -> None:
 
 
 def main(program: str) -> None:
-    steps = [refused.metadata, linking, package, deciding, talking, more_than_a_click, one_vote, refused.tokens, replays, weather, flood, vouched_for]
+    steps = [refused.metadata, linking, package, deciding, talking, more_than_a_click, one_vote, reminding, refused.tokens, replays, weather, flood, vouched_for]
     with tempfile.TemporaryDirectory() as folder, Microsoft() as microsoft:
         site = Site(program, pathlib.Path(folder), microsoft)
         try:
