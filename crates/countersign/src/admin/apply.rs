@@ -95,12 +95,13 @@ pub(super) async fn apply(
         }
         Proposal::Directory { change, .. } => {
             absent::check(&change, countersigned)?;
-            gateway.engine.world_changed(hands.clone()).await?;
+            // A stop is in effect already.
+            let ended = gateway.engine.world_changed(hands.clone()).await?;
             let by = request.chain.members().map(|member| member.id.clone());
             let changed =
                 change_directory(gateway, &change, now, countersigned, by.collect()).await?;
             // Also after nothing changed: what an earlier change could not end is ended now.
-            let ended = gateway.engine.world_changed(hands).await?;
+            let ended = ended.saturating_add(gateway.engine.world_changed(hands).await?);
             Ok(told(&change, changed, ended))
         }
         Proposal::Token { machine, valid_for } => {
@@ -125,7 +126,7 @@ pub(super) async fn apply(
         Proposal::Unlink { credential, .. } | Proposal::Revoke { credential } => {
             gateway.identity.revoke(&credential).await?;
             let by = &request.chain.requester.id;
-            granted::end_given_with(gateway, &credential, by).await?;
+            granted::end_given_with(gateway, &[credential.clone()].into(), by).await?;
             Ok(json!({ "revoked": credential }).into())
         }
     }
@@ -295,7 +296,13 @@ pub async fn replace_bundle(
     writes.extend(kept);
     // What stands no more is over in the same commit, so that no later change brings it back.
     let at = gateway.clock.now();
-    writes.extend(gateway.identity.ending_under(&active, at).await?);
+    let over = gateway.identity.ending_under(&active, at).await?;
+    if let Some(request) = request {
+        // First, so that no end of this process comes between.
+        let by = &request.chain.requester.id;
+        granted::end_given_with(gateway, &granted::revoked_in(&over), by).await?;
+    }
+    writes.extend(over);
     gateway.store.commit(writes).await?;
     gateway.world.set(world.now);
     gateway.activate(active);

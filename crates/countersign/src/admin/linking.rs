@@ -79,8 +79,8 @@ fn holder_of(caller: &Caller) -> Result<PersonId, AdminError> {
 /// # Errors
 /// It did.
 pub(crate) fn check_direct(caller: &Caller) -> Result<(), InvalidProposal> {
-    match caller.through() {
-        Some(through) => Err(InvalidProposal::ThroughLinked(through.provider)),
+    match &caller.through {
+        Some(through) => Err(InvalidProposal::ThroughLinked(through.provider.clone())),
         None => Ok(()),
     }
 }

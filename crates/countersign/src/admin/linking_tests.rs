@@ -4,6 +4,9 @@
 //! Out of scope: what a provider says (`identity::provider`), and browsers (`integration/browser/provider.py`).
 //! Invariant: see [`linking`](super).
 
+#[path = "linking_outlives_tests.rs"]
+mod outlives;
+
 use countersign_core::{
     directory::AccountId,
     id::{PersonId, ProviderId},
@@ -169,7 +172,7 @@ async fn whoever_can_approve_needs_a_second_person_and_then_signs_in_and_votes()
     assert_eq!(applied.state, "succeeded");
     let (secret, through) = sign_in(gateway, "248").await.unwrap();
     assert_eq!(through.person(), kim.person());
-    assert!(through.through().unwrap().countersigned && through.assurance().is_some());
+    assert!(through.through.as_ref().unwrap().countersigned && through.assurance().is_some());
     assert!(through.account().is_none());
     let cookie = kim_cookie.split_once('=').unwrap().0;
     let cookie = format!("{cookie}={}", secret.text());
@@ -242,46 +245,6 @@ async fn what_nobody_countersigned_signs_in_and_approves_nothing() {
         .await
         .is(403)
         .says("linked_alone");
-}
-
-/// What it gives could be used when the account is theirs no more.
-#[tokio::test]
-async fn a_session_with_a_linked_account_gets_nothing_that_outlives_it() {
-    let site = open("").await;
-    let gateway = &site.gateway;
-    link_uma(&site, "1").await;
-    let (_, through) = sign_in(gateway, "1").await.unwrap();
-    let uma = caller_of(&site, &site.sign_in(UMA).await).await;
-    let until = gateway.clock.now().0 + 60_000;
-    let own = json!({ "person": UMA, "stand_in": SAM, "from": until - 60_000, "until": until });
-    for (operation, arguments) in [
-        ("person-link", json!({ "person": UMA })),
-        ("agent-token", json!({ "agent": "bot" })),
-        ("absence-set", own),
-    ] {
-        let body = |arguments| {
-            let body = json!({ "operation": operation, "arguments": arguments });
-            serde_json::from_value::<ProposalBody>(body).unwrap()
-        };
-        let refused = Box::pin(propose(gateway, &through, body(arguments))).await;
-        let why = refused.unwrap_err().to_string();
-        assert!(why.contains("could outlive it"), "{operation}: {why}");
-    }
-    // Nor takes what was proposed in another session.
-    let body = json!({ "operation": "person-link", "arguments": { "person": KIM } });
-    let body = serde_json::from_value::<ProposalBody>(body).unwrap();
-    let held = Box::pin(propose(gateway, &uma, body)).await.unwrap();
-    assert_eq!(held.state, "held");
-    approve(&site, &site.sign_in(SAM).await, &held.request)
-        .await
-        .is(303);
-    let refused = claim(gateway, &through, &held.request).await;
-    let why = refused.unwrap_err().to_string();
-    assert!(why.contains("could outlive it"), "{why}");
-    assert_eq!(
-        claim(gateway, &uma, &held.request).await.unwrap().state,
-        "succeeded"
-    );
 }
 
 #[tokio::test]

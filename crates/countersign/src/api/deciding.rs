@@ -37,7 +37,7 @@ pub fn would_refuse(
         if case.phase.is_open() && !confirms && side.contains(person) {
             return Some(in_words(&Refusal::OwnRequest(person.clone()), person, case));
         }
-        if caller.through().is_some() {
+        if caller.through.is_some() {
             return Some(
                 "You are signed in with an account that nobody countersigned when you linked it: unlink \
                  it, and link it again under a rule."
@@ -184,7 +184,11 @@ fn own(person: &PersonId, case: &Case) -> String {
     }
     if request.behind.contains(person) {
         let name = request.chain.requester.id.name();
-        return format!("You let {name} act for you when it asked this.");
+        return match matches!(request.chain.requester.id, SubjectId::Person(_)) {
+            // People are let act for nobody: it is whom the change serves.
+            true => "You would sign in somebody's place by it.".into(),
+            false => format!("You let {name} act for you when it asked this."),
+        };
     }
     "You are on the requester's side: you own part of what asks, edited it, or proposed a change of \
      what decides it."

@@ -253,7 +253,7 @@ pub(super) async fn voter<'a>(
     if let (Some(person), Some(assurance)) = (caller.person(), caller.assurance()) {
         return Ok((person, assurance));
     }
-    if caller.through().is_some() {
+    if caller.through.is_some() {
         return Err(linked_alone(api, caller, id).await);
     }
     api.record_refused(caller, id, "not_a_session").await;

@@ -102,9 +102,9 @@ impl<M: Messenger> Keeper<M> {
             channel: channel.clone(),
             request: job.case.request.id.clone(),
             place: format!("{place}{SAID}{NAME}"),
+            done: message.is_some(),
             message,
             shown: None,
-            done: true,
         };
         let mut due = Vec::new();
         for job in jobs {
@@ -113,13 +113,12 @@ impl<M: Messenger> Keeper<M> {
             }
             let rows = gateway.store.cards(&channel, &job.case.request.id).await?;
             let row = row_of(job, None);
-            if rows.iter().any(|known| known.place == row.place) {
-                continue;
-            }
-            match &job.row {
-                Some(_) => due.push(job),
+            let known = rows.iter().find(|known| known.place == row.place);
+            match (known, &job.row) {
+                (Some(known), _) if known.done => {}
+                (_, Some(_)) => due.push(job),
                 // What is shown to them now for the first time reminds them.
-                None => self.put(row).await?,
+                (_, None) => self.put(Row { done: true, ..row }).await?,
             }
         }
         if due.is_empty() {
@@ -128,12 +127,16 @@ impl<M: Messenger> Keeper<M> {
         let Some(conversation) = self.conversation(place).await? else {
             return Ok(false);
         };
+        // Where nothing can be noted, nothing is said again and again.
+        for job in &due {
+            self.put(row_of(job, None)).await?;
+        }
         let made = app.reminder(&reminder(gateway, &due));
         let message = match app.announce(&conversation, &made).await {
             Ok(message) => Some(message),
             Err(error) if error.is_of_one_message() => {
                 tracing::warn!(%error, place, "a chat refuses a reminder");
-                None
+                Some(String::new())
             }
             Err(error) => return Err(error.into()),
         };

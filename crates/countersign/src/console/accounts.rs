@@ -60,7 +60,7 @@ async fn page(
         let has = rows.iter().any(|row| row.channel == id.as_str());
         provider.links.is_some() && !has
     });
-    let through = session.caller.through();
+    let through = session.caller.through.clone();
     let page = AccountsPage {
         channels: channels.collect(),
         providers: providers

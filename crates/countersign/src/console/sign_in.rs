@@ -122,7 +122,7 @@ pub(super) async fn leave(
 fn elsewhere(api: &Api, session: &Session) -> Option<Link> {
     let caller = &session.caller;
     let with = caller.account().map(|account| account.provider);
-    let with = with.or_else(|| Some(caller.through()?.provider))?;
+    let with = with.or_else(|| Some(caller.through.clone()?.provider))?;
     let active = api.gateway.active();
     let provider = active.bundle.providers().get(&with)?;
     let providers = api.gateway.identity.providers();

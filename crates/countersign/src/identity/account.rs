@@ -220,6 +220,7 @@ impl Identity {
         Ok(Caller {
             subject: standing.subject,
             on_behalf_of: standing.on_behalf_of,
+            through: standing.through,
             credential,
             passkeys: Vec::new(),
         })

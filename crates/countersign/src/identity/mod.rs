@@ -113,6 +113,8 @@ pub struct Caller {
     pub on_behalf_of: Vec<Subject>,
     /// With what.
     pub credential: StoredCredential,
+    /// The linked account through which their session began, or the one that a token of theirs came from.
+    pub through: Option<Through>,
     /// The passkeys that they can sign votes with; only sessions have any.
     pub passkeys: Vec<StoredCredential>,
 }
@@ -124,7 +126,7 @@ impl Caller {
     pub fn assurance(&self) -> Option<Assurance> {
         match self.credential.kind {
             CredentialKind::Session => {
-                let through = self.through();
+                let through = self.through.as_ref();
                 let alone = through.is_some_and(|through| !through.countersigned);
                 (!alone).then_some(Assurance::Session)
             }
@@ -175,12 +177,6 @@ impl Caller {
     #[must_use]
     pub fn account(&self) -> Option<SignedInWith> {
         account_of(&self.credential)
-    }
-
-    /// The linked account through which their session began, if it was one.
-    #[must_use]
-    pub fn through(&self) -> Option<Through> {
-        further::through_of(&self.credential)
     }
 
     /// The person, when the caller is one.
@@ -333,6 +329,7 @@ impl Identity {
         Ok(Caller {
             subject,
             on_behalf_of: standing.on_behalf_of,
+            through: standing.through,
             credential,
             passkeys,
         })
@@ -413,6 +410,7 @@ impl Identity {
             Caller {
                 subject: link.subject,
                 on_behalf_of: Vec::new(),
+                through: None,
                 credential,
                 passkeys: Vec::new(),
             },

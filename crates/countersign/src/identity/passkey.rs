@@ -356,6 +356,7 @@ impl Identity {
             Caller {
                 subject,
                 on_behalf_of: Vec::new(),
+                through: None,
                 credential,
                 passkeys,
             },

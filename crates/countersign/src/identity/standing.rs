@@ -17,7 +17,9 @@ use countersign_store::{CredentialKind, StoredCredential};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNT, Identity, IdentityError, SignedInWith, account_of, further, parse_subject, seal,
+    ACCOUNT, Identity, IdentityError, SignedInWith, account_of,
+    further::{self, Through},
+    parse_subject, seal,
 };
 use crate::active::Active;
 
@@ -81,6 +83,8 @@ pub fn is_long_lived(credential: &StoredCredential) -> bool {
 pub(super) struct Standing {
     pub(super) subject: Subject,
     pub(super) on_behalf_of: Vec<Subject>,
+    /// The linked account through which what it came from began.
+    pub(super) through: Option<Through>,
 }
 
 impl Identity {
@@ -195,9 +199,11 @@ pub(super) fn judged(
             _ => IdentityError::Invalid,
         });
     }
+    let mut all = std::iter::once(credential).chain(before);
     Ok(Standing {
         subject,
         on_behalf_of,
+        through: all.find_map(further::through_of),
     })
 }
 

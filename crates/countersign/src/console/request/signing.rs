@@ -131,7 +131,10 @@ impl Signing<'_> {
     }
 
     fn signature(&self, person: &PersonId) -> Signature {
-        let vote = self.case.votes.iter().find(|vote| vote.voter == *person);
+        // What runs under a grant has the votes of the request that it was given with.
+        let lent = self.case.granted.iter().flat_map(|granted| &granted.votes);
+        let mut votes = self.case.votes.iter().chain(lent);
+        let vote = votes.find(|vote| vote.voter == *person);
         let with = self.ways.signed_with(person);
         Signature {
             by: person.to_string(),
