@@ -347,7 +347,8 @@ async fn execute(
         countersigned,
         claimed_by,
     } = by;
-    let applied = apply::apply(gateway, request, permit, (countersigned, claimed_by)).await;
+    let applying = apply::apply(gateway, request, permit, (countersigned, claimed_by));
+    let applied = Box::pin(applying).await;
     let (outcome, result) = match &applied {
         Ok(_) => (Outcome::Succeeded, json!({ "applied": true })),
         Err(error) => (Outcome::Failed, json!({ "error": error.to_string() })),

@@ -176,7 +176,7 @@ impl App {
         if let Some(answered) = self.chat.begin(&once) {
             return answered;
         }
-        let answer = act::act(self, *incoming).await;
+        let answer = Box::pin(act::act(self, *incoming)).await;
         // What comes again is a dialog that was refused, if anything; the rest is long.
         let kept = answer
             .clone()
