@@ -85,7 +85,10 @@ def inbox(site: Site) -> list[float]:
     def ask(numbers: range) -> None:
         agent = Agent(site)
         for n in numbers:
-            answer = agent.run("quiet", f"q{n}")
+            # One subject may ask for so much a second.
+            while (answer := agent.run("quiet", f"q{n}")).status == 429:
+                answer.read()
+                time.sleep(1)
             event(answer, "still_held")
             answer.read()
 
