@@ -184,10 +184,10 @@ fn own(person: &PersonId, case: &Case) -> String {
     }
     if request.behind.contains(person) {
         let name = request.chain.requester.id.name();
-        return match matches!(request.chain.requester.id, SubjectId::Person(_)) {
+        return match &request.chain.requester.id {
             // People are let act for nobody: it is whom the change serves.
-            true => "You would sign in somebody's place by it.".into(),
-            false => format!("You let {name} act for you when it asked this."),
+            SubjectId::Person(_) => "You would sign in somebody's place by it.".into(),
+            _ => format!("You let {name} act for you when it asked this."),
         };
     }
     "You are on the requester's side: you own part of what asks, edited it, or proposed a change of \

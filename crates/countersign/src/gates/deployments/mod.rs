@@ -295,7 +295,7 @@ async fn take(
         Ok(taken) => running.post(&headers, &taken.bytes).await,
         Err(status) => (
             status,
-            "this was not read: it is unsigned, too long, or too slow\n",
+            "this was not read: it is unsigned, too long or too slow, or there is no room\n",
         ),
     }
 }

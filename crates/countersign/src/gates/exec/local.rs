@@ -8,7 +8,7 @@
 //! target's configuration reaches the caller, its credentials least of all. A caller that is gone
 //! without a report leaves the outcome *unknown* (P7).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use countersign_core::{
     action::Action,
@@ -104,7 +104,7 @@ pub(super) fn asked(
         presentation,
         resource_owners: target.owner.clone().into_iter().collect(),
         issuers: asking.issuers,
-        behind: std::collections::BTreeSet::new(),
+        behind: BTreeSet::new(),
         places: asking::places(&classified.places),
         administrative: false,
         amends: asking.amends,
